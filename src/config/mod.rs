@@ -1,0 +1,165 @@
+//! The settings, typed and checked: later layers win, unknown keys are refused, secrets stay secret.
+//!
+//! Layers: the code's defaults, the file, then `MAKEGOOD_SECTION__KEY`. The contract's section "Configuration" is
+//! the measure; `config/makegood.toml` shows every key.
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use secrecy::SecretString;
+use url::Url;
+
+use crate::domain::{RecipientKind, Timestamp, Unit};
+
+/// The whole configuration, valid across fields. Secrets are not in it: see [`Secrets`].
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// `[firstpromoter]`
+    pub firstpromoter: FirstPromoterSettings,
+    /// `[schedule]`
+    pub schedule: Schedule,
+    /// `[ledger]`
+    pub ledger: LedgerSettings,
+    /// `[policy]` and `[[routes]]`: all that a decision depends on.
+    pub policy: Policy,
+    /// `[targets.NAME]`, by name.
+    pub targets: BTreeMap<String, TargetSettings>,
+}
+
+/// `[firstpromoter]`
+#[derive(Debug, Clone)]
+pub struct FirstPromoterSettings {
+    /// The account, as sent in the header `Account-ID`; never a number: `00123` is not `123`.
+    pub account_id: String,
+    /// Everything up to `/commissions`, without a trailing slash.
+    pub base_url: Url,
+    /// The ceiling of our own, 1 to 1,000,000.
+    pub requests_per_minute: u32,
+    /// For one request, from connecting to the last byte.
+    pub timeout: Duration,
+}
+
+/// `[schedule]`
+#[derive(Debug, Clone)]
+pub struct Schedule {
+    /// Cron with seconds, in UTC; it has a next time.
+    pub poll: String,
+    /// A pass at start.
+    pub on_start: bool,
+}
+
+/// `[ledger]`
+#[derive(Debug, Clone)]
+pub struct LedgerSettings {
+    /// The SQLite file.
+    pub path: PathBuf,
+}
+
+/// Who receives, by configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RecipientPolicy {
+    /// What the reward's rule says (`GET /rewards`).
+    Auto,
+    /// Always this party.
+    Always(RecipientKind),
+}
+
+/// `[policy]` and `[[routes]]`: all that a decision depends on besides the commission, the ledger and the time.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// Since approval (unknown: since first seen): leave the webhook handler its chance.
+    pub grace: Duration,
+    /// The units that are delivered; none is cash.
+    pub units: Vec<Unit>,
+    /// The campaigns that are delivered; empty: all.
+    pub campaigns: Vec<i64>,
+    /// Approved (unknown: created) earlier: held as `backlog`.
+    pub deliver_from: Timestamp,
+    /// Who receives.
+    pub recipient: RecipientPolicy,
+    /// Hold any `fraud_check` but null and `no_suspicion`.
+    pub hold_fraud_suspicion: bool,
+    /// Hold self referrals.
+    pub hold_self_referral: bool,
+    /// The fuse: a pass that wants more delivers none and asks.
+    pub max_deliveries_per_pass: u64,
+    /// Per reward, per unit; above: held.
+    pub max_amount: BTreeMap<Unit, i64>,
+    /// When to try again.
+    pub retry: Retry,
+    /// First match wins. Never empty: with one target and no `[[routes]]`, one route without filters.
+    pub routes: Vec<Route>,
+}
+
+/// `policy.retry`
+#[derive(Debug, Clone, PartialEq)]
+pub struct Retry {
+    /// After the first failure.
+    pub first: Duration,
+    /// How much longer after each one more; at least 1.
+    pub factor: f64,
+    /// The longest wait of our own.
+    pub max: Duration,
+    /// Counted from the first attempt.
+    pub give_up_after: Duration,
+}
+
+/// One of `[[routes]]`: every field but `target` is an optional filter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// Only this unit.
+    pub unit: Option<Unit>,
+    /// Only rewards to this party.
+    pub recipient: Option<RecipientKind>,
+    /// Only this campaign.
+    pub campaign: Option<i64>,
+    /// A key of [`Settings::targets`].
+    pub target: String,
+}
+
+/// `[targets.NAME]`
+#[derive(Debug, Clone)]
+pub struct TargetSettings {
+    /// For one delivery.
+    pub timeout: Duration,
+    /// The target deduplicates by key, so that the same key may be sent again when the outcome is unknown.
+    pub idempotent: bool,
+    /// How it is reached.
+    pub kind: TargetKind,
+}
+
+/// `type` of a target, and what belongs to it.
+#[derive(Debug, Clone)]
+pub enum TargetKind {
+    /// `type = "http"`
+    Http {
+        /// Where to POST.
+        url: Url,
+        /// An internal certificate authority, in addition to the system's (PEM).
+        ca_file: Option<PathBuf>,
+        /// Deliveries at a time, at least 1.
+        concurrency: usize,
+    },
+    /// `type = "command"`: one at a time.
+    Command {
+        /// The program and its arguments; no shell.
+        argv: Vec<String>,
+    },
+}
+
+/// What must never be printed, logged or stored.
+#[derive(Debug, Clone)]
+pub struct Secrets {
+    /// `Authorization: Bearer` for FirstPromoter.
+    pub api_key: SecretString,
+    /// By target name; targets without secrets may be missing.
+    pub targets: BTreeMap<String, TargetSecrets>,
+}
+
+/// The secrets of one `http` target.
+#[derive(Debug, Clone, Default)]
+pub struct TargetSecrets {
+    /// Standard Webhooks signing secret: base64 with an optional `whsec_` before it.
+    pub secret: Option<SecretString>,
+    /// `Authorization: Bearer` for the endpoint.
+    pub bearer: Option<SecretString>,
+}

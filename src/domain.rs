@@ -1,0 +1,291 @@
+//! The words of the trade: what a commission is, who receives it, and the key under which it is delivered once.
+//!
+//! Shapes follow FirstPromoter's OpenAPI (`commissions.json`, schema `Commission`), with every doubt made
+//! explicit: an unknown enum value is kept as text, an amount that is not a positive integer is kept as [`Amount::Odd`].
+
+use std::fmt;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::{Deserialize, Serialize};
+
+/// An instant, in UTC.
+pub type Timestamp = DateTime<Utc>;
+
+/// Writes a time of our own as RFC 3339 UTC text with milliseconds (`2025-01-19T10:30:00.000Z`), so that texts of
+/// the ledger sort as times do.
+pub fn timestamp_text(at: Timestamp) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+/// Writes a time of FirstPromoter's as RFC 3339 UTC text, with a fraction only where there is one
+/// (`2025-01-19T10:30:00Z`).
+pub fn upstream_timestamp_text(at: Timestamp) -> String {
+    at.to_rfc3339_opts(SecondsFormat::AutoSi, true)
+}
+
+/// FirstPromoter's id of a commission; unique within an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CommissionId(pub i64);
+
+impl fmt::Display for CommissionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::str::FromStr for CommissionId {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self)
+    }
+}
+
+/// The key of a delivery, `fp-<account_id>-<commission_id>`: the same for every attempt, for ever, and the one that a
+/// webhook handler should use too.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct DeliveryKey(String);
+
+impl DeliveryKey {
+    /// The key of one commission of one account.
+    pub fn new(account_id: &str, id: CommissionId) -> Self {
+        Self(format!("fp-{account_id}-{id}"))
+    }
+
+    /// The key as it goes over the wire.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for DeliveryKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What a commission is counted in (`commissions.json`, `Commission.unit`).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Unit {
+    /// Money, paid by FirstPromoter; never ours.
+    Cash,
+    /// Credits of the merchant's own.
+    Credits,
+    /// Points of the merchant's own.
+    Points,
+    /// Months free of charge.
+    FreeMonths,
+    /// A discount as an amount of money, probably in minor units; the vendor's documentation does not say.
+    MonDiscount,
+    /// A discount in per cent.
+    DiscountPer,
+    /// Anything FirstPromoter may add: held, never guessed. Empty where the field is missing.
+    Unknown(String),
+}
+
+impl Unit {
+    /// The five units that are not money, in the contract's order.
+    pub const NON_MONETARY: [Self; 5] =
+        [Self::Points, Self::Credits, Self::FreeMonths, Self::MonDiscount, Self::DiscountPer];
+
+    /// Reads FirstPromoter's word.
+    pub fn from_wire(word: &str) -> Self {
+        match word {
+            "cash" => Self::Cash,
+            "credits" => Self::Credits,
+            "points" => Self::Points,
+            "free_months" => Self::FreeMonths,
+            "mon_discount" => Self::MonDiscount,
+            "discount_per" => Self::DiscountPer,
+            other => Self::Unknown(other.to_owned()),
+        }
+    }
+
+    /// FirstPromoter's word.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Cash => "cash",
+            Self::Credits => "credits",
+            Self::Points => "points",
+            Self::FreeMonths => "free_months",
+            Self::MonDiscount => "mon_discount",
+            Self::DiscountPer => "discount_per",
+            Self::Unknown(word) => word,
+        }
+    }
+}
+
+impl fmt::Display for Unit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// How much of the unit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Amount {
+    /// A positive whole number, as documented.
+    Whole(i64),
+    /// Anything else, as FirstPromoter wrote it (at most 100 characters): zero, negative, a fraction, text, nothing.
+    Odd(String),
+}
+
+impl Amount {
+    /// The number, if it is one that can be delivered.
+    pub fn whole(&self) -> Option<i64> {
+        match self {
+            Self::Whole(n) => Some(*n),
+            Self::Odd(_) => None,
+        }
+    }
+}
+
+/// Where a commission stands at FirstPromoter (`Commission.status`). Whether it is fulfilled is not part of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CommissionStatus {
+    /// Not decided yet.
+    Pending,
+    /// Owed.
+    Approved,
+    /// Refused.
+    Denied,
+    /// A value we do not know; treated as not approved.
+    Unknown(String),
+}
+
+impl CommissionStatus {
+    /// Reads FirstPromoter's word.
+    pub fn from_wire(word: &str) -> Self {
+        match word {
+            "pending" => Self::Pending,
+            "approved" => Self::Approved,
+            "denied" => Self::Denied,
+            other => Self::Unknown(other.to_owned()),
+        }
+    }
+
+    /// FirstPromoter's word.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Pending => "pending",
+            Self::Approved => "approved",
+            Self::Denied => "denied",
+            Self::Unknown(word) => word,
+        }
+    }
+}
+
+/// Which of the two parties of a commission receives the reward.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RecipientKind {
+    /// The affiliate.
+    Promoter,
+    /// The referred customer.
+    Referral,
+}
+
+impl RecipientKind {
+    /// The contract's word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Promoter => "promoter",
+            Self::Referral => "referral",
+        }
+    }
+
+    /// Reads the contract's word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        match word {
+            "promoter" => Some(Self::Promoter),
+            "referral" => Some(Self::Referral),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for RecipientKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The affiliate of a commission (`promoter_campaign.promoter`; flat `promoter_id` in webhook samples).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Promoter {
+    /// FirstPromoter's id.
+    pub id: i64,
+    /// Null where FirstPromoter gave none.
+    pub email: Option<String>,
+    /// Null where FirstPromoter gave none.
+    pub name: Option<String>,
+}
+
+/// The referred customer of a commission (`referral`, nullable).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Referral {
+    /// FirstPromoter's id.
+    pub id: i64,
+    /// Null where FirstPromoter gave none.
+    pub email: Option<String>,
+    /// The merchant's own id of the customer, where one was given.
+    pub uid: Option<String>,
+}
+
+/// The campaign of a commission.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Campaign {
+    /// FirstPromoter's id.
+    pub id: i64,
+    /// Null where FirstPromoter gave none.
+    pub name: Option<String>,
+}
+
+/// The reward (the rule) that a commission comes from (`Commission.reward`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RewardRef {
+    /// FirstPromoter's id; looked up in `GET /rewards`.
+    pub id: i64,
+    /// Null where FirstPromoter gave none.
+    pub name: Option<String>,
+}
+
+/// One commission as FirstPromoter tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Commission {
+    /// Its id.
+    pub id: CommissionId,
+    /// Where it stands.
+    pub status: CommissionStatus,
+    /// What it is counted in.
+    pub unit: Unit,
+    /// How much.
+    pub amount: Amount,
+    /// `commission_type` is `custom`: made by hand, or without a sale.
+    pub is_custom: bool,
+    /// FirstPromoter thinks that promoter and referral are the same person.
+    pub is_self_referral: bool,
+    /// `fraud_check`, unless null or `no_suspicion`.
+    pub fraud_suspicion: Option<String>,
+    /// The affiliate.
+    pub promoter: Option<Promoter>,
+    /// The referred customer.
+    pub referral: Option<Referral>,
+    /// The campaign.
+    pub campaign: Option<Campaign>,
+    /// The reward's rule.
+    pub reward: Option<RewardRef>,
+    /// When it came to be.
+    pub created_at: Option<Timestamp>,
+    /// `status_updated_at`: for an approved commission, when it was approved.
+    pub status_updated_at: Option<Timestamp>,
+}
+
+impl Commission {
+    /// When it was approved, as far as FirstPromoter tells.
+    pub fn approved_at(&self) -> Option<Timestamp> {
+        (self.status == CommissionStatus::Approved).then_some(self.status_updated_at).flatten()
+    }
+}

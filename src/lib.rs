@@ -1,0 +1,7 @@
+//! makegood
+pub mod clock;
+pub mod config;
+pub mod delivery;
+pub mod domain;
+pub mod failure;
+pub mod firstpromoter;
