@@ -54,6 +54,11 @@ impl DeliveryKey {
         Self(format!("fp-{account_id}-{id}"))
     }
 
+    /// A key as the ledger recorded it.
+    pub(crate) fn recorded(key: String) -> Self {
+        Self(key)
+    }
+
     /// The key as it goes over the wire.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -5,3 +5,5 @@ pub mod delivery;
 pub mod domain;
 pub mod failure;
 pub mod firstpromoter;
+pub mod ledger;
+pub mod reconcile;

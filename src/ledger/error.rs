@@ -1,0 +1,167 @@
+//! What can go wrong with the ledger, in words that say what to do.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::ErrorCode;
+use thiserror::Error;
+
+use super::RewardState;
+use crate::domain::CommissionId;
+
+/// Why the ledger could not be used.
+#[derive(Debug, Error)]
+pub enum LedgerError {
+    /// Nothing there, and this command does not create one.
+    #[error(
+        "there is no ledger at {path}: no pass has run yet, or `ledger.path` points elsewhere. \
+         `makegood once` or `makegood run` creates it"
+    )]
+    Missing {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// The folder does not exist; it is not created, because an unmounted disk looks just like that.
+    #[error(
+        "the folder of the ledger {path} does not exist. If it lies on a disk of its own, mount it; otherwise create the \
+         folder. It is not created by itself: a new, empty ledger in the wrong place forgets every delivery"
+    )]
+    NoFolder {
+        /// The ledger's path.
+        path: PathBuf,
+    },
+    /// A file could not be opened, made or written, beside SQLite's own words.
+    #[error("cannot {doing} {path}: check that the path is right and that this user may write there")]
+    File {
+        /// What was tried, for example `create`.
+        doing: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It belongs to somebody else.
+    #[error(
+        "the ledger {path} belongs to account {found}, and the configuration names account {wanted}. \
+         Give each account a ledger of its own (`ledger.path`), or correct `firstpromoter.account_id`"
+    )]
+    OtherAccount {
+        /// Which ledger.
+        path: PathBuf,
+        /// The account that it is bound to.
+        found: String,
+        /// The account in the configuration.
+        wanted: String,
+    },
+    /// Written by a later version.
+    #[error(
+        "the ledger {path} has schema version {found}, and this makegood knows versions up to {known}. \
+         Run the newer makegood that wrote it"
+    )]
+    Newer {
+        /// Which ledger.
+        path: PathBuf,
+        /// Its `user_version`.
+        found: i64,
+        /// The newest version that this program knows.
+        known: i64,
+    },
+    /// An SQLite file, but not one of ours.
+    #[error("{path} is an SQLite database, but not a makegood ledger. Point `ledger.path` at a file of its own")]
+    Foreign {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// Somebody holds a write lock for too long.
+    #[error(
+        "the ledger {path} stayed locked by another program for {waited_s} s: most often a `sqlite3` shell or a script with an open \
+         write transaction. End it (`fuser {path}` shows who has it open) and try again"
+    )]
+    Locked {
+        /// Which ledger.
+        path: PathBuf,
+        /// How long was waited.
+        waited_s: u64,
+    },
+    /// The file is not what it was.
+    #[error(
+        "the ledger {path} is damaged, or not an SQLite file. Nothing is delivered from a damaged ledger. Keep the file, and restore \
+         the latest backup; see \"damaged\" in the README"
+    )]
+    Damaged {
+        /// Which ledger.
+        path: PathBuf,
+        /// SQLite's words.
+        #[source]
+        source: rusqlite::Error,
+    },
+    /// No space left, or a quota.
+    #[error(
+        "the ledger {path} cannot grow: the disk is full, or a quota is reached. Make room; nothing is delivered until then"
+    )]
+    Full {
+        /// Which ledger.
+        path: PathBuf,
+        /// SQLite's words.
+        #[source]
+        source: rusqlite::Error,
+    },
+    /// No right to write, or a read-only file system.
+    #[error(
+        "the ledger {path} cannot be written: give this user the right to write the file and its folder, on a disk mounted read-write"
+    )]
+    ReadOnly {
+        /// Which ledger.
+        path: PathBuf,
+        /// SQLite's words.
+        #[source]
+        source: rusqlite::Error,
+    },
+    /// Any other complaint of SQLite's.
+    #[error("the ledger {path} could not be used")]
+    Sqlite {
+        /// Which ledger.
+        path: PathBuf,
+        /// SQLite's words.
+        #[source]
+        source: rusqlite::Error,
+    },
+    /// A row holds what its own CHECKs should not have let in.
+    #[error(
+        "the ledger {path} holds {value:?} as {column}, which no version of makegood writes. Restore the latest backup"
+    )]
+    Nonsense {
+        /// Which ledger.
+        path: PathBuf,
+        /// Which column.
+        column: &'static str,
+        /// What stands there.
+        value: String,
+    },
+    /// The row moved since it was read: somebody recorded, resolved or took it meanwhile.
+    #[error("commission {id} is {found} in the ledger, not {expected}: somebody else moved it meanwhile")]
+    Moved {
+        /// Which commission.
+        id: CommissionId,
+        /// What the caller had read.
+        expected: RewardState,
+        /// What is there; `missing` where there is no row.
+        found: String,
+    },
+}
+
+impl LedgerError {
+    /// Puts SQLite's error into words; `path` names the ledger.
+    pub(super) fn from_sqlite(path: &Path, waited_s: u64, source: rusqlite::Error) -> Self {
+        let path = path.to_owned();
+        match source.sqlite_error_code() {
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Locked { path, waited_s },
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Damaged { path, source },
+            Some(ErrorCode::DiskFull) => Self::Full { path, source },
+            Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => {
+                Self::ReadOnly { path, source }
+            }
+            Some(_) | None => Self::Sqlite { path, source },
+        }
+    }
+}

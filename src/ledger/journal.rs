@@ -1,0 +1,153 @@
+//! Looking into the ledger: what a person or a monitoring system reads.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, OptionalExtension, ToSql, types::ValueRef};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::{Ledger, LedgerError};
+use crate::domain::CommissionId;
+
+/// A row of the view `attention`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Attention {
+    /// Which commission.
+    pub commission_id: CommissionId,
+    /// `held`, `delivered` or `fulfilled`.
+    pub state: String,
+    /// The hold's reason, `not_marked`, or the drift.
+    pub reason: String,
+    /// Since when it stands in that state; RFC 3339 UTC.
+    pub since: String,
+    /// For a person.
+    pub what_to_do: String,
+    /// What was said last, by the target, FirstPromoter or the plan.
+    pub detail: Option<String>,
+    /// FirstPromoter's word.
+    pub unit: Option<String>,
+    /// How much of the unit.
+    pub amount: Option<i64>,
+    /// `promoter` or `referral`.
+    pub recipient: Option<String>,
+    /// Of the recipient.
+    pub recipient_email: Option<String>,
+}
+
+/// Everything that the ledger knows of one commission: rows as JSON objects, named as the columns are.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Dossier {
+    /// The columns of `rewards`.
+    pub reward: Map<String, Value>,
+    /// Of `attempts`, oldest first.
+    pub attempts: Vec<Map<String, Value>>,
+    /// Of `journal`, oldest first.
+    pub journal: Vec<Map<String, Value>>,
+}
+
+impl Ledger {
+    /// The view `attention`, longest standing first.
+    pub fn attention(&self) -> Result<Vec<Attention>, LedgerError> {
+        self.run(|conn| {
+            conn.prepare_cached("SELECT * FROM attention")?
+                .query_map([], |row| {
+                    Ok(Attention {
+                        commission_id: CommissionId(row.get("commission_id")?),
+                        state: row.get("state")?,
+                        reason: row.get("reason")?,
+                        since: row.get("since")?,
+                        what_to_do: row.get("what_to_do")?,
+                        detail: row.get("detail")?,
+                        unit: row.get("unit")?,
+                        amount: row.get("amount")?,
+                        recipient: row.get("recipient")?,
+                        recipient_email: row.get("recipient_email")?,
+                    })
+                })?
+                .collect()
+        })
+    }
+
+    /// How many rewards stand in each state; states without any are left out.
+    pub fn states(&self) -> Result<BTreeMap<String, u64>, LedgerError> {
+        self.run(|conn| {
+            conn.prepare_cached("SELECT state, count(*) FROM rewards GROUP BY state")?
+                .query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs())))?
+                .collect()
+        })
+    }
+
+    /// The view `last_pass` as an object; none before the first.
+    pub fn last_pass(&self) -> Result<Option<Map<String, Value>>, LedgerError> {
+        self.run(|conn| Ok(objects(conn, "SELECT * FROM last_pass", &[])?.pop()))
+    }
+
+    /// The next time at which something owed may be delivered: the smallest `next_attempt_at` of the view `owed`.
+    pub fn next_owed(&self) -> Result<Option<(CommissionId, String)>, LedgerError> {
+        self.run(|conn| {
+            conn.query_row(
+                "SELECT commission_id, next_attempt_at FROM owed WHERE next_attempt_at IS NOT NULL ORDER BY next_attempt_at LIMIT 1",
+                [],
+                |row| Ok((CommissionId(row.get(0)?), row.get(1)?)),
+            )
+            .optional()
+        })
+    }
+
+    /// Rows of `rewards` of these ids as objects, by id.
+    pub fn reward_objects(&self, ids: &[CommissionId]) -> Result<Vec<Map<String, Value>>, LedgerError> {
+        let ids = serde_json::to_string(ids).unwrap_or_default();
+        self.run(|conn| {
+            objects(
+                conn,
+                "SELECT * FROM rewards WHERE commission_id IN (SELECT value FROM json_each(?1)) ORDER BY commission_id",
+                &[&ids],
+            )
+        })
+    }
+
+    /// Everything of one commission; none where the ledger does not know it.
+    pub fn dossier(&self, id: CommissionId) -> Result<Option<Dossier>, LedgerError> {
+        self.run(|conn| {
+            let Some(reward) = objects(conn, "SELECT * FROM rewards WHERE commission_id = ?1", &[&id.0])?.pop() else {
+                return Ok(None);
+            };
+            Ok(Some(Dossier {
+                reward,
+                attempts: objects(conn, "SELECT * FROM attempts WHERE commission_id = ?1 ORDER BY id", &[&id.0])?,
+                journal: objects(conn, "SELECT * FROM journal WHERE commission_id = ?1 ORDER BY id", &[&id.0])?,
+            }))
+        })
+    }
+
+    /// The view `timeline` of one commission: (when, what, detail), oldest first.
+    pub fn timeline(&self, id: CommissionId) -> Result<Vec<(String, String, String)>, LedgerError> {
+        self.run(|conn| {
+            conn.prepare_cached("SELECT at, what, coalesce(detail, '') FROM timeline WHERE commission_id = ?1")?
+                .query_map([id.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+                .collect()
+        })
+    }
+}
+
+/// Rows as JSON objects, named as the columns are.
+fn objects(conn: &Connection, sql: &str, params: &[&dyn ToSql]) -> rusqlite::Result<Vec<Map<String, Value>>> {
+    let mut statement = conn.prepare_cached(sql)?;
+    let names: Vec<String> = statement.column_names().map(str::to_owned).collect();
+    let rows = statement.query_map(params, |row| {
+        names
+            .iter()
+            .enumerate()
+            .map(|(index, name)| {
+                let value = match row.get_ref(index)? {
+                    ValueRef::Null => Value::Null,
+                    ValueRef::Integer(number) => number.into(),
+                    ValueRef::Real(number) => number.into(),
+                    ValueRef::Text(text) | ValueRef::Blob(text) => String::from_utf8_lossy(text).into(),
+                };
+                Ok((name.clone(), value))
+            })
+            .collect()
+    })?;
+    rows.collect()
+}

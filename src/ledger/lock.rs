@@ -1,0 +1,106 @@
+//! The pass lock: at most one pass at a time on one ledger.
+//!
+//! An operating system lock on a file beside the ledger, so that it dies with its holder, however that dies. The file's
+//! content (who holds it) is for people only and may be stale. The file is never removed: a lock on a removed file
+//! would lock nothing.
+
+use std::{
+    ffi::OsString,
+    fs::{File, OpenOptions, TryLockError},
+    io::{Read, Seek, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use thiserror::Error;
+
+use crate::{clock::Clock, domain::timestamp_text};
+
+/// How long a second process waits.
+const WAIT_MAX: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(100);
+
+/// Why the lock was not to be had.
+#[derive(Debug, Error)]
+pub enum LockError {
+    /// Another process holds the pass.
+    #[error(
+        "busy: another process holds the pass on this ledger: {holder}. Waited {} s. Wait for it to end, or stop it; \
+         the lock ({path}) dies with its holder", WAIT_MAX.as_secs()
+    )]
+    Busy {
+        /// What the holder wrote of itself.
+        holder: String,
+        /// The lock file.
+        path: PathBuf,
+    },
+    /// The lock file could not be used.
+    #[error("cannot {doing} the pass lock {path}: check that this user may write there")]
+    File {
+        /// What was tried.
+        doing: &'static str,
+        /// The lock file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Held for the length of a pass; released when dropped.
+#[derive(Debug)]
+pub struct PassLock {
+    _file: File,
+}
+
+/// The lock file of a ledger: its path with `.lock` after it.
+fn lock_path(ledger: &Path) -> PathBuf {
+    let mut name = OsString::from(ledger);
+    name.push(".lock");
+    PathBuf::from(name)
+}
+
+/// Takes the pass lock, waiting for at most [`WAIT_MAX`].
+pub async fn acquire(ledger: &Path, doing: &str, clock: &impl Clock) -> Result<PassLock, LockError> {
+    let path = lock_path(ledger);
+    let failed = |doing: &'static str| {
+        let path = path.clone();
+        move |source| LockError::File { doing, path, source }
+    };
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o640)
+        .open(&path)
+        .map_err(failed("open"))?;
+    let mut waited = Duration::ZERO;
+    loop {
+        match file.try_lock() {
+            Ok(()) => break,
+            Err(TryLockError::WouldBlock) if waited < WAIT_MAX => {
+                clock.sleep(POLL).await;
+                waited += POLL;
+            }
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                let _unreadable_is_fine = file.read_to_string(&mut holder);
+                let holder = if holder.trim().is_empty() {
+                    "a process that left no name".to_owned()
+                } else {
+                    holder.trim().to_owned()
+                };
+                return Err(LockError::Busy { holder, path });
+            }
+            Err(TryLockError::Error(source)) => return Err(failed("lock")(source)),
+        }
+    }
+    let holder = format!("process {} (makegood {doing}) since {}\n", std::process::id(), timestamp_text(clock.now()));
+    file.set_len(0)
+        .and_then(|()| file.rewind())
+        .and_then(|()| file.write_all(holder.as_bytes()))
+        .map_err(failed("write"))?;
+    Ok(PassLock { _file: file })
+}

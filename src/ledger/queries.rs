@@ -1,0 +1,94 @@
+//! What a pass asks of the ledger. Each query follows the backlog or its argument, never history.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use rusqlite::named_params;
+
+use super::{
+    Ledger, LedgerError, Reward,
+    reward::{COLUMNS, time},
+};
+use crate::{
+    domain::{CommissionId, RecipientKind, Timestamp, timestamp_text},
+    firstpromoter::RewardRule,
+};
+
+impl Ledger {
+    /// The rewards that a complete listing should contain, or is asked about: open ones, and those with a drift.
+    pub fn open_ids(&self) -> Result<HashSet<CommissionId>, LedgerError> {
+        self.run(|conn| {
+            conn.prepare_cached(
+                "SELECT commission_id FROM rewards WHERE state IN ('waiting', 'delivering', 'delivered', 'held') \
+                 UNION ALL SELECT commission_id FROM rewards WHERE drift IS NOT NULL",
+            )?
+            .query_map([], |row| row.get(0).map(CommissionId))?
+            .collect()
+        })
+    }
+
+    /// The rows of these ids, as far as there are any.
+    pub fn rewards(&self, ids: &[CommissionId]) -> Result<HashMap<CommissionId, Reward>, LedgerError> {
+        let ids = serde_json::to_string(ids).unwrap_or_default();
+        self.run(|conn| {
+            conn.prepare_cached(&format!(
+                "SELECT {COLUMNS} FROM rewards WHERE commission_id IN (SELECT value FROM json_each(:ids))"
+            ))?
+            .query_map(named_params! {":ids": ids}, |row| Reward::read(row).map(|reward| (reward.id, reward)))?
+            .collect()
+        })
+    }
+
+    /// Live claims of others, with their end.
+    pub fn claims_of_others(&self, now: Timestamp) -> Result<HashMap<CommissionId, Timestamp>, LedgerError> {
+        self.run(|conn| {
+            conn.prepare_cached(
+                "SELECT commission_id, strftime('%Y-%m-%dT%H:%M:%fZ', expires_at) AS expires_at FROM claims \
+                 WHERE owner <> 'makegood' AND julianday(expires_at) > julianday(:now)",
+            )?
+            .query_map(named_params! {":now": timestamp_text(now)}, |row| {
+                Ok((CommissionId(row.get("commission_id")?), time(row, "expires_at")?.unwrap_or(now)))
+            })?
+            .collect()
+        })
+    }
+
+    /// Up to `limit` ids that FirstPromoter must call fulfilled: the latest, without those it was seen to contradict.
+    pub fn canaries(&self, limit: u32) -> Result<Vec<CommissionId>, LedgerError> {
+        self.run(|conn| {
+            conn.prepare_cached(
+                "SELECT commission_id FROM rewards WHERE state = 'fulfilled' AND drift IS NULL ORDER BY fulfilled_at DESC LIMIT :limit",
+            )?
+            .query_map(named_params! {":limit": limit}, |row| row.get(0).map(CommissionId))?
+            .collect()
+        })
+    }
+
+    /// The cached answer of `GET /rewards`: who receives what comes from each rule.
+    pub fn reward_rules(&self) -> Result<BTreeMap<i64, Option<RecipientKind>>, LedgerError> {
+        self.run(|conn| {
+            conn.prepare_cached("SELECT reward_id, recipient FROM reward_rules")?
+                .query_map([], |row| {
+                    let recipient: Option<String> = row.get("recipient")?;
+                    Ok((row.get("reward_id")?, recipient.as_deref().and_then(RecipientKind::from_word)))
+                })?
+                .collect()
+        })
+    }
+
+    /// Caches an answer of `GET /rewards`.
+    pub fn remember_reward_rules(&self, rules: &[RewardRule], now: Timestamp) -> Result<(), LedgerError> {
+        self.write(|tx| {
+            for rule in rules {
+                let recipient = rule.is_promoter_reward.map(|promoter| if promoter { "promoter" } else { "referral" });
+                tx.prepare_cached(
+                    "INSERT INTO reward_rules (reward_id, name, recipient, fetched_at) VALUES (:id, :name, :recipient, :now) \
+                     ON CONFLICT (reward_id) DO UPDATE SET name = :name, recipient = :recipient, fetched_at = :now",
+                )?
+                .execute(
+                    named_params! {":id": rule.id, ":name": rule.name, ":recipient": recipient, ":now": timestamp_text(now)},
+                )?;
+            }
+            Ok(())
+        })
+    }
+}

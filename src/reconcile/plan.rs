@@ -1,0 +1,412 @@
+//! What to do about one commission. Pure: no clock, no I/O, no logging, and no way to fail; odd data becomes a hold.
+//!
+//! Guarantees:
+//! - The ledger decides before the listing: what it calls delivered is never delivered again, whatever upstream shows.
+//! - A delivery whose outcome is unknown is repeated only at the same target, with the same content, and only if that target
+//!   deduplicates by key.
+//! - Every approved commission in scope gets a decision that ends in `fulfilled` or in front of a person.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{
+    config::{Policy, RecipientPolicy, Route},
+    domain::{Amount, Commission, CommissionId, RecipientKind, Timestamp, Unit},
+    ledger::{Facts, HoldReason, Reward, RewardState},
+};
+
+/// What FirstPromoter said of a commission, in this pass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Observation {
+    /// Approved and unfulfilled.
+    Listed(Commission),
+    /// Asked for by id: fulfilled.
+    Fulfilled,
+    /// Asked for by id: there, and not approved. In FirstPromoter's word.
+    NotApproved(String),
+    /// Asked for by id: not there any more.
+    Gone,
+    /// Asked for by id: approved, but neither fulfilled nor unfulfilled. Nothing can be concluded.
+    Unclear,
+}
+
+/// Who receives what comes from a rule (`GET /rewards`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rules {
+    /// By `reward.id`; null where FirstPromoter did not say.
+    Known(BTreeMap<i64, Option<RecipientKind>>),
+    /// FirstPromoter does not let us see them; its words.
+    Refused(String),
+}
+
+/// All that a decision depends on besides the commission and its ledger row.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'a> {
+    /// `[policy]` and `[[routes]]`.
+    pub policy: &'a Policy,
+    /// The configured targets that deduplicate by key, and the others.
+    pub targets: &'a BTreeMap<String, Idempotent>,
+    /// Who receives what.
+    pub rules: &'a Rules,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// Whether a target deduplicates by key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Idempotent {
+    /// The same key may be sent again.
+    Yes,
+    /// A second time may take effect twice.
+    No,
+}
+
+/// A ledger row, and whether somebody else is about to deliver it.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry<'a> {
+    /// The row; none where the ledger does not know the commission.
+    pub reward: Option<&'a Reward>,
+    /// The end of another owner's live claim.
+    pub claimed_until: Option<Timestamp>,
+}
+
+/// Why a reward waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waits {
+    /// The webhook handler has its chance.
+    Grace,
+    /// An attempt failed.
+    Backoff,
+    /// Somebody else holds a claim.
+    Claimed,
+    /// FirstPromoter would not mark it; not asked in every pass.
+    Marking,
+}
+
+impl Waits {
+    /// For a person.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Grace => "grace: the webhook handler still has its chance",
+            Self::Backoff => "backoff after a failed attempt",
+            Self::Claimed => "claimed by somebody else",
+            Self::Marking => "delivered; FirstPromoter would not mark it, asked again later",
+        }
+    }
+}
+
+/// What to do about one commission.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// Nothing changes, and why.
+    Nothing(&'static str),
+    /// Owed; not before this time.
+    Wait(Timestamp, Waits),
+    /// Deliver it at this target.
+    Deliver(String),
+    /// An attempt was cut off: the same key again, at the same target.
+    Resume(String),
+    /// Delivered: mark it fulfilled.
+    Mark,
+    /// Delivered, and FirstPromoter cannot mark it, for this reason.
+    CannotMark(String),
+    /// FirstPromoter says fulfilled.
+    Adopt,
+    /// A person has to decide.
+    Hold(HoldReason, String),
+    /// No longer approved, and never delivered.
+    Cancel(String),
+    /// Shown as unfulfilled, though the ledger calls it fulfilled.
+    Drift,
+    /// Shown as fulfilled again.
+    DriftOver,
+}
+
+/// Whether a commission that the ledger does not know is any of our business: approved, not money, of a unit (or an unknown one)
+/// and a campaign that are configured.
+pub fn in_scope(commission: &Commission, policy: &Policy) -> bool {
+    let unit = match &commission.unit {
+        Unit::Cash => false,
+        Unit::Unknown(_) => true,
+        known @ (Unit::Credits | Unit::Points | Unit::FreeMonths | Unit::MonDiscount | Unit::DiscountPer) => {
+            policy.units.contains(known)
+        }
+    };
+    unit && in_campaigns(commission, policy)
+}
+
+fn in_campaigns(commission: &Commission, policy: &Policy) -> bool {
+    policy.campaigns.is_empty()
+        || commission.campaign.as_ref().is_some_and(|campaign| policy.campaigns.contains(&campaign.id))
+}
+
+/// Who receives a commission, as far as the policy and the rules tell.
+pub fn recipient(commission: &Commission, policy: &Policy, rules: &Rules) -> Option<RecipientKind> {
+    match policy.recipient {
+        RecipientPolicy::Always(kind) => Some(kind),
+        RecipientPolicy::Auto => {
+            let by_rule = match (rules, &commission.reward) {
+                (Rules::Known(rules), Some(reward)) => rules.get(&reward.id).copied().flatten(),
+                (Rules::Known(_) | Rules::Refused(_), _) => None,
+            };
+            let by_hand = (commission.is_custom && commission.reward.is_none()).then_some(RecipientKind::Promoter);
+            let only_one = commission.promoter.is_none().then_some(RecipientKind::Referral);
+            by_rule.or(by_hand).or(only_one)
+        }
+    }
+}
+
+/// What the ledger records of a commission.
+pub fn facts(commission: &Commission, policy: &Policy, rules: &Rules) -> Facts {
+    Facts {
+        unit: Some(commission.unit.clone()),
+        amount: commission.amount.whole(),
+        recipient: recipient(commission, policy, rules),
+        promoter: commission.promoter.clone(),
+        referral: commission.referral.clone(),
+        campaign: commission.campaign.clone(),
+        reward: commission.reward.clone(),
+        approved_at: commission.approved_at(),
+        created_at: commission.created_at,
+    }
+}
+
+/// What to do about one commission.
+pub fn decide(observed: &Observation, entry: Entry<'_>, cx: Context<'_>) -> Decision {
+    let Some(reward) = entry.reward else {
+        return match observed {
+            Observation::Listed(commission) if in_scope(commission, cx.policy) => owed(commission, entry, cx),
+            Observation::Listed(_) => Decision::Nothing("out of scope"),
+            Observation::Fulfilled | Observation::NotApproved(_) | Observation::Gone | Observation::Unclear => {
+                Decision::Nothing("not owed")
+            }
+        };
+    };
+    match (reward.state, observed) {
+        (RewardState::Reversed | RewardState::Dismissed, _) => Decision::Nothing("a person decided"),
+        (_, Observation::Unclear) => Decision::Nothing("FirstPromoter calls it neither fulfilled nor unfulfilled"),
+        (RewardState::Fulfilled, Observation::Listed(_)) if !reward.drifted => Decision::Drift,
+        (RewardState::Fulfilled, Observation::Fulfilled) if reward.drifted => Decision::DriftOver,
+        (RewardState::Fulfilled, _) => Decision::Nothing("fulfilled"),
+        (RewardState::Cancelled, Observation::Listed(commission)) if in_scope(commission, cx.policy) => {
+            owed(commission, entry, cx)
+        }
+        (RewardState::Cancelled, _) => Decision::Nothing("cancelled"),
+        (_, Observation::Fulfilled) => Decision::Adopt,
+        (RewardState::Delivered, Observation::Listed(_)) => mark(reward, cx.now),
+        (RewardState::Delivered, Observation::NotApproved(status)) => {
+            cannot_mark(reward, format!("FirstPromoter calls it {status} now, and marks only approved ones"))
+        }
+        (RewardState::Delivered, Observation::Gone) => {
+            cannot_mark(reward, "FirstPromoter does not have it any more".to_owned())
+        }
+        (_, Observation::NotApproved(status)) => withdrawn(reward, &format!("FirstPromoter calls it {status} now")),
+        (_, Observation::Gone) => withdrawn(reward, "FirstPromoter does not have it any more"),
+        (RewardState::Held, Observation::Listed(_)) if !held_by_policy(reward) => {
+            Decision::Nothing("held until a person resolves it")
+        }
+        (RewardState::Delivering, Observation::Listed(commission)) => cut_off(commission, reward, entry, cx),
+        (RewardState::Waiting | RewardState::Held, Observation::Listed(commission)) => {
+            match changed(commission, reward, cx) {
+                Some(change) if reward.uncertain => Decision::Hold(HoldReason::Changed, change),
+                Some(_) | None => owed(commission, entry, cx),
+            }
+        }
+    }
+}
+
+fn held_by_policy(reward: &Reward) -> bool {
+    reward.hold_reason.is_none_or(HoldReason::is_policy)
+}
+
+fn changed(commission: &Commission, reward: &Reward, cx: Context<'_>) -> Option<String> {
+    reward.facts.difference(&facts(commission, cx.policy, cx.rules))
+}
+
+/// A commission that is approved and unfulfilled, and not known to be delivered.
+fn owed(commission: &Commission, entry: Entry<'_>, cx: Context<'_>) -> Decision {
+    if let Some((reason, detail)) = held_by(commission, cx) {
+        return Decision::Hold(reason, detail);
+    }
+    let target = match target(commission, entry.reward, cx) {
+        Ok(target) => target,
+        Err((reason, detail)) => return Decision::Hold(reason, detail),
+    };
+    if let Some(until) = entry.claimed_until {
+        return Decision::Wait(until, Waits::Claimed);
+    }
+    match not_before(commission, entry.reward, cx) {
+        (until, waits) if until > cx.now => Decision::Wait(until, waits),
+        _ => Decision::Deliver(target),
+    }
+}
+
+/// What policy says against delivering it; the order is the order in which a person would ask.
+fn held_by(commission: &Commission, cx: Context<'_>) -> Option<(HoldReason, String)> {
+    let policy = cx.policy;
+    let amount = match (&commission.unit, &commission.amount) {
+        (Unit::Unknown(unit), _) => return Some((HoldReason::UnknownUnit, format!("the unit is {unit:?}"))),
+        (_, Amount::Odd(text)) => return Some((HoldReason::BadAmount, format!("the amount is {text}"))),
+        (_, Amount::Whole(amount)) => *amount,
+    };
+    if !in_scope(commission, policy) {
+        let detail = format!("unit {} and its campaign are no longer configured in [policy]", commission.unit);
+        return Some((HoldReason::NoRoute, detail));
+    }
+    if let Some(limit) = policy.max_amount.get(&commission.unit).filter(|limit| amount > **limit) {
+        return Some((
+            HoldReason::OverLimit,
+            format!("{amount} {}, and policy.max_amount allows {limit}", commission.unit),
+        ));
+    }
+    if let Some(approved) = commission.approved_at().or(commission.created_at).filter(|at| *at < policy.deliver_from) {
+        return Some((
+            HoldReason::Backlog,
+            format!("approved {approved}, before policy.deliver_from {}", policy.deliver_from),
+        ));
+    }
+    if let Some(suspicion) = commission.fraud_suspicion.as_ref().filter(|_| policy.hold_fraud_suspicion) {
+        return Some((HoldReason::FraudSuspicion, format!("fraud_check is {suspicion}")));
+    }
+    if commission.is_self_referral && policy.hold_self_referral {
+        return Some((HoldReason::SelfReferral, "is_self_referral is true".to_owned()));
+    }
+    match recipient(commission, policy, cx.rules) {
+        None => Some((HoldReason::RecipientUnknown, recipient_unknown(commission, cx.rules))),
+        Some(RecipientKind::Promoter) if commission.promoter.is_none() => {
+            Some((HoldReason::NoRecipient, "it goes to the promoter, and names none".to_owned()))
+        }
+        Some(RecipientKind::Referral) if commission.referral.is_none() => {
+            Some((HoldReason::NoRecipient, "it goes to the referral, and names none".to_owned()))
+        }
+        Some(RecipientKind::Promoter | RecipientKind::Referral) => None,
+    }
+}
+
+fn recipient_unknown(commission: &Commission, rules: &Rules) -> String {
+    match (&commission.reward, rules) {
+        (None, _) => "it comes from no reward rule, and names two parties".to_owned(),
+        (Some(reward), Rules::Refused(words)) => {
+            format!("GET /rewards, which would tell for reward {}, is refused: {words}", reward.id)
+        }
+        (Some(reward), Rules::Known(_)) => format!("GET /rewards does not tell for reward {}", reward.id),
+    }
+}
+
+/// Where it goes. What may have taken effect at one target never goes to another.
+fn target(commission: &Commission, reward: Option<&Reward>, cx: Context<'_>) -> Result<String, (HoldReason, String)> {
+    if let Some(reward) = reward.filter(|reward| reward.uncertain) {
+        return repeatable(reward, cx);
+    }
+    let matches = |route: &&Route| {
+        route.unit.as_ref().is_none_or(|unit| *unit == commission.unit)
+            && route.recipient.is_none_or(|kind| recipient(commission, cx.policy, cx.rules) == Some(kind))
+            && route.campaign.is_none_or(|id| commission.campaign.as_ref().is_some_and(|campaign| campaign.id == id))
+    };
+    cx.policy
+        .routes
+        .iter()
+        .find(matches)
+        .map(|route| route.target.clone())
+        .ok_or_else(|| (HoldReason::NoRoute, "no route matches its unit, recipient and campaign".to_owned()))
+}
+
+/// Whether an attempt with an unknown outcome may be made again, and where.
+fn repeatable(reward: &Reward, cx: Context<'_>) -> Result<String, (HoldReason, String)> {
+    let target = reward.target.clone().unwrap_or_default();
+    match cx.targets.get(&target) {
+        Some(Idempotent::Yes) => Ok(target),
+        Some(Idempotent::No) => Err((
+            HoldReason::OutcomeUnknown,
+            format!("an attempt at {target} was cut off or lost, and {target} does not deduplicate by key"),
+        )),
+        None => Err((
+            HoldReason::OutcomeUnknown,
+            format!("an attempt at {target} was cut off or lost, and {target} is no longer configured"),
+        )),
+    }
+}
+
+/// The grace period counts from approval, but never from later than when the reward was found owed: FirstPromoter's clock must not
+/// postpone it for ever.
+fn not_before(commission: &Commission, reward: Option<&Reward>, cx: Context<'_>) -> (Timestamp, Waits) {
+    let found =
+        reward.filter(|reward| reward.state != RewardState::Cancelled).map_or(cx.now, |reward| reward.owed_since);
+    let since = commission.approved_at().map_or(found, |approved| approved.min(found));
+    let grace = chrono::TimeDelta::from_std(cx.policy.grace).ok().and_then(|grace| since.checked_add_signed(grace));
+    let grace = grace.unwrap_or(Timestamp::MAX_UTC);
+    let backoff = reward
+        .filter(|reward| reward.failures > 0 && reward.state == RewardState::Waiting)
+        .and_then(|reward| reward.next_attempt_at);
+    match backoff {
+        Some(backoff) if backoff > grace => (backoff, Waits::Backoff),
+        Some(_) | None => (grace, Waits::Grace),
+    }
+}
+
+/// Found in `delivering`: the process ended between the intent and the outcome.
+fn cut_off(commission: &Commission, reward: &Reward, entry: Entry<'_>, cx: Context<'_>) -> Decision {
+    if let Some(change) = changed(commission, reward, cx) {
+        return Decision::Hold(HoldReason::Changed, change);
+    }
+    match (repeatable(reward, cx), entry.claimed_until) {
+        (Err((reason, detail)), _) => Decision::Hold(reason, detail),
+        (Ok(_), Some(until)) => Decision::Wait(until, Waits::Claimed),
+        (Ok(target), None) => Decision::Resume(target),
+    }
+}
+
+/// Denied, or gone: what may have taken effect goes to a person, what certainly did not is over.
+fn withdrawn(reward: &Reward, why: &str) -> Decision {
+    let unknown = reward.uncertain || reward.state == RewardState::Delivering;
+    if reward.hold_reason == Some(HoldReason::OutcomeUnknown) {
+        Decision::Nothing("held until a person resolves it")
+    } else if unknown {
+        Decision::Hold(
+            HoldReason::OutcomeUnknown,
+            format!(
+                "{why}, and an attempt at {} may have taken effect",
+                reward.target.as_deref().unwrap_or("a target")
+            ),
+        )
+    } else {
+        Decision::Cancel(why.to_owned())
+    }
+}
+
+fn mark(reward: &Reward, now: Timestamp) -> Decision {
+    match reward.next_attempt_at {
+        Some(until) if until > now => Decision::Wait(until, Waits::Marking),
+        Some(_) | None => Decision::Mark,
+    }
+}
+
+/// Said three times, then left to the person in front of whom it stands.
+fn cannot_mark(reward: &Reward, why: String) -> Decision {
+    if reward.mark_attempts >= MARK_ATTEMPTS_BEFORE_ATTENTION && reward.mark_error.as_ref() == Some(&why) {
+        Decision::Nothing("delivered; FirstPromoter cannot mark it")
+    } else {
+        Decision::CannotMark(why)
+    }
+}
+
+/// After as many passes in a row that could not mark a reward it stands in `attention`, and is asked for less often.
+pub const MARK_ATTEMPTS_BEFORE_ATTENTION: u32 = 3;
+
+/// The fuse: when more would be delivered than `max`, none is, and all of them ask for a person. Returns how many wanted to be
+/// delivered when it blew.
+pub fn fuse<'a>(decisions: impl Iterator<Item = (CommissionId, &'a mut Decision)>, max: u64) -> Option<u64> {
+    let mut wanted: Vec<_> =
+        decisions.filter(|(_, decision)| matches!(decision, Decision::Deliver(_) | Decision::Resume(_))).collect();
+    let distinct: BTreeSet<CommissionId> = wanted.iter().map(|(id, _)| *id).collect();
+    let count = u64::try_from(distinct.len()).unwrap_or(u64::MAX);
+    if count <= max {
+        return None;
+    }
+    for (_, decision) in &mut wanted {
+        **decision = Decision::Hold(
+            HoldReason::Fuse,
+            format!("a pass wanted {count} deliveries, and policy.max_deliveries_per_pass allows {max}"),
+        );
+    }
+    Some(count)
+}
