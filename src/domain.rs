@@ -289,8 +289,13 @@ pub struct Commission {
 }
 
 impl Commission {
+    /// Whether it is approved now.
+    pub fn approved_now(&self) -> bool {
+        self.status == CommissionStatus::Approved
+    }
+
     /// When it was approved, as far as FirstPromoter tells.
     pub fn approved_at(&self) -> Option<Timestamp> {
-        (self.status == CommissionStatus::Approved).then_some(self.status_updated_at).flatten()
+        self.approved_now().then_some(self.status_updated_at).flatten()
     }
 }

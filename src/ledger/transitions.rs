@@ -148,7 +148,8 @@ impl Change<'_> {
     pub fn hold(&self, reward: &Reward, reason: HoldReason, detail: &str) -> Result<(), LedgerError> {
         let cut_off = reward.state == RewardState::Delivering;
         let changed = self.sql(
-            "UPDATE rewards SET state = 'held', state_since = :now, hold_reason = :reason, last_error = :detail, next_attempt_at = NULL, \
+            "UPDATE rewards SET state = 'held', state_since = :now, hold_reason = :reason, last_error = :detail, \
+             next_attempt_at = iif(failures > 0, next_attempt_at, NULL), \
              uncertain = max(uncertain, :cut_off) WHERE commission_id = :id AND state = :from",
             named_params! {
                 ":id": reward.id.0, ":from": reward.state.as_str(), ":now": timestamp_text(self.author.now),

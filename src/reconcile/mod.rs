@@ -1,2 +1,269 @@
-//! x
+//! A pass: compare what FirstPromoter lists as owed with the ledger, deliver what is missing, have it marked, read back.
+//!
+//! Guarantees:
+//! - Nothing is concluded from a listing that was not read to its end, and nothing delivered on a filter that was not
+//!   proved in the same pass.
+//! - The intent to deliver is on disk before the request leaves, its outcome right after.
+//! - `fulfilled` is written only for what FirstPromoter, asked again, calls fulfilled.
+//! - Every pass leaves a row in `passes`, also one that failed.
+//!
+//! Assumptions: the caller holds the pass lock.
+//!
+//! # What a pass costs
+//!
+//! Requests to FirstPromoter, for `n` rewards owed at 100 a page: listing `n/100 + 1` (one when the answer is shorter than
+//! the server's default page and nothing in it is to be acted on), `GET /rewards` 1 when a rule is not known yet, confirming
+//! `2 * (n+3)/100` (three canaries ride along), marking and reading back as `firstpromoter::marking` says. With `n` = 100:
+//! 2 + 1 + 4 + 1 + 3 + 1 = 12 at the most, when the batch is asked for three times; 10 when it ends at the first question.
+
+mod confirm;
+mod execute;
+mod observe;
 pub mod plan;
+mod report;
+
+use std::collections::{BTreeMap, HashMap};
+
+use thiserror::Error;
+use tokio_util::sync::CancellationToken;
+
+pub use report::{Line, Report};
+
+use crate::{
+    clock::Clock,
+    config::Settings,
+    delivery::Deliver,
+    domain::{CommissionId, Timestamp},
+    firstpromoter::{Api, ApiError, ListingError, RewardRule},
+    ledger::{Author, Facts, Ledger, LedgerError, Reward, RewardState},
+};
+pub use plan::{Decision, Idempotent, Waits};
+use plan::Rules;
+
+/// What made a pass happen. It says when, never what to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Trigger {
+    /// The service started.
+    Start,
+    /// `schedule.poll`.
+    Schedule,
+    /// SIGUSR1.
+    Signal,
+    /// `makegood once`, or `plan`.
+    Command,
+}
+
+impl Trigger {
+    /// The word in `passes.trigger`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Schedule => "schedule",
+            Self::Signal => "signal",
+            Self::Command => "command",
+        }
+    }
+}
+
+/// What is asked of a pass besides the policy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Order {
+    /// What made it happen.
+    pub trigger: Trigger,
+    /// Just these; empty: all that FirstPromoter lists.
+    pub only: Vec<CommissionId>,
+    /// In place of `policy.max_deliveries_per_pass`, this once.
+    pub max_deliveries: Option<u64>,
+}
+
+impl Order {
+    /// A pass over everything, within the fuse.
+    pub fn poll(trigger: Trigger) -> Self {
+        Self { trigger, only: Vec::new(), max_deliveries: None }
+    }
+
+    /// The word in `passes.kind`: `poll`, or `commissions` for a pass over just some.
+    pub fn kind(&self) -> &'static str {
+        if self.only.is_empty() { "poll" } else { "commissions" }
+    }
+}
+
+/// Why a pass did not complete.
+#[derive(Debug, Error)]
+pub enum PassError {
+    /// FirstPromoter's listing could not be read or trusted.
+    #[error(transparent)]
+    Listing(#[from] ListingError),
+    /// FirstPromoter did not answer something else.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    /// The two ways of asking contradict each other: nothing is delivered.
+    #[error("nothing was delivered: {0}")]
+    FilterBroken(String),
+    /// The ledger could not be read or written.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// A signal said stop.
+    #[error("stopped by a signal before the pass was complete; the next pass goes on from here")]
+    Stopped,
+    /// Ids given by a person that FirstPromoter does not have.
+    #[error("FirstPromoter has no commission {0}: check the id, and that the account is the right one")]
+    NoSuchCommission(String),
+}
+
+/// How far a pass is; for a progress bar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// Rows listed so far.
+    Listed(u64),
+    /// Deliveries tried so far, of how many.
+    Delivering(u64, u64),
+    /// Having so many marked.
+    Marking(u64),
+}
+
+/// What a pass works with.
+pub struct Pass<'a, A, D, C> {
+    /// FirstPromoter.
+    pub api: &'a A,
+    /// The targets.
+    pub targets: &'a D,
+    /// The ledger; the caller holds the pass lock.
+    pub ledger: &'a Ledger,
+    /// The time.
+    pub clock: &'a C,
+    /// The policy, and what the targets are like.
+    pub settings: &'a Settings,
+    /// Cancelled when no new delivery may start.
+    pub stop: &'a CancellationToken,
+    /// Told how far the pass is.
+    pub progress: &'a dyn Fn(Progress),
+}
+
+impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
+    /// Makes one pass. Fails only where not even the row in `passes` could be written; all else is in the report.
+    pub async fn run(&self, order: &Order) -> Result<Report, LedgerError> {
+        let requests_before = self.api.requests();
+        let pass_id = self.ledger.begin_pass(order.trigger.as_str(), order.kind(), self.clock.now())?;
+        let mut report = Report::new(pass_id, order);
+        let result = self.work(order, &mut report).await;
+        report.counts.api_requests = self.api.requests() - requests_before;
+        report.error = result.err().map(|error| in_full(&error));
+        report.look_up(self.ledger)?;
+        self.ledger.finish_pass(pass_id, &report.counts, report.error.as_deref(), self.clock.now())?;
+        Ok(report)
+    }
+
+    async fn work(&self, order: &Order, report: &mut Report) -> Result<(), PassError> {
+        let mut plan = self.plan(order).await?;
+        report.counts.listed = plan.listed;
+        report.counts.missing = plan.missing();
+        report.fuse_wanted = plan.fuse_wanted;
+        self.settle(&mut plan, report)?;
+        let delivered = self.deliver(&plan, report).await?;
+        self.mark(&plan, delivered, report).await?;
+        plan.unknown_ids_error()
+    }
+
+    /// What a pass would do: observed, decided, past the fuse, confirmed. Reads only.
+    pub async fn plan(&self, order: &Order) -> Result<Plan, PassError> {
+        let targets = self.settings.targets.iter().map(|(name, target)| {
+            (name.clone(), if target.idempotent { Idempotent::Yes } else { Idempotent::No })
+        });
+        let targets = targets.collect();
+        let mut plan = self.observe(order, &targets).await?;
+        let max = order.max_deliveries.unwrap_or(self.settings.policy.max_deliveries_per_pass);
+        plan.fuse_wanted = plan::fuse(plan.items.values_mut().map(|item| &mut item.decision), max);
+        self.confirm(&mut plan, &targets).await?;
+        Ok(plan)
+    }
+
+    /// Lets a signal end something that only reads.
+    async fn unless_stopped<T, E: Into<PassError>>(&self, reading: impl Future<Output = Result<T, E>>) -> Result<T, PassError> {
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Err(PassError::Stopped),
+            result = reading => result.map_err(Into::into),
+        }
+    }
+
+    fn author<'b>(&self, report: &Report) -> Author<'b> {
+        Author { actor: "makegood", pass_id: Some(report.pass_id), now: self.clock.now() }
+    }
+}
+
+/// An error and all its causes, on one line.
+pub fn in_full(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let words = error.to_string();
+        if !text.contains(&words) {
+            text = format!("{text}: {words}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// What is to be done in a pass, by commission.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// Rows that FirstPromoter listed.
+    pub listed: u64,
+    /// One for each commission that is owed, or that the ledger has open.
+    pub items: BTreeMap<CommissionId, Item>,
+    /// How many deliveries were wanted when the fuse blew.
+    pub fuse_wanted: Option<u64>,
+    /// Ids asked for by a person that FirstPromoter does not have.
+    unknown_ids: Vec<CommissionId>,
+    /// What `GET /rewards` said in this pass, to be cached.
+    fresh_rules: Vec<RewardRule>,
+    /// Who receives what.
+    rules: Rules,
+    /// Live claims of others.
+    claims: HashMap<CommissionId, Timestamp>,
+}
+
+impl Plan {
+    /// Approved, unfulfilled, in scope, and not delivered according to the ledger.
+    fn missing(&self) -> u64 {
+        let missing = |item: &&Item| {
+            item.listed
+                && match &item.decision {
+                    Decision::Deliver(_) | Decision::Resume(_) | Decision::Hold(..) => true,
+                    Decision::Wait(_, waits) => *waits != Waits::Marking,
+                    Decision::Nothing(_) => item.reward.as_ref().is_some_and(|reward| reward.state == RewardState::Held),
+                    Decision::Mark
+                    | Decision::CannotMark(_)
+                    | Decision::Adopt
+                    | Decision::Cancel(_)
+                    | Decision::Drift
+                    | Decision::DriftOver => false,
+                }
+        };
+        self.items.values().filter(missing).count() as u64
+    }
+
+    /// Ids that a person gave and FirstPromoter does not have are that person's error; the others were dealt with.
+    fn unknown_ids_error(&self) -> Result<(), PassError> {
+        if self.unknown_ids.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<String> = self.unknown_ids.iter().map(ToString::to_string).collect();
+        Err(PassError::NoSuchCommission(ids.join(", ")))
+    }
+}
+
+/// One commission of a plan.
+#[derive(Debug, Clone)]
+pub struct Item {
+    /// What to do.
+    pub decision: Decision,
+    /// What FirstPromoter says now; for one that it did not list, what the ledger recorded.
+    pub facts: Facts,
+    /// Its row, if the ledger has one.
+    pub reward: Option<Reward>,
+    /// Approved and unfulfilled according to FirstPromoter.
+    pub listed: bool,
+}

@@ -6,11 +6,12 @@
 //!   deduplicates by key.
 //! - Every approved commission in scope gets a decision that ends in `fulfilled` or in front of a person.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::{
     config::{Policy, RecipientPolicy, Route},
-    domain::{Amount, Commission, CommissionId, RecipientKind, Timestamp, Unit},
+    domain::{Amount, Commission, RecipientKind, Timestamp, Unit},
+    firstpromoter::RewardRule,
     ledger::{Facts, HoldReason, Reward, RewardState},
 };
 
@@ -18,7 +19,7 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Observation {
     /// Approved and unfulfilled.
-    Listed(Commission),
+    Listed(Box<Commission>),
     /// Asked for by id: fulfilled.
     Fulfilled,
     /// Asked for by id: there, and not approved. In FirstPromoter's word.
@@ -30,12 +31,12 @@ pub enum Observation {
 }
 
 /// Who receives what comes from a rule (`GET /rewards`).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Rules {
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Rules {
     /// By `reward.id`; null where FirstPromoter did not say.
-    Known(BTreeMap<i64, Option<RecipientKind>>),
-    /// FirstPromoter does not let us see them; its words.
-    Refused(String),
+    pub known: BTreeMap<i64, Option<RecipientKind>>,
+    /// FirstPromoter did not let us see them this time; its words.
+    pub refused: Option<String>,
 }
 
 /// All that a decision depends on besides the commission and its ledger row.
@@ -144,15 +145,17 @@ pub fn recipient(commission: &Commission, policy: &Policy, rules: &Rules) -> Opt
     match policy.recipient {
         RecipientPolicy::Always(kind) => Some(kind),
         RecipientPolicy::Auto => {
-            let by_rule = match (rules, &commission.reward) {
-                (Rules::Known(rules), Some(reward)) => rules.get(&reward.id).copied().flatten(),
-                (Rules::Known(_) | Rules::Refused(_), _) => None,
-            };
+            let by_rule = commission.reward.as_ref().and_then(|reward| rules.known.get(&reward.id).copied().flatten());
             let by_hand = (commission.is_custom && commission.reward.is_none()).then_some(RecipientKind::Promoter);
             let only_one = commission.promoter.is_none().then_some(RecipientKind::Referral);
             by_rule.or(by_hand).or(only_one)
         }
     }
+}
+
+/// Who receives what comes from one rule.
+pub fn recipient_of(rule: &RewardRule) -> Option<RecipientKind> {
+    rule.is_promoter_reward.map(|promoter| if promoter { RecipientKind::Promoter } else { RecipientKind::Referral })
 }
 
 /// What the ledger records of a commission.
@@ -183,6 +186,9 @@ pub fn decide(observed: &Observation, entry: Entry<'_>, cx: Context<'_>) -> Deci
     };
     match (reward.state, observed) {
         (RewardState::Reversed | RewardState::Dismissed, _) => Decision::Nothing("a person decided"),
+        (RewardState::Delivered, Observation::Unclear) => {
+            cannot_mark(reward, "FirstPromoter lists it neither as fulfilled nor as unfulfilled".to_owned())
+        }
         (_, Observation::Unclear) => Decision::Nothing("FirstPromoter calls it neither fulfilled nor unfulfilled"),
         (RewardState::Fulfilled, Observation::Listed(_)) if !reward.drifted => Decision::Drift,
         (RewardState::Fulfilled, Observation::Fulfilled) if reward.drifted => Decision::DriftOver,
@@ -283,12 +289,10 @@ fn held_by(commission: &Commission, cx: Context<'_>) -> Option<(HoldReason, Stri
 }
 
 fn recipient_unknown(commission: &Commission, rules: &Rules) -> String {
-    match (&commission.reward, rules) {
+    match (&commission.reward, &rules.refused) {
         (None, _) => "it comes from no reward rule, and names two parties".to_owned(),
-        (Some(reward), Rules::Refused(words)) => {
-            format!("GET /rewards, which would tell for reward {}, is refused: {words}", reward.id)
-        }
-        (Some(reward), Rules::Known(_)) => format!("GET /rewards does not tell for reward {}", reward.id),
+        (Some(reward), Some(words)) => format!("GET /rewards, which would tell for reward {}, is refused: {words}", reward.id),
+        (Some(reward), None) => format!("GET /rewards does not tell for reward {}", reward.id),
     }
 }
 
@@ -335,7 +339,7 @@ fn not_before(commission: &Commission, reward: Option<&Reward>, cx: Context<'_>)
     let grace = chrono::TimeDelta::from_std(cx.policy.grace).ok().and_then(|grace| since.checked_add_signed(grace));
     let grace = grace.unwrap_or(Timestamp::MAX_UTC);
     let backoff = reward
-        .filter(|reward| reward.failures > 0 && reward.state == RewardState::Waiting)
+        .filter(|reward| reward.failures > 0 && reward.state != RewardState::Cancelled)
         .and_then(|reward| reward.next_attempt_at);
     match backoff {
         Some(backoff) if backoff > grace => (backoff, Waits::Backoff),
@@ -394,15 +398,14 @@ pub const MARK_ATTEMPTS_BEFORE_ATTENTION: u32 = 3;
 
 /// The fuse: when more would be delivered than `max`, none is, and all of them ask for a person. Returns how many wanted to be
 /// delivered when it blew.
-pub fn fuse<'a>(decisions: impl Iterator<Item = (CommissionId, &'a mut Decision)>, max: u64) -> Option<u64> {
+pub fn fuse<'a>(decisions: impl Iterator<Item = &'a mut Decision>, max: u64) -> Option<u64> {
     let mut wanted: Vec<_> =
-        decisions.filter(|(_, decision)| matches!(decision, Decision::Deliver(_) | Decision::Resume(_))).collect();
-    let distinct: BTreeSet<CommissionId> = wanted.iter().map(|(id, _)| *id).collect();
-    let count = u64::try_from(distinct.len()).unwrap_or(u64::MAX);
+        decisions.filter(|decision| matches!(decision, Decision::Deliver(_) | Decision::Resume(_))).collect();
+    let count = u64::try_from(wanted.len()).unwrap_or(u64::MAX);
     if count <= max {
         return None;
     }
-    for (_, decision) in &mut wanted {
+    for decision in &mut wanted {
         **decision = Decision::Hold(
             HoldReason::Fuse,
             format!("a pass wanted {count} deliveries, and policy.max_deliveries_per_pass allows {max}"),

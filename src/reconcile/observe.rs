@@ -1,0 +1,221 @@
+//! What FirstPromoter says now, matched with the ledger and decided, page by page.
+//!
+//! Guarantees: memory follows what is owed or open, not what was listed; open ledger rows that a complete listing did not
+//! contain are asked for by id before anything is decided about them.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use super::{
+    Decision, Idempotent, Item, Order, Pass, PassError, Plan, Progress,
+    plan::{self, Context, Entry, Observation, Rules},
+};
+use crate::{
+    clock::Clock,
+    config::{Policy, RecipientPolicy},
+    delivery::Deliver,
+    domain::{Commission, CommissionId, CommissionStatus, Timestamp, Unit},
+    firstpromoter::{Api, listing},
+    ledger::{LedgerError, Reward, RewardState},
+};
+
+/// What was observed of one commission, before it is decided.
+struct Observed {
+    observation: Observation,
+    reward: Option<Reward>,
+}
+
+impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
+    /// Reads everything, then decides.
+    pub(super) async fn observe(&self, order: &Order, targets: &BTreeMap<String, Idempotent>) -> Result<Plan, PassError> {
+        let now = self.clock.now();
+        let claims = self.ledger.claims_of_others(now)?;
+        let mut plan = Plan::default();
+        let observed = if order.only.is_empty() {
+            self.observe_all(&mut plan, targets, now).await?
+        } else {
+            self.observe_only(&order.only, &mut plan).await?
+        };
+        plan.claims = claims;
+        plan.rules = self.rules(&observed, &mut plan).await?;
+        let cx = Context { policy: &self.settings.policy, targets, rules: &plan.rules, now };
+        for (id, Observed { observation, reward }) in observed {
+            let entry = Entry { reward: reward.as_ref(), claimed_until: plan.claims.get(&id).copied() };
+            let decision = plan::decide(&observation, entry, cx);
+            let (facts, listed) = match &observation {
+                Observation::Listed(commission) => (plan::facts(commission, cx.policy, cx.rules), true),
+                Observation::Fulfilled | Observation::NotApproved(_) | Observation::Gone | Observation::Unclear => {
+                    (reward.as_ref().map(|reward| reward.facts.clone()).unwrap_or_default(), false)
+                }
+            };
+            plan.items.insert(id, Item { decision, facts, reward, listed });
+        }
+        Ok(plan)
+    }
+
+    /// The whole listing, and the open ledger rows that it does not contain.
+    async fn observe_all(
+        &self,
+        plan: &mut Plan,
+        targets: &BTreeMap<String, Idempotent>,
+        now: Timestamp,
+    ) -> Result<BTreeMap<CommissionId, Observed>, PassError> {
+        let mut open = self.ledger.open_ids()?;
+        let rules = Rules { known: self.ledger.reward_rules()?, refused: None };
+        let cx = Context { policy: &self.settings.policy, targets, rules: &rules, now };
+        let mut observed = BTreeMap::new();
+        let mut failure = None;
+        let mut rows_so_far = 0;
+        let listing = listing::unfulfilled(self.api, |rows| {
+            rows_so_far += rows.len() as u64;
+            (self.progress)(Progress::Listed(rows_so_far));
+            self.take_page(rows, &mut open, &mut observed, cx).unwrap_or_else(|error| {
+                failure.get_or_insert(error);
+                false
+            })
+        });
+        let listed = self.unless_stopped(listing).await?;
+        if let Some(error) = failure {
+            return Err(error.into());
+        }
+        plan.listed = listed.rows;
+        let mut vanished: Vec<CommissionId> = open.into_iter().collect();
+        vanished.sort_unstable();
+        observed.extend(self.ask(&vanished).await?.into_iter().filter(|(_, it)| it.reward.is_some()));
+        Ok(observed)
+    }
+
+    /// Keeps what is in scope or open in the ledger; returns whether anything of it is to be acted on now.
+    fn take_page(
+        &self,
+        rows: Vec<Commission>,
+        open: &mut HashSet<CommissionId>,
+        observed: &mut BTreeMap<CommissionId, Observed>,
+        cx: Context<'_>,
+    ) -> Result<bool, LedgerError> {
+        let ours: Vec<Commission> =
+            rows.into_iter().filter(|row| open.contains(&row.id) || plan::in_scope(row, cx.policy)).collect();
+        let ids: Vec<CommissionId> = ours.iter().map(|row| row.id).collect();
+        let mut rewards = if ids.is_empty() { HashMap::new() } else { self.ledger.rewards(&ids)? };
+        let mut actionable = false;
+        for commission in ours {
+            let id = commission.id;
+            open.remove(&id);
+            let reward = rewards.remove(&id);
+            let observation = Observation::Listed(Box::new(commission));
+            let decision = plan::decide(&observation, Entry { reward: reward.as_ref(), claimed_until: None }, cx);
+            actionable |= acts(&decision, reward.as_ref());
+            let closed = reward.as_ref().is_some_and(|reward| !reward.state.is_open() && reward.state != RewardState::Cancelled);
+            if !(closed && matches!(decision, Decision::Nothing(_))) {
+                observed.insert(id, Observed { observation, reward });
+            }
+        }
+        Ok(actionable)
+    }
+
+    /// Just these, in any state; those that neither FirstPromoter nor the ledger knows are noted.
+    async fn observe_only(&self, ids: &[CommissionId], plan: &mut Plan) -> Result<BTreeMap<CommissionId, Observed>, PassError> {
+        let mut observed = self.ask(ids).await?;
+        plan.listed = observed.values().filter(|it| matches!(it.observation, Observation::Listed(_))).count() as u64;
+        observed.retain(|id, it| {
+            let nobody_knows = it.reward.is_none() && it.observation == Observation::Gone;
+            if nobody_knows {
+                plan.unknown_ids.push(*id);
+            }
+            !nobody_knows
+        });
+        Ok(observed)
+    }
+
+    /// Asks for single commissions both ways, and without a filter for those that are in neither answer.
+    async fn ask(&self, ids: &[CommissionId]) -> Result<BTreeMap<CommissionId, Observed>, PassError> {
+        if ids.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let unfulfilled = self.unless_stopped(listing::by_ids(self.api, ids, Some(false))).await?;
+        let fulfilled = self.unless_stopped(listing::by_ids(self.api, ids, Some(true))).await?;
+        let fulfilled: HashSet<CommissionId> = fulfilled.iter().map(|row| row.id).collect();
+        if let Some(both) = unfulfilled.iter().find(|row| fulfilled.contains(&row.id)) {
+            return Err(PassError::FilterBroken(super::confirm::both_ways(both.id)));
+        }
+        let answered: HashSet<CommissionId> = unfulfilled.iter().map(|row| row.id).chain(fulfilled.iter().copied()).collect();
+        let neither: Vec<CommissionId> = ids.iter().copied().filter(|id| !answered.contains(id)).collect();
+        let rest = if neither.is_empty() {
+            Vec::new()
+        } else {
+            self.unless_stopped(listing::by_ids(self.api, &neither, None)).await?
+        };
+        let mut observations: HashMap<CommissionId, Observation> =
+            fulfilled.into_iter().map(|id| (id, Observation::Fulfilled)).collect();
+        observations.extend(unfulfilled.into_iter().map(|row| (row.id, open_or_not(row))));
+        observations.extend(rest.into_iter().map(|row| (row.id, neither_way(&row))));
+        let mut rewards = self.ledger.rewards(ids)?;
+        Ok(ids
+            .iter()
+            .map(|id| {
+                let observation = observations.remove(id).unwrap_or(Observation::Gone);
+                (*id, Observed { observation, reward: rewards.remove(id) })
+            })
+            .collect())
+    }
+
+    /// The reward rules, asked for only when a commission needs one that is not known yet.
+    async fn rules(&self, observed: &BTreeMap<CommissionId, Observed>, plan: &mut Plan) -> Result<Rules, PassError> {
+        let mut rules = Rules { known: self.ledger.reward_rules()?, refused: None };
+        let asks = self.settings.policy.recipient == RecipientPolicy::Auto;
+        if !asks || !observed.values().any(|it| needs_rule(it, &rules, &self.settings.policy)) {
+            return Ok(rules);
+        }
+        match self.unless_stopped(self.api.rewards()).await {
+            Ok(fresh) => {
+                rules.known.extend(fresh.iter().map(|rule| (rule.id, plan::recipient_of(rule))));
+                plan.fresh_rules = fresh;
+            }
+            Err(PassError::Api(error)) if matches!(error.status(), Some(403 | 404)) => rules.refused = Some(super::in_full(&error)),
+            Err(error) => return Err(error),
+        }
+        Ok(rules)
+    }
+}
+
+/// Whether who receives it hangs on a rule that is not known.
+fn needs_rule(it: &Observed, rules: &Rules, policy: &Policy) -> bool {
+    let Observation::Listed(commission) = &it.observation else { return false };
+    let open = it.reward.as_ref().is_none_or(|reward| reward.state.is_open() || reward.state == RewardState::Cancelled);
+    let unknown = commission.reward.as_ref().is_some_and(|reward| !rules.known.contains_key(&reward.id));
+    open && unknown && plan::in_scope(commission, policy)
+}
+
+/// Whether a decision does something now, so that the listing must be known to be whole.
+fn acts(decision: &Decision, reward: Option<&Reward>) -> bool {
+    match decision {
+        Decision::Deliver(_) | Decision::Resume(_) | Decision::Mark | Decision::Drift => true,
+        // The rules known so far may just be old.
+        Decision::Hold(..) => reward.is_none_or(|reward| reward.state != RewardState::Held),
+        Decision::Nothing(_)
+        | Decision::Wait(..)
+        | Decision::CannotMark(_)
+        | Decision::Adopt
+        | Decision::Cancel(_)
+        | Decision::DriftOver => false,
+    }
+}
+
+fn open_or_not(row: Commission) -> Observation {
+    match row.status {
+        CommissionStatus::Approved => Observation::Listed(Box::new(row)),
+        CommissionStatus::Pending | CommissionStatus::Denied | CommissionStatus::Unknown(_) => {
+            Observation::NotApproved(row.status.as_str().to_owned())
+        }
+    }
+}
+
+fn neither_way(row: &Commission) -> Observation {
+    match (&row.status, &row.unit) {
+        // What became money is FirstPromoter's to pay.
+        (CommissionStatus::Approved, Unit::Cash) => Observation::NotApproved("cash".to_owned()),
+        (CommissionStatus::Approved, _) => Observation::Unclear,
+        (CommissionStatus::Pending | CommissionStatus::Denied | CommissionStatus::Unknown(_), _) => {
+            Observation::NotApproved(row.status.as_str().to_owned())
+        }
+    }
+}
