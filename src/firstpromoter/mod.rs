@@ -12,7 +12,11 @@
 use crate::domain::{Commission, CommissionId};
 
 mod error;
+pub mod listing;
+pub mod marking;
 pub mod pace;
+#[cfg(test)]
+mod script;
 pub mod wire;
 
 pub use error::ApiError;
