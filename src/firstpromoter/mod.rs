@@ -11,14 +11,17 @@
 
 use crate::domain::{Commission, CommissionId};
 
+mod client;
 mod error;
 pub mod listing;
 pub mod marking;
 pub mod pace;
+mod retry;
 #[cfg(test)]
 mod script;
 pub mod wire;
 
+pub use client::{Client, ClientError};
 pub use error::ApiError;
 
 /// What to ask of `GET /commissions`: one page.
