@@ -1,6 +1,13 @@
 //! One exhaustive classification of what can go wrong at FirstPromoter.
+//!
+//! Guarantees: no message contains the token (the client takes it out of what it hands in) or more than
+//! [`wire::QUOTE_MAX`] characters of an answer; what is not recognised ends the pass and is never retried.
+
+use std::time::Duration;
 
 use thiserror::Error;
+
+use super::{retry::Trouble, wire};
 
 /// Why a call to FirstPromoter came to nothing. Never contains the token.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -33,4 +40,185 @@ pub enum ApiError {
         /// What came back and what to do.
         detail: String,
     },
+}
+
+impl ApiError {
+    /// The HTTP status of the answer that was final. `GET /rewards` refused with 403 or 404 means that
+    /// `policy.recipient = "auto"` cannot be used with this key.
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::Transient { .. } => None,
+            Self::Rejected { status, .. } => Some(*status),
+            Self::Fatal { status, .. } => *status,
+        }
+    }
+}
+
+/// An answer as it came, the token taken out of its text.
+#[derive(Debug, Default)]
+pub(super) struct Answer {
+    /// The HTTP status.
+    pub(super) status: u16,
+    /// `Content-Type`, empty where there was none.
+    pub(super) content_type: String,
+    /// The host that a `Location` names.
+    pub(super) redirects_to: Option<String>,
+    /// How long we were asked to stay away.
+    pub(super) retry_after: Option<Duration>,
+    /// The body, of an error only its beginning.
+    pub(super) text: String,
+}
+
+/// Why one attempt came to nothing.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// Asking again would not help.
+    Final(ApiError),
+    /// Another attempt may work.
+    Again {
+        /// What kind of trouble.
+        trouble: Trouble,
+        /// What happened, for a person.
+        detail: String,
+    },
+}
+
+/// What an answer's status means. `Ok`: 2xx with a body; whether that can be read is the next question.
+pub(super) fn classify(what: &str, answer: &Answer) -> Result<(), Failure> {
+    let status = answer.status;
+    let words = wire::refusal(&answer.text);
+    let fatal =
+        |detail: String| Err(Failure::Final(ApiError::Fatal { what: what.to_owned(), status: Some(status), detail }));
+    match status {
+        200..=299 if answer.text.trim().is_empty() => {
+            fatal(format!("the answer ({status}) is empty where JSON was expected; check firstpromoter.base_url"))
+        }
+        200..=299 => Ok(()),
+        300..=399 => fatal(format!(
+            "the answer is a redirect ({status}) to {}; it is not followed, because the API key would go along; check \
+             firstpromoter.base_url",
+            answer.redirects_to.as_deref().unwrap_or("nowhere")
+        )),
+        401 => fatal(
+            "the API key was not accepted (401); check firstpromoter.api_key, and that firstpromoter.account_id (the \
+             header Account-ID) is the account that the key belongs to"
+                .to_owned(),
+        ),
+        403 => fatal(format!(
+            "FirstPromoter forbids this to the API key (403): {}; check the key's permissions and the account",
+            words.unwrap_or_else(|| "no reason given".to_owned())
+        )),
+        429 => again(Trouble::Limited(answer.retry_after), "too many requests (429)", words, answer),
+        408 | 500..=599 => again(
+            Trouble::Server(answer.retry_after),
+            &format!("FirstPromoter could not answer ({status})"),
+            words,
+            answer,
+        ),
+        400..=499 => Err(Failure::Final(ApiError::Rejected {
+            what: what.to_owned(),
+            status,
+            detail: words.unwrap_or_else(|| {
+                let hint = if status == 404 { "; check firstpromoter.base_url" } else { "" };
+                format!("no reason that could be read{}{hint}", looks_like(answer))
+            }),
+        })),
+        _ => fatal(format!("the answer has a status that means nothing here ({status})")),
+    }
+}
+
+/// A 2xx that could not be read.
+pub(super) fn unreadable(what: &str, answer: &Answer, why: &wire::Unreadable) -> ApiError {
+    let kind = wire::quote(&answer.content_type, 60);
+    ApiError::Fatal {
+        what: what.to_owned(),
+        status: Some(answer.status),
+        detail: format!(
+            "unreadable answer ({}, {}): {why}; nothing is concluded from it; check firstpromoter.base_url, or whether \
+             something between answers in FirstPromoter's place",
+            answer.status,
+            if kind.is_empty() { "no content type" } else { &kind }
+        ),
+    }
+}
+
+fn again(trouble: Trouble, what_happened: &str, words: Option<String>, answer: &Answer) -> Result<(), Failure> {
+    let words = words.map_or_else(|| looks_like(answer), |words| format!(": {words}"));
+    Err(Failure::Again { trouble, detail: format!("{what_happened}{words}") })
+}
+
+/// The beginning of an answer that is not JSON: an error page often says who wrote it.
+fn looks_like(answer: &Answer) -> String {
+    let text = wire::quote(answer.text.trim(), 80);
+    if text.is_empty() || text.starts_with(['{', '[']) { String::new() } else { format!(", the answer begins: {text}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(status: u16, text: &str) -> Answer {
+        Answer { status, text: text.to_owned(), ..Answer::default() }
+    }
+
+    fn last_word(answer: &Answer) -> String {
+        match classify("GET /commissions", answer) {
+            Ok(()) => "good".to_owned(),
+            Err(Failure::Final(error)) => format!("{error:?}"),
+            Err(Failure::Again { trouble, detail }) => format!("again {trouble:?} {detail}"),
+        }
+    }
+
+    #[test]
+    fn every_status_has_its_class() {
+        for (status, body, expected) in [
+            (200, "[]", "good"),
+            (202, "{}", "good"),
+            (200, "  ", "Fatal"),
+            (204, "", "Fatal"),
+            (302, "", "Fatal"),
+            (400, "{}", "Rejected"),
+            (401, "", "Fatal"),
+            (403, "{}", "Fatal"),
+            (404, "{}", "Rejected"),
+            (408, "", "again Server"),
+            (422, "{}", "Rejected"),
+            (429, "", "again Limited"),
+            (500, "", "again Server"),
+            (503, "<html>", "again Server"),
+            (101, "", "Fatal"),
+            (700, "[]", "Fatal"),
+        ] {
+            let said = last_word(&answer(status, body));
+            assert!(said.starts_with(expected), "{status}: {said}");
+        }
+    }
+
+    #[test]
+    fn firstpromoters_own_words_are_told() {
+        let body = r#"{"message":"Validation failed","code":"invalid","errors":{"ids":["are wrong","are many"]}}"#;
+        assert!(last_word(&answer(422, body)).contains("Validation failed (invalid); ids: are wrong, are many"));
+        assert!(last_word(&answer(403, r#"{"message":"Not yours","code":"x"}"#)).contains("Not yours (x)"));
+    }
+
+    #[test]
+    fn no_message_quotes_more_than_two_hundred_characters_or_a_control_character() {
+        let long = format!("\u{1b}[31m<p>{}", "é".repeat(10_000));
+        let json = format!(r#"{{"message":"\u0007{}"}}"#, "é".repeat(10_000));
+        for status in [200, 302, 400, 401, 403, 404, 422, 429, 500, 999] {
+            for body in [&long, &json] {
+                let said = last_word(&answer(status, body));
+                assert!(said.chars().filter(|c| *c == 'é').count() <= 200, "{status}: {said}");
+                assert!(!said.contains(char::is_control), "{status}: {said:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_status_is_there_for_the_caller_who_can_do_without() {
+        for (status, text) in [(403, "{}"), (404, "{}")] {
+            let Err(Failure::Final(error)) = classify("GET /rewards", &answer(status, text)) else { panic!() };
+            assert_eq!(error.status(), Some(status));
+        }
+    }
 }

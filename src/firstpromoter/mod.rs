@@ -1,8 +1,27 @@
 //! FirstPromoter's API, as documented and as met in production.
+//!
+//! Reading order: this file, the seam ([`Api`]); [`listing`] and [`marking`], all that is asked through it and every trap of
+//! paging; [`Client`], the seam over HTTP; [`wire`], the JSON; [`pace`], how fast; [`ApiError`], what can go wrong.
+//!
+//! Guarantees: a listing is whole or an error; no answer makes a panic, a second delivery or an endless loop; the token
+//! stands in no message.
+//!
+//! Assumptions: what the vendor documents is documented, not proven. The fields of a row are checked by the caller, too:
+//! an ignored filter answers everything.
 
 use crate::domain::{Commission, CommissionId};
 
+mod client;
 mod error;
+pub mod listing;
+pub mod marking;
+pub mod pace;
+mod retry;
+#[cfg(test)]
+mod script;
+pub mod wire;
+
+pub use client::{Client, ClientError};
 pub use error::ApiError;
 
 /// What to ask of `GET /commissions`: one page.
@@ -67,7 +86,7 @@ pub trait Api {
     /// `GET /batch_processes/{id}`.
     async fn batch(&self, id: i64) -> Result<Batch, ApiError>;
 
-    /// `GET /rewards`, whole.
+    /// `GET /rewards`, whole; one request where there are fewer than 20.
     async fn rewards(&self) -> Result<Vec<RewardRule>, ApiError>;
 
     /// HTTP requests sent so far by this client, retries included.

@@ -1,0 +1,404 @@
+//! [`Api`] over HTTP: headers, pacing, bounded retries, limits of time and size.
+//!
+//! Guarantees:
+//! - Both headers go with every request, the token never with a redirect, never into a message or a log, not even
+//!   where an answer echoes it.
+//! - Every request ends: `timeout` from connecting to the last byte, 8 MiB of body counted after decompression.
+//! - Retries are bounded, see `retry.rs`. `mark_fulfilled` is retried as reads are: marking again changes nothing.
+//! - All waiting goes through the [`Clock`].
+//!
+//! Assumptions: the settings are checked (`https`, or `http` to loopback).
+
+use std::{
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use reqwest::{
+    Method, RequestBuilder, Response,
+    header::{self, HeaderMap, HeaderName, HeaderValue},
+    redirect,
+};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::json;
+use thiserror::Error;
+use url::{Host, Url};
+
+use super::{
+    Api, ApiError, Batch, CommissionQuery, RewardRule,
+    error::{self, Answer, Failure},
+    pace::{self, Admission, Pacer, Ticks},
+    retry::{PATIENCE, Trouble},
+    wire,
+};
+use crate::{
+    clock::Clock,
+    config::FirstPromoterSettings,
+    domain::{Commission, CommissionId},
+};
+
+/// The most of an answer that is read, after decompression: a hundred commissions are some 200 KiB.
+const BODY_MAX: usize = 8 * 1024 * 1024;
+
+/// The most of an error's answer that is read: its words come first.
+const ERROR_BODY_MAX: usize = 64 * 1024;
+
+/// The longest that a `Retry-After` keeps us away; a bogus one must not silence the service for a day.
+const STAY_AWAY_MAX: Duration = Duration::from_hours(1);
+
+/// The page size of `GET /rewards`: the documented maximum.
+const REWARDS_PER_PAGE: usize = 100;
+
+/// The documented default page size: a shorter answer was not cut by paging.
+const DEFAULT_PER_PAGE: usize = 20;
+
+/// Rewards are rules made by people: more pages than this are a server that never ends.
+const REWARDS_PAGES_MAX: usize = 100;
+
+/// Why no client could be made.
+#[derive(Debug, Error)]
+pub enum ClientError {
+    /// The secret has a line break or another control character inside.
+    #[error("firstpromoter.api_key holds characters that cannot be sent; check the file that it comes from")]
+    ApiKey,
+    /// The account has characters that a header cannot carry.
+    #[error(
+        "firstpromoter.account_id holds characters that cannot be sent; it is the number shown in FirstPromoter under Settings, Integrations"
+    )]
+    AccountId,
+    /// TLS could not be set up.
+    #[error("the HTTP client could not be set up; are the system's certificates installed (package ca-certificates)?")]
+    Setup(#[source] reqwest::Error),
+}
+
+/// FirstPromoter over HTTP.
+pub struct Client<C: Clock> {
+    http: reqwest::Client,
+    base_url: Url,
+    api_key: SecretString,
+    clock: C,
+    pace: Mutex<(Ticks, Pacer)>,
+    requests: AtomicU64,
+}
+
+impl<C: Clock> std::fmt::Debug for Client<C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("host", &self.host()).field("requests", &self.requests).finish_non_exhaustive()
+    }
+}
+
+impl<C: Clock> Client<C> {
+    /// A client for one account; sends nothing yet.
+    pub fn new(settings: &FirstPromoterSettings, api_key: SecretString, clock: C) -> Result<Self, ClientError> {
+        let builder = reqwest::Client::builder()
+            .default_headers(headers(settings, &api_key)?)
+            .user_agent(concat!("makegood/", env!("CARGO_PKG_VERSION")))
+            .redirect(redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .timeout(settings.timeout)
+            .connect_timeout(settings.timeout.min(Duration::from_secs(10)));
+        // A proxy of the environment cannot reach our loopback.
+        let builder = if is_loopback(&settings.base_url) { builder.no_proxy() } else { builder.https_only(true) };
+        Ok(Self {
+            http: builder.build().map_err(ClientError::Setup)?,
+            base_url: settings.base_url.clone(),
+            api_key,
+            clock,
+            pace: Mutex::new((Ticks::default(), Pacer::new(settings.requests_per_minute))),
+            requests: AtomicU64::new(0),
+        })
+    }
+
+    fn request(&self, method: Method, path: &[&str]) -> RequestBuilder {
+        let mut url = self.base_url.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(path);
+        }
+        self.http.request(method, url)
+    }
+
+    /// Sends a request until there is a good answer, a final one, or no attempt left.
+    async fn ask<T>(
+        &self,
+        what: &str,
+        request: impl Fn() -> RequestBuilder,
+        read: impl Fn(&str) -> Result<T, wire::Unreadable>,
+    ) -> Result<T, ApiError> {
+        let mut attempt = 1;
+        loop {
+            self.admission(what).await?;
+            let (trouble, detail) = match self.attempt(what, request()).await {
+                Ok(answer) => return read(&answer.text).map_err(|why| error::unreadable(what, &answer, &why)),
+                Err(Failure::Final(error)) => return Err(error),
+                Err(Failure::Again { trouble, detail }) => (trouble, detail),
+            };
+            self.heed(trouble);
+            let Some(wait) = trouble.wait_after(attempt) else {
+                let detail = match trouble.retry_after() {
+                    Some(asked) if asked > PATIENCE => {
+                        format!("{detail}; FirstPromoter asks to wait {} s, the next pass tries again", asked.as_secs())
+                    }
+                    Some(_) | None if attempt > 1 => format!("{detail} (after {attempt} attempts)"),
+                    Some(_) | None => detail,
+                };
+                return Err(ApiError::Transient { what: what.to_owned(), detail });
+            };
+            tracing::debug!("{what}: {detail}; attempt {} follows in {wait:?}", attempt + 1);
+            self.sleep(wait).await;
+            attempt += 1;
+        }
+    }
+
+    /// One request, counted.
+    async fn attempt(&self, what: &str, request: RequestBuilder) -> Result<Answer, Failure> {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        let response = request.send().await.map_err(|error| self.no_answer(error))?;
+        tracing::trace!("{what}: {}", response.status());
+        let answer = self.receive(what, response).await?;
+        error::classify(what, &answer)?;
+        Ok(answer)
+    }
+
+    async fn receive(&self, what: &str, mut response: Response) -> Result<Answer, Failure> {
+        let status = response.status().as_u16();
+        let header = |name: HeaderName| {
+            response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
+        };
+        let location = header(header::LOCATION);
+        let mut answer = Answer {
+            status,
+            content_type: header(header::CONTENT_TYPE),
+            redirects_to: response.url().join(&location).ok().and_then(|url| url.host_str().map(str::to_owned)),
+            retry_after: pace::retry_after(&header(header::RETRY_AFTER), self.clock.now()),
+            text: String::new(),
+        };
+        if location.is_empty() {
+            answer.redirects_to = None;
+        }
+        let good = response.status().is_success();
+        let mut body = Vec::new();
+        loop {
+            match response.chunk().await {
+                Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+                Err(error) if good => return Err(self.no_answer(error)),
+                // The end; of an error, whose status has said enough, also where it breaks off.
+                Ok(None) | Err(_) => break,
+            }
+            if good && body.len() > BODY_MAX {
+                return Err(too_long(what, status));
+            }
+            if !good && body.len() > ERROR_BODY_MAX {
+                break;
+            }
+        }
+        answer.text = self.readable(body);
+        Ok(answer)
+    }
+
+    /// The body as text, without the token that a server may echo. Bytes that are not UTF-8 are replaced: what they
+    /// stand in is a name, not a number.
+    fn readable(&self, body: Vec<u8>) -> String {
+        let text = String::from_utf8(body).unwrap_or_else(|bad| String::from_utf8_lossy(bad.as_bytes()).into_owned());
+        let key = self.api_key.expose_secret();
+        if !key.is_empty() && text.contains(key) { text.replace(key, "[api key]") } else { text }
+    }
+
+    /// No whole answer came. The causes are told, the URL is not.
+    fn no_answer(&self, error: reqwest::Error) -> Failure {
+        let trouble = if error.is_timeout() { Trouble::Timeout } else { Trouble::Network };
+        let error = error.without_url();
+        let mut causes = vec![error.to_string()];
+        let mut cause = std::error::Error::source(&error);
+        while let Some(inner) = cause {
+            let text = inner.to_string();
+            if !causes.iter().any(|told| told.contains(&text)) {
+                causes.push(text);
+            }
+            cause = inner.source();
+        }
+        let detail = format!("no answer from {}: {}", self.host(), wire::quote(&causes.join(": "), wire::QUOTE_MAX));
+        Failure::Again { trouble, detail }
+    }
+
+    /// Waits until the pacer lets one request through.
+    async fn admission(&self, what: &str) -> Result<(), ApiError> {
+        loop {
+            let admission = {
+                let (ticks, pacer) = &mut *self.lock();
+                let now_ms = ticks.read(self.clock.now());
+                pacer.admit(now_ms)
+            };
+            match admission {
+                Admission::Go => return Ok(()),
+                Admission::Full(ms) => {
+                    tracing::debug!("{what}: waits {ms} ms for the ceiling of requests a minute");
+                    self.sleep(Duration::from_millis(ms)).await;
+                }
+                Admission::Blocked(ms) => {
+                    let wait = Duration::from_millis(ms);
+                    if wait > PATIENCE {
+                        let detail = format!(
+                            "not sent: FirstPromoter asked to stay away, for {} s more; a later pass tries again",
+                            wait.as_secs()
+                        );
+                        return Err(ApiError::Transient { what: what.to_owned(), detail });
+                    }
+                    self.sleep(wait).await;
+                }
+            }
+        }
+    }
+
+    /// Lets the pacer learn from an answer.
+    fn heed(&self, trouble: Trouble) {
+        let stay_away = trouble.retry_after().map(|asked| asked.min(STAY_AWAY_MAX));
+        let (ticks, pacer) = &mut *self.lock();
+        let now_ms = ticks.read(self.clock.now());
+        match trouble {
+            Trouble::Limited(_) => pacer.limited(now_ms, stay_away),
+            Trouble::Server(_) => pacer.block(now_ms, stay_away.unwrap_or_default()),
+            Trouble::Network | Trouble::Timeout => {}
+        }
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        let since_ms = self.lock().0.read(self.clock.now());
+        self.clock.sleep(duration).await;
+        let ticks = &mut self.lock().0;
+        ticks.read(self.clock.now());
+        ticks.slept(since_ms, u64::try_from(duration.as_millis()).unwrap_or(u64::MAX));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, (Ticks, Pacer)> {
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn host(&self) -> &str {
+        self.base_url.host_str().unwrap_or("nowhere")
+    }
+}
+
+impl<C: Clock> Api for Client<C> {
+    async fn commissions(&self, query: &CommissionQuery) -> Result<Vec<Commission>, ApiError> {
+        let parameters = parameters(query);
+        let what = describe(query);
+        self.ask(&what, || self.request(Method::GET, &["commissions"]).query(&parameters), wire::commissions).await
+    }
+
+    async fn mark_fulfilled(&self, ids: &[CommissionId]) -> Result<Batch, ApiError> {
+        let what = format!("POST /commissions/mark_fulfilled for {}", counted(ids));
+        let body = json!({ "ids": ids });
+        let request = || self.request(Method::POST, &["commissions", "mark_fulfilled"]).json(&body);
+        self.ask(&what, request, wire::batch).await
+    }
+
+    async fn batch(&self, id: i64) -> Result<Batch, ApiError> {
+        let id = id.to_string();
+        let what = format!("GET /batch_processes/{id}");
+        self.ask(&what, || self.request(Method::GET, &["batch_processes", &id]), wire::batch).await
+    }
+
+    /// The OpenAPI knows no paging here, the guide says that everything is paged: an answer that a default page could
+    /// have cut is asked on, until a page brings nothing new.
+    async fn rewards(&self) -> Result<Vec<RewardRule>, ApiError> {
+        let mut rules: Vec<RewardRule> = Vec::new();
+        for page in 1..=REWARDS_PAGES_MAX {
+            let what = if page == 1 { "GET /rewards".to_owned() } else { format!("GET /rewards page {page}") };
+            let parameters = [("page", page), ("per_page", REWARDS_PER_PAGE)];
+            let request = || self.request(Method::GET, &["rewards"]).query(&parameters);
+            let answer = self.ask(&what, request, wire::rewards).await?;
+            let (length, known) = (answer.len(), rules.len());
+            for rule in answer {
+                if !rules.iter().any(|seen| seen.id == rule.id) {
+                    rules.push(rule);
+                }
+            }
+            if length < DEFAULT_PER_PAGE || rules.len() == known {
+                return Ok(rules);
+            }
+        }
+        Err(ApiError::Fatal {
+            what: "GET /rewards".to_owned(),
+            status: None,
+            detail: format!("the list does not end after {REWARDS_PAGES_MAX} pages; set policy.recipient"),
+        })
+    }
+
+    fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+}
+
+fn headers(settings: &FirstPromoterSettings, api_key: &SecretString) -> Result<HeaderMap, ClientError> {
+    let bearer = format!("Bearer {}", api_key.expose_secret());
+    let mut bearer = HeaderValue::from_str(&bearer).map_err(|_| ClientError::ApiKey)?;
+    bearer.set_sensitive(true);
+    let mut account = HeaderValue::from_str(&settings.account_id).map_err(|_| ClientError::AccountId)?;
+    account.set_sensitive(true);
+    Ok(HeaderMap::from_iter([
+        (header::AUTHORIZATION, bearer),
+        (HeaderName::from_static("account-id"), account),
+        (header::ACCEPT, HeaderValue::from_static("application/json")),
+    ]))
+}
+
+/// The query string, in the form of the OpenAPI.
+fn parameters(query: &CommissionQuery) -> Vec<(&'static str, String)> {
+    let mut parameters: Vec<_> = query.ids.iter().map(|id| ("ids[]", id.to_string())).collect();
+    if query.approved_only {
+        parameters.push(("filters[status]", "approved".to_owned()));
+    }
+    if let Some(fulfilled) = query.fulfilled {
+        parameters.push(("filters[fulfilled]", if fulfilled { "yes" } else { "no" }.to_owned()));
+    }
+    if query.ids.is_empty() {
+        // Oldest first: a commission that is created while we read comes last and moves no page.
+        parameters.push(("sorting[created_at]", "asc".to_owned()));
+    }
+    parameters.push(("page", query.page.to_string()));
+    parameters.push(("per_page", query.per_page.to_string()));
+    parameters
+}
+
+fn describe(query: &CommissionQuery) -> String {
+    let ids = if query.ids.is_empty() { String::new() } else { format!(" for {}", counted(&query.ids)) };
+    let fulfilled = match query.fulfilled {
+        Some(true) => " fulfilled=yes",
+        Some(false) => " fulfilled=no",
+        None => "",
+    };
+    format!("GET /commissions{ids}{fulfilled} page {}", query.page)
+}
+
+fn counted(ids: &[CommissionId]) -> String {
+    match ids {
+        [one] => format!("commission {one}"),
+        many => format!("{} commissions", many.len()),
+    }
+}
+
+fn too_long(what: &str, status: u16) -> Failure {
+    Failure::Final(ApiError::Fatal {
+        what: what.to_owned(),
+        status: Some(status),
+        detail: format!(
+            "the answer is longer than {} MiB and was not read; check firstpromoter.base_url",
+            BODY_MAX / (1024 * 1024)
+        ),
+    })
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,187 @@
+//! Reading lists from FirstPromoter, and its traps. All paging is here, above the [`Api`] seam.
+//!
+//! # The end of a listing
+//!
+//! An answer is a bare array: no total, no next link, and nobody promises that `per_page` is honoured. The rules, with
+//! 20 the documented default page size and 100 the documented maximum, which is asked for:
+//!
+//! - An empty page is the end.
+//! - A page of 100 rows or more shows that `per_page` is honoured; from then on a shorter page is the end.
+//! - A first page shorter than 20 was not cut by any documented page size. With nothing to act upon in it, it is the
+//!   end: an idle poll costs one request. With something to act upon it is read on until an empty page, because a
+//!   server that caps pages below 20 would hide rewards; that costs one request more, in passes that deliver.
+//! - Anything else (20 to 99 rows at first) may be a cap or the end: it is read on until an empty page.
+//! - A page with exactly the ids of the page before means that `page` is ignored: an error. So does nothing but an
+//!   error follow from more than 20,000 pages.
+//!
+//! Guarantees: `Ok` means that the server said "end" by one of these rules; an error means that nothing may be concluded,
+//! pages already handed out included. One page is held at a time (and the ids of the one before).
+//!
+//! Assumptions: offset pages shift while rows change. Rows may therefore come twice (they are passed on twice: the caller
+//! keeps them by id) or be skipped (the next pass catches them; the caller asks for the open ones by id).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use thiserror::Error;
+
+use super::{Api, ApiError, CommissionQuery};
+use crate::domain::{Commission, CommissionId, CommissionStatus};
+
+/// The page size asked for: the documented maximum.
+pub const PER_PAGE: u32 = 100;
+
+/// The documented default page size.
+const DEFAULT_PER_PAGE: usize = 20;
+
+/// Pages after which a listing is taken for endless: two million rows.
+const PAGES_MAX: u32 = 20_000;
+
+/// What a whole listing came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Listed {
+    /// All rows that the server gave, twins and those off the filter included.
+    pub rows: u64,
+    /// Requests that were answered, the empty last page included.
+    pub pages: u64,
+    /// Rows that are not approved although only approved ones were asked for; dropped.
+    pub off_filter: u64,
+}
+
+/// Why nothing may be concluded from a listing.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ListingError {
+    /// A page could not be had.
+    #[error("the listing could not be read, nothing is concluded from it")]
+    Api(#[from] ApiError),
+    /// Two pages in a row hold the same commissions.
+    #[error(
+        "page {page} of the listing repeats the page before it: FirstPromoter (or something between) ignores `page`, so \
+         that the whole list cannot be read; nothing is delivered; check firstpromoter.base_url and ask FirstPromoter's \
+         support"
+    )]
+    PageIgnored {
+        /// The page that came twice.
+        page: u32,
+    },
+    /// A commission came that was not asked for.
+    #[error(
+        "commission {unasked} was not asked for: FirstPromoter (or something between) ignores the filter `ids[]`, so that \
+         no answer about single commissions can be trusted; nothing is delivered; check firstpromoter.base_url and ask \
+         FirstPromoter's support"
+    )]
+    FilterIgnored {
+        /// The first such commission.
+        unasked: CommissionId,
+    },
+    /// The pages do not end.
+    #[error(
+        "the listing does not end after {PAGES_MAX} pages, nothing is concluded from it; check firstpromoter.base_url and \
+         whether FirstPromoter's own dashboard shows as many unfulfilled rewards"
+    )]
+    TooManyPages,
+}
+
+/// Lists the approved and unfulfilled, whole. `on_page` gets the approved rows of each page and returns whether any of
+/// them is to be acted upon now; it must not act before this function has returned `Ok`.
+pub async fn unfulfilled(
+    api: &impl Api,
+    mut on_page: impl FnMut(Vec<Commission>) -> bool,
+) -> Result<Listed, ListingError> {
+    let mut listed = Listed::default();
+    let mut end = End::default();
+    for page in 1..=PAGES_MAX {
+        let mut rows = api.commissions(&query(&[], true, Some(false), page)).await?;
+        let length = rows.len();
+        listed.pages += 1;
+        listed.rows += length as u64;
+        end.refuse_repetition(page, &rows)?;
+        rows.retain(|row| row.status == CommissionStatus::Approved);
+        listed.off_filter += (length - rows.len()) as u64;
+        let actionable = length > 0 && on_page(rows);
+        if end.is_reached(length) || (page == 1 && length < DEFAULT_PER_PAGE && !actionable) {
+            return Ok(listed);
+        }
+    }
+    Err(ListingError::TooManyPages)
+}
+
+/// Asks for single commissions, each once, in any number; whatever their status. Those that do not exist, or that are
+/// on the other side of `fulfilled`, do not come back. In the order of their ids.
+///
+/// One request for 100 ids where all of them come back, or fewer than 20. Without `fulfilled` a row's absence means that
+/// the commission is gone, which is worth one more request: then only an empty page is the end.
+pub async fn by_ids(
+    api: &impl Api,
+    ids: &[CommissionId],
+    fulfilled: Option<bool>,
+) -> Result<Vec<Commission>, ListingError> {
+    let asked: Vec<CommissionId> = ids.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
+    let mut found = BTreeMap::new();
+    for chunk in asked.chunks(PER_PAGE as usize) {
+        chunk_by_ids(api, chunk, fulfilled, &mut found).await?;
+    }
+    Ok(found.into_values().collect())
+}
+
+async fn chunk_by_ids(
+    api: &impl Api,
+    asked: &[CommissionId],
+    fulfilled: Option<bool>,
+    found: &mut BTreeMap<CommissionId, Commission>,
+) -> Result<(), ListingError> {
+    let mut end = End::default();
+    let mut missing: BTreeSet<CommissionId> = asked.iter().copied().collect();
+    for page in 1..=PAGES_MAX {
+        let rows = api.commissions(&query(asked, false, fulfilled, page)).await?;
+        let length = rows.len();
+        if let Some(unasked) = rows.iter().map(|row| row.id).find(|id| asked.binary_search(id).is_err()) {
+            return Err(ListingError::FilterIgnored { unasked });
+        }
+        match end.refuse_repetition(page, &rows) {
+            // The whole answer is one page that no documented page size has cut, whatever `page` says.
+            Err(ListingError::PageIgnored { .. }) if length < DEFAULT_PER_PAGE => return Ok(()),
+            verdict => verdict?,
+        }
+        for row in rows {
+            missing.remove(&row.id);
+            found.insert(row.id, row);
+        }
+        let short_enough = page == 1 && length < DEFAULT_PER_PAGE && fulfilled.is_some();
+        if end.is_reached(length) || missing.is_empty() || short_enough {
+            return Ok(());
+        }
+    }
+    Err(ListingError::TooManyPages)
+}
+
+fn query(ids: &[CommissionId], approved_only: bool, fulfilled: Option<bool>, page: u32) -> CommissionQuery {
+    CommissionQuery { ids: ids.to_vec(), approved_only, fulfilled, page, per_page: PER_PAGE }
+}
+
+/// What has been learnt of the server's paging so far.
+#[derive(Default)]
+struct End {
+    before: BTreeSet<CommissionId>,
+    per_page_honoured: bool,
+}
+
+impl End {
+    fn refuse_repetition(&mut self, page: u32, rows: &[Commission]) -> Result<(), ListingError> {
+        let ids: BTreeSet<CommissionId> = rows.iter().map(|row| row.id).collect();
+        if !ids.is_empty() && ids == self.before {
+            return Err(ListingError::PageIgnored { page });
+        }
+        self.before = ids;
+        Ok(())
+    }
+
+    fn is_reached(&mut self, length: usize) -> bool {
+        let full = length >= PER_PAGE as usize;
+        let short_after_full = self.per_page_honoured && !full;
+        self.per_page_honoured |= full;
+        length == 0 || short_after_full
+    }
+}
+
+#[cfg(test)]
+mod tests;

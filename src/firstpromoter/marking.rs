@@ -1,0 +1,142 @@
+//! Marking commissions as fulfilled at FirstPromoter, in as few requests as it takes.
+//!
+//! At most 5 ids to a call are handled at once, by a single request. More are handled by a batch that has to be asked
+//! for afterwards. So up to 15 rewards go in at most 3 small calls, more in batches of up to 100.
+//!
+//! # What 100 owed rewards cost in one pass: at most 12 requests
+//!
+//! | step | requests |
+//! | --- | --- |
+//! | listing | 2: a full page of 100, and an empty one |
+//! | `GET /rewards` | 1 |
+//! | confirm, both ways | 2; 4 with a canary as the 101st id |
+//! | mark | 1 |
+//! | the batch's end | up to 3, at 0.5 s, 1.5 s and 3.5 s; none where the answer already says `completed` |
+//! | read back | 1 |
+//!
+//! Guarantees: bounded in calls (20 refusals) and in time (2 minutes to a batch). Nothing that a 2xx or a batch says is
+//! taken for the truth: only what reads back as fulfilled is.
+//!
+//! Assumptions: marking twice is harmless, so a lost answer is simply asked again; a refused call (422: one id may
+//! spoil it for the others) has marked nothing or little, so its halves are tried.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use super::{Api, ApiError, Batch, BatchStatus};
+use crate::{clock::Clock, domain::CommissionId};
+
+/// Ids that FirstPromoter handles within the call (`commissions.json`, `BatchActionRequest.ids`).
+const SMALL_CALL: usize = 5;
+
+/// Up to this many ids go in small calls.
+const SMALL_CALLS_UP_TO: usize = 15;
+
+/// Ids in a call that becomes a batch.
+const LARGE_CALL: usize = 100;
+
+/// Refused calls of one pass.
+const REFUSALS_MAX: u32 = 20;
+
+/// The first wait before a batch is asked for; each further one is twice as long.
+const FIRST_POLL: Duration = Duration::from_millis(500);
+
+/// The longest wait between two questions.
+const SLOWEST_POLL: Duration = Duration::from_secs(10);
+
+/// How long a batch is waited for in all.
+const BATCH_PATIENCE: Duration = Duration::from_mins(2);
+
+/// What FirstPromoter said against marking.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Marking {
+    /// Why a commission may not have been marked, in FirstPromoter's words where there are some. A batch does not say
+    /// which of its ids failed: then all of them are here, and reading back tells which.
+    pub complaints: BTreeMap<CommissionId, String>,
+}
+
+/// Asks FirstPromoter to mark these as fulfilled. The caller reads back, after an error too: what was asked before it
+/// may have been done.
+///
+/// Errors: only those that stop everything (`Fatal`, `Transient`); refusals are complaints.
+pub async fn mark(api: &impl Api, clock: &impl Clock, ids: &[CommissionId]) -> Result<Marking, ApiError> {
+    let ids: Vec<CommissionId> = ids.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
+    let size = if ids.len() <= SMALL_CALLS_UP_TO { SMALL_CALL } else { LARGE_CALL };
+    let mut calls: Vec<&[CommissionId]> = ids.chunks(size).rev().collect();
+    let mut marking = Marking::default();
+    let mut refusals = 0;
+    while let Some(call) = calls.pop() {
+        if refusals >= REFUSALS_MAX {
+            let words = format!("not tried in this pass, after {REFUSALS_MAX} calls that FirstPromoter refused");
+            marking.complain(call, &words);
+            continue;
+        }
+        match api.mark_fulfilled(call).await {
+            Ok(batch) => {
+                if let Some(words) = outcome(api, clock, batch).await? {
+                    marking.complain(call, &words);
+                }
+            }
+            Err(ApiError::Rejected { status, detail, .. }) => {
+                refusals += 1;
+                if call.len() > 1 {
+                    let (first, second) = call.split_at(call.len() / 2);
+                    calls.extend([second, first]);
+                } else {
+                    marking.complain(call, &format!("refused with {status}: {detail}"));
+                }
+            }
+            Err(error @ (ApiError::Transient { .. } | ApiError::Fatal { .. })) => return Err(error),
+        }
+    }
+    Ok(marking)
+}
+
+impl Marking {
+    fn complain(&mut self, ids: &[CommissionId], words: &str) {
+        self.complaints.extend(ids.iter().map(|id| (*id, words.to_owned())));
+    }
+}
+
+/// Follows a batch to its end; what is to be complained of, if anything.
+async fn outcome(api: &impl Api, clock: &impl Clock, mut batch: Batch) -> Result<Option<String>, ApiError> {
+    let mut wait = FIRST_POLL;
+    let mut waited = Duration::ZERO;
+    while batch.status == BatchStatus::Running {
+        let Some(id) = batch.id else {
+            return Ok(Some("FirstPromoter began a batch without telling its id".to_owned()));
+        };
+        if waited >= BATCH_PATIENCE {
+            return Ok(Some(format!("batch {id} had not ended after {} s", waited.as_secs())));
+        }
+        clock.sleep(wait).await;
+        waited += wait;
+        wait = (wait * 2).min(SLOWEST_POLL);
+        batch = match api.batch(id).await {
+            // An answer without the id is still about this batch.
+            Ok(answer) => Batch { id: Some(id), ..answer },
+            Err(ApiError::Rejected { status, detail, .. }) => {
+                return Ok(Some(format!("batch {id} could not be asked for ({status}): {detail}")));
+            }
+            Err(error @ (ApiError::Transient { .. } | ApiError::Fatal { .. })) => return Err(error),
+        };
+    }
+    Ok(complaint(&batch))
+}
+
+fn complaint(batch: &Batch) -> Option<String> {
+    let ended = match batch.status {
+        BatchStatus::Completed if batch.failed_count == 0 => return None,
+        BatchStatus::Completed => format!("{} of the batch failed", batch.failed_count),
+        BatchStatus::Ended => "the batch was stopped before its end".to_owned(),
+        BatchStatus::Running => "the batch has not ended".to_owned(),
+    };
+    let number = batch.id.map(|id| format!(" (batch {id})")).unwrap_or_default();
+    let words = if batch.errors.is_empty() { "no reason given" } else { &batch.errors };
+    Some(format!("{ended}{number}: {words}"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,128 @@
+use super::*;
+use crate::firstpromoter::{
+    listing,
+    script::{QuickClock, Upstream, batch, broken, ids, rejected},
+};
+
+async fn mark_all(upstream: &Upstream, count: i64) -> (Result<Marking, ApiError>, Vec<u128>) {
+    let clock = QuickClock::new();
+    let marking = mark(upstream, &clock, &ids(1..=count)).await;
+    (marking, clock.sleeps_ms())
+}
+
+#[tokio::test]
+async fn few_go_in_small_calls_and_many_in_large_ones() {
+    for (count, calls) in [
+        (0, vec![]),
+        (1, vec![1]),
+        (5, vec![5]),
+        (6, vec![5, 1]),
+        (15, vec![5, 5, 5]),
+        (16, vec![16]),
+        (100, vec![100]),
+        (230, vec![100, 100, 30]),
+    ] {
+        let upstream = Upstream::of(0);
+        let (marking, _) = mark_all(&upstream, count).await;
+        assert_eq!(marking, Ok(Marking::default()), "{count}");
+        assert_eq!(*upstream.marked.borrow(), calls, "{count}");
+    }
+}
+
+#[tokio::test]
+async fn a_batch_is_asked_for_until_it_ends() {
+    let upstream = Upstream::of(0);
+    upstream.marks.borrow_mut().push_back(Ok(batch(BatchStatus::Running)));
+    let running = Batch { id: None, ..batch(BatchStatus::Running) };
+    upstream.batches.borrow_mut().extend([Ok(running), Ok(batch(BatchStatus::Completed))]);
+    let (marking, sleeps) = mark_all(&upstream, 100).await;
+    assert_eq!((marking, sleeps), (Ok(Marking::default()), vec![500, 1_000]));
+}
+
+#[tokio::test]
+async fn a_batch_that_does_not_end_is_waited_for_two_minutes() {
+    let upstream = Upstream::of(0);
+    upstream.marks.borrow_mut().push_back(Ok(batch(BatchStatus::Running)));
+    let (marking, sleeps) = mark_all(&upstream, 20).await;
+    let marking = marking.unwrap();
+    assert_eq!(marking.complaints.len(), 20);
+    assert!(marking.complaints[&CommissionId(1)].contains("batch 8 had not ended"));
+    let waited: u128 = sleeps.iter().sum();
+    assert!((120_000..130_000).contains(&waited), "{waited}");
+    assert!(sleeps.iter().all(|ms| *ms <= 10_000));
+}
+
+#[tokio::test]
+async fn failures_within_a_batch_are_complaints_about_all_of_it() {
+    for (answer, words) in [
+        (Batch { failed_count: 2, errors: "no payout".to_owned(), ..batch(BatchStatus::Completed) }, "no payout"),
+        (
+            Batch { failed_count: 1, ..batch(BatchStatus::Completed) },
+            "1 of the batch failed (batch 8): no reason given",
+        ),
+        (batch(BatchStatus::Ended), "stopped before its end"),
+        (Batch { id: None, ..batch(BatchStatus::Running) }, "without telling its id"),
+    ] {
+        let upstream = Upstream::of(0);
+        upstream.marks.borrow_mut().push_back(Ok(answer));
+        let complaints = mark_all(&upstream, 3).await.0.unwrap().complaints;
+        assert_eq!(complaints.len(), 3, "{words}");
+        assert!(complaints.values().all(|said| said.contains(words)), "{complaints:?}");
+    }
+}
+
+#[tokio::test]
+async fn one_bad_id_does_not_keep_ninety_nine_from_being_marked() {
+    let upstream = Upstream { poison: ids([37]), ..Upstream::of(0) };
+    let complaints = mark_all(&upstream, 100).await.0.unwrap().complaints;
+    assert_eq!(complaints.keys().copied().collect::<Vec<_>>(), ids([37]));
+    assert!(complaints[&CommissionId(37)].contains("Invalid ids"), "{complaints:?}");
+}
+
+#[tokio::test]
+async fn refusals_are_bounded_and_the_rest_is_said_not_to_be_tried() {
+    let upstream = Upstream { poison: ids(1..=100), ..Upstream::of(0) };
+    let complaints = mark_all(&upstream, 100).await.0.unwrap().complaints;
+    assert_eq!(complaints.len(), 100);
+    assert_eq!(upstream.calls.get(), 20);
+    assert!(complaints[&CommissionId(100)].contains("not tried"));
+}
+
+#[tokio::test]
+async fn trouble_that_stops_everything_is_returned() {
+    let upstream = Upstream::of(0);
+    upstream.marks.borrow_mut().push_back(Err(broken()));
+    assert_eq!(mark_all(&upstream, 12).await.0, Err(broken()));
+    assert_eq!(upstream.calls.get(), 1, "the other calls are left to the next pass");
+
+    let upstream = Upstream::of(0);
+    upstream.marks.borrow_mut().push_back(Ok(batch(BatchStatus::Running)));
+    upstream.batches.borrow_mut().push_back(Err(broken()));
+    assert_eq!(mark_all(&upstream, 50).await.0, Err(broken()));
+}
+
+#[tokio::test]
+async fn a_batch_that_is_not_found_is_a_complaint() {
+    let upstream = Upstream::of(0);
+    upstream.marks.borrow_mut().push_back(Ok(batch(BatchStatus::Running)));
+    upstream.batches.borrow_mut().push_back(Err(rejected(404)));
+    assert_eq!(mark_all(&upstream, 20).await.0.unwrap().complaints.len(), 20);
+}
+
+#[tokio::test]
+async fn a_hundred_owed_rewards_cost_at_most_twelve_requests() {
+    let upstream = Upstream::of(100);
+    listing::unfulfilled(&upstream, |_| true).await.unwrap();
+    let rewards = 1;
+    for fulfilled in [true, false] {
+        // With a canary, the 101st id.
+        listing::by_ids(&upstream, &ids(1..=101), Some(fulfilled)).await.unwrap();
+    }
+    upstream.marks.borrow_mut().push_back(Ok(batch(BatchStatus::Running)));
+    let running = || Ok(batch(BatchStatus::Running));
+    upstream.batches.borrow_mut().extend([running(), running(), Ok(batch(BatchStatus::Completed))]);
+    mark_all(&upstream, 100).await.0.unwrap();
+    // Read back: this upstream has fulfilled nothing, so all of them still come back under `no`.
+    listing::by_ids(&upstream, &ids(1..=100), Some(false)).await.unwrap();
+    assert!(rewards + upstream.requests() <= 12, "{}", rewards + upstream.requests());
+}
