@@ -5,3 +5,4 @@ pub mod delivery;
 pub mod domain;
 pub mod failure;
 pub mod firstpromoter;
+pub mod telemetry;
