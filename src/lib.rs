@@ -7,3 +7,4 @@ pub mod failure;
 pub mod firstpromoter;
 pub mod ledger;
 pub mod reconcile;
+pub mod telemetry;

@@ -1,11 +1,34 @@
 //! Delivering: the body of the contract, and the two ways to hand it over.
+//!
+//! Guarantees: one attempt a call, bounded by the target's timeout (and a few seconds to bury a killed command); what
+//! is not certain is [`Outcome::Unknown`]; no text in an [`Outcome`] holds a secret of the target or a control
+//! character, or is longer than a person reads.
+//!
+//! Assumptions: the caller has the intent on disk before it calls, and keeps to the target's concurrency (a command:
+//! one at a time).
+
+use std::{collections::BTreeMap, io, path::PathBuf};
 
 use serde::Serialize;
 
+pub use self::signature::SecretError;
+use self::{command::CommandTarget, http::HttpTarget};
 use crate::{
+    clock::Clock,
+    config::{Secrets, TargetKind, TargetSecrets, TargetSettings},
     domain::{Campaign, CommissionId, DeliveryKey, Promoter, RecipientKind, Referral, RewardRef},
     failure::Outcome,
 };
+
+mod command;
+mod http;
+mod signature;
+
+/// How much of an answer, or of a command's output, is read; the rest is thrown away.
+const READ_MAX_BYTES: usize = 64 * 1024;
+
+/// How much of it is kept (the contract's 500 characters).
+const EXCERPT_MAX_CHARS: usize = 500;
 
 /// What is handed to a target: the body of the contract's section "Delivery to an `http` target", field for field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -57,4 +80,227 @@ pub struct Recipient {
 pub trait Deliver {
     /// One attempt, bounded by the target's timeout. Never panics, never retries.
     async fn deliver(&self, target: &str, delivery: &Delivery) -> Outcome;
+}
+
+/// Why a target of the configuration cannot be used. Never shows a secret.
+#[derive(Debug, thiserror::Error)]
+pub enum TargetError {
+    /// `targets.NAME.secret`
+    #[error("targets.{target}.secret cannot be used: give the endpoint's signing secret (whsec_...) as it was issued")]
+    Secret {
+        /// The name in `[targets.NAME]`.
+        target: String,
+        /// What is wrong with it.
+        source: SecretError,
+    },
+    /// `targets.NAME.bearer`
+    #[error("targets.{target}.bearer holds a character that no header can carry: look for a line break inside it")]
+    Bearer {
+        /// The name in `[targets.NAME]`.
+        target: String,
+    },
+    /// `targets.NAME.ca_file`
+    #[error("targets.{target}.ca_file: cannot read {}: make it a file that makegood's user may read", path.display())]
+    CaUnreadable {
+        /// The name in `[targets.NAME]`.
+        target: String,
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// `targets.NAME.ca_file`
+    #[error("targets.{target}.ca_file: {} {problem}: give the authority's certificate in PEM form", path.display())]
+    CaUnusable {
+        /// The name in `[targets.NAME]`.
+        target: String,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with its content.
+        problem: &'static str,
+    },
+    /// The HTTP client as a whole; in practice the certificates.
+    #[error(
+        "targets.{target}: no HTTPS client can be made: check ca_file, and that the system's certificates are installed \
+         (package ca-certificates)"
+    )]
+    Client {
+        /// The name in `[targets.NAME]`.
+        target: String,
+        /// What the client said.
+        source: reqwest::Error,
+    },
+    /// `targets.NAME.argv`
+    #[error("targets.{target}.argv is empty: give the program and its arguments")]
+    NoProgram {
+        /// The name in `[targets.NAME]`.
+        target: String,
+    },
+}
+
+/// The targets of the configuration, ready to be delivered to.
+#[derive(Debug)]
+pub struct Targets<C> {
+    by_name: BTreeMap<String, Target>,
+    clock: C,
+}
+
+#[derive(Debug)]
+enum Target {
+    Http(Box<HttpTarget>),
+    Command(CommandTarget),
+}
+
+impl<C: Clock> Targets<C> {
+    /// Makes all of them ready, reading certificates but contacting nobody. `clock` gives `webhook-timestamp`, and the
+    /// present that a `Retry-After` date is compared with.
+    pub fn new(settings: &BTreeMap<String, TargetSettings>, secrets: &Secrets, clock: C) -> Result<Self, TargetError> {
+        let none = TargetSecrets::default();
+        let by_name = settings
+            .iter()
+            .map(|(name, settings)| {
+                let secrets = secrets.targets.get(name).unwrap_or(&none);
+                Ok((name.clone(), Target::new(name, settings, secrets)?))
+            })
+            .collect::<Result<_, TargetError>>()?;
+        Ok(Self { by_name, clock })
+    }
+}
+
+impl Target {
+    fn new(name: &str, settings: &TargetSettings, secrets: &TargetSecrets) -> Result<Self, TargetError> {
+        match &settings.kind {
+            TargetKind::Http { url, ca_file, concurrency: _ } => {
+                HttpTarget::new(name, url, ca_file.as_deref(), settings.timeout, secrets).map(Box::new).map(Self::Http)
+            }
+            TargetKind::Command { argv } => CommandTarget::new(name, argv, settings.timeout).map(Self::Command),
+        }
+    }
+}
+
+impl<C: Clock> Deliver for Targets<C> {
+    async fn deliver(&self, target: &str, delivery: &Delivery) -> Outcome {
+        let body = match serde_json::to_vec(delivery) {
+            Ok(body) => body,
+            Err(error) => return not_sent(format!("the delivery cannot be written as JSON: {error}")),
+        };
+        match self.by_name.get(target) {
+            Some(Target::Http(http)) => http.post(delivery, body, &self.clock).await,
+            Some(Target::Command(command)) => command.run(delivery, &body).await,
+            None => not_sent(format!("the configuration has no target `{target}`; nothing was sent")),
+        }
+    }
+}
+
+/// An attempt that certainly had no effect, and whose target did not say when to come back.
+fn not_sent(detail: String) -> Outcome {
+    Outcome::NotDelivered { detail, retry_after: None }
+}
+
+/// The first [`EXCERPT_MAX_CHARS`] characters of what a stranger wrote, fit for one line of a terminal or a log.
+fn excerpt(text: &str) -> String {
+    text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).take(EXCERPT_MAX_CHARS).collect()
+}
+
+/// Like [`excerpt`], as a receipt: nothing is no receipt.
+fn receipt(text: &str) -> Option<String> {
+    Some(excerpt(text)).filter(|receipt| !receipt.trim().is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use secrecy::SecretString;
+
+    use super::*;
+    use crate::domain::Timestamp;
+
+    /// A clock that stands still.
+    #[derive(Debug)]
+    pub(super) struct Still(Timestamp);
+
+    impl Clock for Still {
+        fn now(&self) -> Timestamp {
+            self.0
+        }
+
+        async fn sleep(&self, _: Duration) {}
+    }
+
+    /// The contract's example.
+    pub(super) fn sample() -> Delivery {
+        let text = |text: &str| Some(text.to_owned());
+        Delivery {
+            kind: "reward.deliver",
+            key: DeliveryKey::new("12345", CommissionId(88_901)),
+            commission_id: CommissionId(88_901),
+            unit: "points".to_owned(),
+            amount: 500,
+            recipient: Recipient {
+                kind: RecipientKind::Promoter,
+                id: 12_345,
+                email: text("p@example.com"),
+                name: text("Pat"),
+                uid: None,
+            },
+            promoter: Some(Promoter { id: 12_345, email: text("p@example.com"), name: text("Pat") }),
+            referral: Some(Referral { id: 55_678, email: text("user@example.com"), uid: text("user_ext_id") }),
+            campaign: Some(Campaign { id: 17, name: text("Spring") }),
+            reward: Some(RewardRef { id: 9, name: text("500 points per sale") }),
+            approved_at: text("2025-01-19T10:30:00Z"),
+            created_at: text("2025-01-18T09:00:00Z"),
+        }
+    }
+
+    /// One target `app`, at 10:45 of 19 January 2025.
+    pub(super) fn targets(
+        kind: TargetKind,
+        timeout: Duration,
+        secrets: TargetSecrets,
+    ) -> Result<Targets<Still>, TargetError> {
+        let settings = TargetSettings { timeout, idempotent: true, kind };
+        let secrets =
+            Secrets { api_key: SecretString::from("fp-key"), targets: BTreeMap::from([("app".to_owned(), secrets)]) };
+        let clock = Still("2025-01-19T10:45:00Z".parse().unwrap());
+        Targets::new(&BTreeMap::from([("app".to_owned(), settings)]), &secrets, clock)
+    }
+
+    #[test]
+    fn the_body_is_the_contracts_field_for_field() {
+        let expected = serde_json::json!({
+            "type": "reward.deliver",
+            "key": "fp-12345-88901",
+            "commission_id": 88901,
+            "unit": "points",
+            "amount": 500,
+            "recipient": { "kind": "promoter", "id": 12345, "email": "p@example.com", "name": "Pat", "uid": null },
+            "promoter":  { "id": 12345, "email": "p@example.com", "name": "Pat" },
+            "referral":  { "id": 55678, "email": "user@example.com", "uid": "user_ext_id" },
+            "campaign":  { "id": 17, "name": "Spring" },
+            "reward":    { "id": 9, "name": "500 points per sale" },
+            "approved_at": "2025-01-19T10:30:00Z",
+            "created_at": "2025-01-18T09:00:00Z"
+        });
+        assert_eq!(serde_json::to_value(sample()).unwrap(), expected);
+    }
+
+    #[tokio::test]
+    async fn an_unknown_target_is_certainly_not_delivered_to() {
+        let kind = TargetKind::Command { argv: vec!["/bin/true".to_owned()] };
+        let targets = targets(kind, Duration::from_secs(20), TargetSecrets::default()).unwrap();
+        let Outcome::NotDelivered { detail, retry_after: None } = targets.deliver("other", &sample()).await else {
+            panic!("an unknown target was delivered to");
+        };
+        assert!(detail.contains("`other`"), "{detail}");
+    }
+
+    #[test]
+    fn an_excerpt_counts_characters_and_drops_control_characters() {
+        assert_eq!(excerpt(&"ä".repeat(600)), "ä".repeat(500));
+        assert_eq!(excerpt("\ta\nb\u{1b}[31mc\u{9b}d\n"), "a b [31mc d");
+        assert_eq!(receipt(" \n"), None);
+        assert_eq!(receipt("\u{0}\u{7}"), None);
+        assert_eq!(receipt(" 42 "), Some("42".to_owned()));
+    }
 }

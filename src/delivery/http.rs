@@ -1,0 +1,285 @@
+//! Delivery to an `http` target: one signed POST, and what its answer means.
+//!
+//! Guarantees: a request is sent at most once a call (no redirect, no retry, no connection that was used before);
+//! "not delivered" is only said when no connection came to be, or the target said 429. Everything else without a
+//! verdict is unknown. A 2xx status line is a verdict, whatever happens to the body after it.
+//!
+//! Assumptions: reqwest tells a failed connection (DNS, TCP, TLS) from a failed exchange; the tests hold it to that.
+
+use std::{collections::BTreeMap, error::Error, fmt, net::IpAddr, path::Path, time::Duration};
+
+use reqwest::{
+    Certificate, Client, ClientBuilder, Response, StatusCode, Url,
+    header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, InvalidHeaderValue, RETRY_AFTER},
+};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::value::RawValue;
+use url::Host;
+
+use super::{Delivery, READ_MAX_BYTES, TargetError, excerpt, not_sent, receipt, signature::Signer};
+use crate::{
+    clock::Clock,
+    config::TargetSecrets,
+    failure::{self, Outcome},
+};
+
+/// The longest wait for a connection; less if the target's timeout is less than twice this.
+const CONNECT_MAX: Duration = Duration::from_secs(10);
+
+/// An endpoint, with all that a request to it needs.
+pub(super) struct HttpTarget {
+    client: Client,
+    url: Url,
+    /// The URL as it may be shown: its query or user part may hold a token.
+    place: String,
+    timeout: Duration,
+    signer: Option<Signer>,
+    authorization: Option<HeaderValue>,
+    redactor: Redactor,
+}
+
+/// Without the URL, which may hold a token.
+impl fmt::Debug for HttpTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpTarget").field("place", &self.place).finish_non_exhaustive()
+    }
+}
+
+/// What became of a request, before it is judged.
+enum Answer {
+    /// No connection came to be: nothing of the request was sent.
+    NoConnection(String),
+    /// Part of the request may have been sent, and no status came back.
+    NoReply(String),
+    /// A status, and as much of the body as came in time.
+    Reply { status: StatusCode, retry_after: Option<Duration>, body: Vec<u8> },
+}
+
+impl HttpTarget {
+    pub(super) fn new(
+        name: &str,
+        url: &Url,
+        ca_file: Option<&Path>,
+        timeout: Duration,
+        secrets: &TargetSecrets,
+    ) -> Result<Self, TargetError> {
+        let target = || name.to_owned();
+        let signer = secrets.secret.as_ref().map(Signer::new).transpose();
+        let authorization = secrets.bearer.as_ref().map(bearer).transpose();
+        Ok(Self {
+            client: client(name, url, ca_file, timeout)?,
+            url: url.clone(),
+            place: place(url),
+            timeout,
+            signer: signer.map_err(|source| TargetError::Secret { target: target(), source })?,
+            authorization: authorization.map_err(|_| TargetError::Bearer { target: target() })?,
+            redactor: Redactor::new(url, secrets),
+        })
+    }
+
+    /// One attempt. `body` is sent, and signed, as it is.
+    pub(super) async fn post(&self, delivery: &Delivery, body: Vec<u8>, clock: &impl Clock) -> Outcome {
+        let headers = match self.headers(delivery.key.as_str(), clock.now().timestamp(), &body) {
+            Ok(headers) => headers,
+            Err(error) => return not_sent(format!("the key {:?} fits no header: {error}", delivery.key.as_str())),
+        };
+        let request = match self.client.post(self.url.clone()).headers(headers).body(body).build() {
+            Ok(request) => request,
+            Err(error) => return not_sent(format!("no request to {} can be made: {}", self.place, causes(error))),
+        };
+        let answer = match self.client.execute(request).await {
+            Ok(response) => self.read(response, clock).await,
+            Err(error) if error.is_connect() => Answer::NoConnection(causes(error)),
+            Err(error) if error.is_timeout() => {
+                Answer::NoReply(format!("no answer within {}", humantime::format_duration(self.timeout)))
+            }
+            Err(error) => Answer::NoReply(causes(error)),
+        };
+        self.classify(answer)
+    }
+
+    fn headers(&self, key: &str, timestamp: i64, body: &[u8]) -> Result<HeaderMap, InvalidHeaderValue> {
+        let mut headers = HeaderMap::from_iter([
+            (CONTENT_TYPE, HeaderValue::from_static("application/json")),
+            (HeaderName::from_static("idempotency-key"), HeaderValue::try_from(format!("\"{key}\""))?),
+            (HeaderName::from_static("webhook-id"), HeaderValue::from_str(key)?),
+            (HeaderName::from_static("webhook-timestamp"), HeaderValue::from(timestamp)),
+        ]);
+        if let Some(signer) = &self.signer {
+            let signature = HeaderValue::try_from(signer.sign(key, timestamp, body))?;
+            headers.insert(HeaderName::from_static("webhook-signature"), signature);
+        }
+        if let Some(authorization) = &self.authorization {
+            headers.insert(AUTHORIZATION, authorization.clone());
+        }
+        Ok(headers)
+    }
+
+    /// Reads at most [`READ_MAX_BYTES`] of the body. That it breaks off or comes late changes nothing any more: the
+    /// status is the verdict.
+    async fn read(&self, mut response: Response, clock: &impl Clock) -> Answer {
+        let status = response.status();
+        let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+        let retry_after = retry_after.and_then(|value| failure::retry_after(value, clock.now()));
+        let mut body = Vec::new();
+        while body.len() < READ_MAX_BYTES
+            && let Ok(Some(chunk)) = response.chunk().await
+        {
+            let room = READ_MAX_BYTES - body.len();
+            body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        }
+        Answer::Reply { status, retry_after, body }
+    }
+
+    /// The contract's table, the only place that says what an answer means. What it does not name is unknown.
+    fn classify(&self, answer: Answer) -> Outcome {
+        let place = &self.place;
+        let (status, retry_after, body) = match answer {
+            Answer::NoConnection(why) => {
+                return not_sent(self.clean(&format!("no connection to {place}, nothing was sent: {why}")));
+            }
+            Answer::NoReply(why) => {
+                let detail = self.clean(&format!("sent to {place}, without a verdict: {why}"));
+                return Outcome::Unknown { detail, retry_after: None };
+            }
+            Answer::Reply { status, retry_after, body } => (status, retry_after, body),
+        };
+        let said = self.clean(&String::from_utf8_lossy(&body));
+        let detail = format!("{place} answered {status}: {}", if said.is_empty() { "(no text)" } else { &said });
+        match status.as_u16() {
+            200..=299 => Outcome::Delivered { receipt: self.receipt(&body) },
+            429 => Outcome::NotDelivered { detail, retry_after },
+            408 | 409 | 425 | 500..=599 => Outcome::Unknown { detail, retry_after },
+            300..=499 => Outcome::Refused { detail },
+            _ => Outcome::Unknown { detail, retry_after },
+        }
+    }
+
+    /// `{"receipt": "..."}` or a number, as it was written: a large one must not lose digits.
+    fn receipt(&self, body: &[u8]) -> Option<String> {
+        // Not a struct: serde would read one from `["..."]`, too.
+        let fields: BTreeMap<String, &RawValue> = serde_json::from_slice(body).ok()?;
+        let raw = fields.get("receipt")?.get();
+        let text = match raw.as_bytes().first()? {
+            b'"' => serde_json::from_str(raw).ok()?,
+            b'-' | b'0'..=b'9' => raw.to_owned(),
+            _ => return None,
+        };
+        receipt(&self.redactor.redact(&text))
+    }
+
+    fn clean(&self, text: &str) -> String {
+        excerpt(&self.redactor.redact(text))
+    }
+}
+
+/// What an answer may quote back at us (an error page with the request's headers or address) and must not be kept.
+#[derive(Debug)]
+struct Redactor {
+    /// The longest first, so that a part of one does not spoil the whole of another.
+    secrets: Vec<SecretString>,
+}
+
+impl Redactor {
+    /// Shorter values of a query are hardly tokens, and blotting them out would spoil texts by accident.
+    const QUERY_VALUE_MIN_CHARS: usize = 8;
+
+    fn new(url: &Url, secrets: &TargetSecrets) -> Self {
+        let configured = [&secrets.bearer, &secrets.secret].into_iter().flatten().map(ExposeSecret::expose_secret);
+        let mut texts: Vec<String> = configured.map(|text| text.trim().to_owned()).collect();
+        texts.extend(texts.clone().iter().filter_map(|text| text.strip_prefix("whsec_")).map(str::to_owned));
+        texts.extend(url.password().map(str::to_owned));
+        texts.extend(url.query().map(str::to_owned));
+        let values = url.query_pairs().map(|(_, value)| value.into_owned());
+        texts.extend(values.filter(|value| value.chars().count() >= Self::QUERY_VALUE_MIN_CHARS));
+        texts.retain(|text| !text.is_empty());
+        texts.sort_unstable_by_key(|text| std::cmp::Reverse(text.len()));
+        Self { secrets: texts.into_iter().map(SecretString::from).collect() }
+    }
+
+    fn redact(&self, text: &str) -> String {
+        self.secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret.expose_secret(), "[redacted]"))
+    }
+}
+
+/// A client for one target. Nothing is shared between attempts: a kept connection that the target has closed meanwhile
+/// would turn "certainly not delivered" into "unknown".
+fn client(name: &str, url: &Url, ca_file: Option<&Path>, timeout: Duration) -> Result<Client, TargetError> {
+    let mut builder = ClientBuilder::new()
+        .user_agent(concat!("makegood/", env!("CARGO_PKG_VERSION")))
+        .http1_only()
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .referer(false)
+        .pool_max_idle_per_host(0)
+        .timeout(timeout)
+        // Less than the whole, or a connection that never came to be would end as "no answer": unknown.
+        .connect_timeout(CONNECT_MAX.min(timeout / 2));
+    if is_loopback(url) {
+        builder = builder.no_proxy();
+    }
+    if url.scheme() == "http" {
+        // No certificates needed; a machine without any must still do.
+        builder = builder.tls_certs_only([]);
+    } else if let Some(path) = ca_file {
+        builder = builder.tls_certs_merge(authorities(name, path)?);
+    }
+    builder.build().map_err(|source| TargetError::Client { target: name.to_owned(), source: source.without_url() })
+}
+
+/// The certificates in `path`, at least one.
+fn authorities(name: &str, path: &Path) -> Result<Vec<Certificate>, TargetError> {
+    let target = || name.to_owned();
+    let unusable = |problem| TargetError::CaUnusable { target: target(), path: path.to_owned(), problem };
+    let pem = std::fs::read(path).map_err(|source| TargetError::CaUnreadable {
+        target: target(),
+        path: path.to_owned(),
+        source,
+    })?;
+    let certificates = Certificate::from_pem_bundle(&pem).map_err(|_| unusable("is damaged"))?;
+    if certificates.is_empty() {
+        return Err(unusable("holds no certificate"));
+    }
+    Ok(certificates)
+}
+
+fn bearer(token: &SecretString) -> Result<HeaderValue, InvalidHeaderValue> {
+    let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose_secret().trim()))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// Whether a proxy of the environment would be a detour out of the machine and back.
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Ipv4(address)) => IpAddr::V4(address).is_loopback(),
+        Some(Host::Ipv6(address)) => IpAddr::V6(address).is_loopback(),
+        None => false,
+    }
+}
+
+/// `scheme://host:port/path`, without what may be a secret.
+fn place(url: &Url) -> String {
+    let port = url.port_or_known_default().map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{}://{}{port}{}", url.scheme(), url.host_str().unwrap_or_default(), url.path())
+}
+
+/// What went wrong, from the outermost cause in; reqwest's own frame says nothing, and would show the URL.
+fn causes(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let mut texts: Vec<String> = Vec::new();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let text = cause.to_string();
+        // Some causes repeat the one inside them.
+        if !text.starts_with("client error (") && !texts.last().is_some_and(|last| last.ends_with(&text)) {
+            texts.push(text);
+        }
+        next = cause.source();
+    }
+    if texts.is_empty() { error.to_string() } else { texts.join(": ") }
+}
+
+#[cfg(test)]
+mod tests;
