@@ -30,7 +30,7 @@ use url::{Host, Url};
 use super::{
     Api, ApiError, Batch, CommissionQuery, RewardRule,
     error::{self, Answer, Failure},
-    pace::{self, Admission, Pacer, Ticks},
+    pace::{Admission, Pacer, Ticks},
     retry::{PATIENCE, Trouble},
     wire,
 };
@@ -38,6 +38,7 @@ use crate::{
     clock::Clock,
     config::FirstPromoterSettings,
     domain::{Commission, CommissionId},
+    failure,
 };
 
 /// The most of an answer that is read, after decompression: a hundred commissions are some 200 KiB.
@@ -172,7 +173,7 @@ impl<C: Clock> Client<C> {
             status,
             content_type: header(header::CONTENT_TYPE),
             redirects_to: response.url().join(&location).ok().and_then(|url| url.host_str().map(str::to_owned)),
-            retry_after: pace::retry_after(&header(header::RETRY_AFTER), self.clock.now()),
+            retry_after: failure::retry_after(&header(header::RETRY_AFTER), self.clock.now()),
             text: String::new(),
         };
         if location.is_empty() {

@@ -23,6 +23,7 @@ pub mod wire;
 
 pub use client::{Client, ClientError};
 pub use error::ApiError;
+pub use listing::ListingError;
 
 /// What to ask of `GET /commissions`: one page.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -11,7 +11,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use crate::{domain::Timestamp, failure::RETRY_AFTER_MAX};
+use crate::domain::Timestamp;
 
 /// The width of a counter. Coarser than a request, so that memory does not follow the ceiling.
 const BUCKET_MS: u64 = 100;
@@ -154,18 +154,6 @@ impl Ticks {
     }
 }
 
-/// Reads a `Retry-After` header (RFC 9110: seconds, or an HTTP date); at most [`RETRY_AFTER_MAX`]; none where it is
-/// neither.
-pub fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
-    let value = value.trim();
-    if !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit()) {
-        // More digits than a u64 holds is still "very long".
-        return Some(value.parse().map_or(RETRY_AFTER_MAX, Duration::from_secs).min(RETRY_AFTER_MAX));
-    }
-    let at = Timestamp::from(httpdate::parse_http_date(value).ok()?);
-    Some((at - now).to_std().unwrap_or_default().min(RETRY_AFTER_MAX))
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -246,25 +234,6 @@ mod tests {
         assert_eq!(ticks.read(at("2026-01-01T11:00:02Z")), 3_500);
     }
 
-    #[test]
-    fn retry_after_is_read_as_seconds_or_as_a_date() {
-        let now = at("2026-01-01T12:00:00Z");
-        for (value, seconds) in [
-            ("0", Some(0)),
-            (" 30 ", Some(30)),
-            ("Thu, 01 Jan 2026 12:01:30 GMT", Some(90)),
-            ("Thu, 01 Jan 2026 11:00:00 GMT", Some(0)),
-            ("86401", Some(86_400)),
-            ("99999999999999999999999999", Some(86_400)),
-            ("", None),
-            ("-1", None),
-            ("1.5", None),
-            ("soon", None),
-        ] {
-            assert_eq!(retry_after(value, now), seconds.map(Duration::from_secs), "{value:?}");
-        }
-    }
-
     proptest! {
         #[test]
         fn no_sixty_seconds_hold_more_than_the_ceiling(
@@ -293,12 +262,6 @@ mod tests {
             for pair in gone.windows(ceiling as usize + 1) {
                 prop_assert!(pair[pair.len() - 1] - pair[0] >= 60_000, "{:?}", pair);
             }
-        }
-
-        #[test]
-        fn any_retry_after_is_survived(value in "\\PC{0,40}", at_s in 0_i64..4_000_000_000) {
-            let now = Timestamp::from_timestamp(at_s, 0).unwrap();
-            prop_assert!(retry_after(&value, now).is_none_or(|d| d <= RETRY_AFTER_MAX));
         }
     }
 }

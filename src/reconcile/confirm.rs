@@ -39,7 +39,11 @@ pub(super) fn both_ways(id: CommissionId) -> String {
 
 impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
     /// Takes out of the plan what is not as the listing said.
-    pub(super) async fn confirm(&self, plan: &mut Plan, targets: &BTreeMap<String, Idempotent>) -> Result<(), PassError> {
+    pub(super) async fn confirm(
+        &self,
+        plan: &mut Plan,
+        targets: &BTreeMap<String, Idempotent>,
+    ) -> Result<(), PassError> {
         let ids = to_confirm(plan);
         if ids.is_empty() {
             return Ok(());
@@ -54,7 +58,8 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
             } else if answers.fulfilled.contains(&id) {
                 fulfilled_meanwhile(item);
             } else {
-                item.decision = Decision::Nothing("neither fulfilled nor unfulfilled just now; the next pass asks again");
+                item.decision =
+                    Decision::Nothing("neither fulfilled nor unfulfilled just now; the next pass asks again");
                 item.listed = false;
             }
         }
@@ -127,7 +132,12 @@ fn to_confirm(plan: &Plan) -> Vec<CommissionId> {
 }
 
 /// Decides again on what FirstPromoter says now. A hold stays: else what the fuse holds would be delivered after all.
-fn still_unfulfilled(item: &mut Item, commission: Commission, claimed_until: Option<crate::domain::Timestamp>, cx: Context<'_>) {
+fn still_unfulfilled(
+    item: &mut Item,
+    commission: Commission,
+    claimed_until: Option<crate::domain::Timestamp>,
+    cx: Context<'_>,
+) {
     if matches!(item.decision, Decision::Hold(..)) {
         return;
     }

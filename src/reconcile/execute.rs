@@ -20,9 +20,9 @@ use crate::{
 };
 
 /// A confirmation older than this is asked for again before the next delivery starts.
-const CONFIRMATION_VALID: Duration = Duration::from_secs(60);
+const CONFIRMATION_VALID: Duration = Duration::from_mins(1);
 /// How much longer than the target's timeout a claim of ours lives.
-const CLAIM_MARGIN: Duration = Duration::from_secs(60);
+const CLAIM_MARGIN: Duration = Duration::from_mins(1);
 
 /// A reward that may be delivered now.
 #[derive(Debug, Clone)]
@@ -50,7 +50,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         if !fresh.is_empty() {
             self.ledger.remember_reward_rules(&fresh, self.clock.now())?;
         }
-        if !plan.items.values().any(|item| writes(item)) {
+        if !plan.items.values().any(writes) {
             return Ok(());
         }
         let mut settled = Vec::new();
@@ -58,7 +58,9 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
             for (id, item) in plan.items.iter().filter(|(_, item)| writes(item)) {
                 match self.settle_one(change, *id, item) {
                     Ok(()) => settled.push(*id),
-                    Err(error @ LedgerError::Moved { .. }) => warn!(commission.id = id.0, "left for the next pass: {error}"),
+                    Err(error @ LedgerError::Moved { .. }) => {
+                        warn!(commission.id = id.0, "left for the next pass: {error}");
+                    }
                     Err(error) => return Err(error),
                 }
             }
@@ -78,7 +80,9 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
             return match &item.decision {
                 Decision::Wait(until, _) => change.insert(id, &key, &item.facts, &Seen::Waiting(*until)),
                 Decision::Deliver(_) => change.insert(id, &key, &item.facts, &Seen::Waiting(self.clock.now())),
-                Decision::Hold(reason, detail) => change.insert(id, &key, &item.facts, &Seen::Held(*reason, detail.clone())),
+                Decision::Hold(reason, detail) => {
+                    change.insert(id, &key, &item.facts, &Seen::Held(*reason, detail.clone()))
+                }
                 Decision::Nothing(_)
                 | Decision::Resume(_)
                 | Decision::Mark
@@ -93,11 +97,15 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
             change.record_facts(reward, &item.facts)?;
         }
         match &item.decision {
-            Decision::Wait(until, waits) if moves_wait(reward, *until, *waits) => change.wait(reward, *until, waits.as_str()),
+            Decision::Wait(until, waits) if moves_wait(reward, *until, *waits) => {
+                change.wait(reward, *until, waits.as_str())
+            }
             Decision::Deliver(_) if reward.state != RewardState::Waiting => {
                 change.wait(reward, self.clock.now(), "owed: nothing stands against delivery any more")
             }
-            Decision::Hold(reason, detail) if reward.hold_reason != Some(*reason) => change.hold(reward, *reason, detail),
+            Decision::Hold(reason, detail) if reward.hold_reason != Some(*reason) => {
+                change.hold(reward, *reason, detail)
+            }
             Decision::CannotMark(why) => change.mark_failed(reward, why, None),
             Decision::Adopt => change.fulfil(reward, "FirstPromoter says fulfilled"),
             Decision::Cancel(why) => change.cancel(reward, why),
@@ -201,7 +209,10 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
     async fn deliver_one(&self, it: &Ready, round: &Round<'_>) -> Result<(), LedgerError> {
         let Ready { reward, target } = it;
         let Some(delivery) = reward.facts.delivery(reward.id, reward.key.clone()) else {
-            warn!(commission.id = reward.id.0, "left for the next pass: the ledger lost its unit, amount or recipient meanwhile");
+            warn!(
+                commission.id = reward.id.0,
+                "left for the next pass: the ledger lost its unit, amount or recipient meanwhile"
+            );
             return Ok(());
         };
         let timeout = self.settings.targets.get(target).map_or(Duration::ZERO, |target| target.timeout);
@@ -210,7 +221,11 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         let attempt = match self.ledger.change(author, |change| change.begin(reward, target, claim_until))? {
             Begun::Attempt(attempt) => attempt,
             Begun::Taken => {
-                tracing::info!(commission.id = reward.id.0, "commission {}: somebody else took it; left alone", reward.id);
+                tracing::info!(
+                    commission.id = reward.id.0,
+                    "commission {}: somebody else took it; left alone",
+                    reward.id
+                );
                 return Ok(());
             }
         };
@@ -218,14 +233,15 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         let outcome = self.targets.deliver(target, &delivery).await;
         let author = self.author(&round.report.borrow());
         let after = self.aftermath(reward, target, &outcome, author.now);
-        let finished = self.ledger.change(author, |change| match change.finish(reward.id, attempt, &outcome, &after) {
-            // The attempt's row is still worth having: somebody recorded or resolved the reward during the attempt.
-            Err(error @ LedgerError::Moved { .. }) => {
-                warn!(commission.id = reward.id.0, "outcome {} kept as an attempt only: {error}", outcome.as_str());
-                Ok(false)
-            }
-            result => result.map(|()| true),
-        })?;
+        let finished =
+            self.ledger.change(author, |change| match change.finish(reward.id, attempt, &outcome, &after) {
+                // The attempt's row is still worth having: somebody recorded or resolved the reward during the attempt.
+                Err(error @ LedgerError::Moved { .. }) => {
+                    warn!(commission.id = reward.id.0, "outcome {} kept as an attempt only: {error}", outcome.as_str());
+                    Ok(false)
+                }
+                result => result.map(|()| true),
+            })?;
         let mut report = round.report.borrow_mut();
         if finished && after == Aftermath::Delivered {
             round.delivered.borrow_mut().push(reward.id);
@@ -267,7 +283,12 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
     }
 
     /// Has everything delivered marked, and believes only what reads back.
-    pub(super) async fn mark(&self, plan: &Plan, delivered: Vec<CommissionId>, report: &mut Report) -> Result<(), PassError> {
+    pub(super) async fn mark(
+        &self,
+        plan: &Plan,
+        delivered: Vec<CommissionId>,
+        report: &mut Report,
+    ) -> Result<(), PassError> {
         let to_mark = plan.items.iter().filter(|(_, item)| item.decision == Decision::Mark).map(|(id, _)| *id);
         let ids: Vec<CommissionId> = to_mark.chain(delivered).collect();
         if ids.is_empty() {
@@ -296,7 +317,9 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         );
         let author = self.author(report);
         self.ledger.change(author, |change| {
-            for reward in ids.iter().filter_map(|id| rewards.get(id)).filter(|reward| reward.state == RewardState::Delivered) {
+            for reward in
+                ids.iter().filter_map(|id| rewards.get(id)).filter(|reward| reward.state == RewardState::Delivered)
+            {
                 if confirmed.contains(&reward.id) {
                     change.fulfil(reward, "marked, and FirstPromoter, read back, says fulfilled")?;
                 } else {
@@ -341,7 +364,11 @@ fn writes(item: &Item) -> bool {
 fn refreshes(item: &Item, reward: &Reward) -> bool {
     let untouched = match reward.state {
         RewardState::Waiting | RewardState::Held | RewardState::Cancelled => !reward.uncertain,
-        RewardState::Delivering | RewardState::Delivered | RewardState::Fulfilled | RewardState::Reversed | RewardState::Dismissed => false,
+        RewardState::Delivering
+        | RewardState::Delivered
+        | RewardState::Fulfilled
+        | RewardState::Reversed
+        | RewardState::Dismissed => false,
     };
     item.listed && untouched && reward.facts != item.facts
 }
@@ -350,7 +377,11 @@ fn moves_wait(reward: &Reward, until: Timestamp, waits: Waits) -> bool {
     match reward.state {
         RewardState::Waiting => waits == Waits::Grace && reward.next_attempt_at != Some(until),
         RewardState::Held | RewardState::Cancelled => true,
-        RewardState::Delivering | RewardState::Delivered | RewardState::Fulfilled | RewardState::Reversed | RewardState::Dismissed => false,
+        RewardState::Delivering
+        | RewardState::Delivered
+        | RewardState::Fulfilled
+        | RewardState::Reversed
+        | RewardState::Dismissed => false,
     }
 }
 

@@ -37,8 +37,8 @@ use crate::{
     firstpromoter::{Api, ApiError, ListingError, RewardRule},
     ledger::{Author, Facts, Ledger, LedgerError, Reward, RewardState},
 };
-pub use plan::{Decision, Idempotent, Waits};
 use plan::Rules;
+pub use plan::{Decision, Idempotent, Waits};
 
 /// What made a pass happen. It says when, never what to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -167,9 +167,11 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
 
     /// What a pass would do: observed, decided, past the fuse, confirmed. Reads only.
     pub async fn plan(&self, order: &Order) -> Result<Plan, PassError> {
-        let targets = self.settings.targets.iter().map(|(name, target)| {
-            (name.clone(), if target.idempotent { Idempotent::Yes } else { Idempotent::No })
-        });
+        let targets = self
+            .settings
+            .targets
+            .iter()
+            .map(|(name, target)| (name.clone(), if target.idempotent { Idempotent::Yes } else { Idempotent::No }));
         let targets = targets.collect();
         let mut plan = self.observe(order, &targets).await?;
         let max = order.max_deliveries.unwrap_or(self.settings.policy.max_deliveries_per_pass);
@@ -179,7 +181,10 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
     }
 
     /// Lets a signal end something that only reads.
-    async fn unless_stopped<T, E: Into<PassError>>(&self, reading: impl Future<Output = Result<T, E>>) -> Result<T, PassError> {
+    async fn unless_stopped<T, E: Into<PassError>>(
+        &self,
+        reading: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, PassError> {
         tokio::select! {
             biased;
             () = self.stop.cancelled() => Err(PassError::Stopped),
@@ -233,7 +238,9 @@ impl Plan {
                 && match &item.decision {
                     Decision::Deliver(_) | Decision::Resume(_) | Decision::Hold(..) => true,
                     Decision::Wait(_, waits) => *waits != Waits::Marking,
-                    Decision::Nothing(_) => item.reward.as_ref().is_some_and(|reward| reward.state == RewardState::Held),
+                    Decision::Nothing(_) => {
+                        item.reward.as_ref().is_some_and(|reward| reward.state == RewardState::Held)
+                    }
                     Decision::Mark
                     | Decision::CannotMark(_)
                     | Decision::Adopt

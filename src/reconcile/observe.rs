@@ -26,7 +26,11 @@ struct Observed {
 
 impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
     /// Reads everything, then decides.
-    pub(super) async fn observe(&self, order: &Order, targets: &BTreeMap<String, Idempotent>) -> Result<Plan, PassError> {
+    pub(super) async fn observe(
+        &self,
+        order: &Order,
+        targets: &BTreeMap<String, Idempotent>,
+    ) -> Result<Plan, PassError> {
         let now = self.clock.now();
         let claims = self.ledger.claims_of_others(now)?;
         let mut plan = Plan::default();
@@ -104,7 +108,8 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
             let observation = Observation::Listed(Box::new(commission));
             let decision = plan::decide(&observation, Entry { reward: reward.as_ref(), claimed_until: None }, cx);
             actionable |= acts(&decision, reward.as_ref());
-            let closed = reward.as_ref().is_some_and(|reward| !reward.state.is_open() && reward.state != RewardState::Cancelled);
+            let closed =
+                reward.as_ref().is_some_and(|reward| !reward.state.is_open() && reward.state != RewardState::Cancelled);
             if !(closed && matches!(decision, Decision::Nothing(_))) {
                 observed.insert(id, Observed { observation, reward });
             }
@@ -113,7 +118,11 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
     }
 
     /// Just these, in any state; those that neither FirstPromoter nor the ledger knows are noted.
-    async fn observe_only(&self, ids: &[CommissionId], plan: &mut Plan) -> Result<BTreeMap<CommissionId, Observed>, PassError> {
+    async fn observe_only(
+        &self,
+        ids: &[CommissionId],
+        plan: &mut Plan,
+    ) -> Result<BTreeMap<CommissionId, Observed>, PassError> {
         let mut observed = self.ask(ids).await?;
         plan.listed = observed.values().filter(|it| matches!(it.observation, Observation::Listed(_))).count() as u64;
         observed.retain(|id, it| {
@@ -137,7 +146,8 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         if let Some(both) = unfulfilled.iter().find(|row| fulfilled.contains(&row.id)) {
             return Err(PassError::FilterBroken(super::confirm::both_ways(both.id)));
         }
-        let answered: HashSet<CommissionId> = unfulfilled.iter().map(|row| row.id).chain(fulfilled.iter().copied()).collect();
+        let answered: HashSet<CommissionId> =
+            unfulfilled.iter().map(|row| row.id).chain(fulfilled.iter().copied()).collect();
         let neither: Vec<CommissionId> = ids.iter().copied().filter(|id| !answered.contains(id)).collect();
         let rest = if neither.is_empty() {
             Vec::new()
@@ -170,7 +180,9 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
                 rules.known.extend(fresh.iter().map(|rule| (rule.id, plan::recipient_of(rule))));
                 plan.fresh_rules = fresh;
             }
-            Err(PassError::Api(error)) if matches!(error.status(), Some(403 | 404)) => rules.refused = Some(super::in_full(&error)),
+            Err(PassError::Api(error)) if matches!(error.status(), Some(403 | 404)) => {
+                rules.refused = Some(super::in_full(&error));
+            }
             Err(error) => return Err(error),
         }
         Ok(rules)

@@ -291,7 +291,9 @@ fn held_by(commission: &Commission, cx: Context<'_>) -> Option<(HoldReason, Stri
 fn recipient_unknown(commission: &Commission, rules: &Rules) -> String {
     match (&commission.reward, &rules.refused) {
         (None, _) => "it comes from no reward rule, and names two parties".to_owned(),
-        (Some(reward), Some(words)) => format!("GET /rewards, which would tell for reward {}, is refused: {words}", reward.id),
+        (Some(reward), Some(words)) => {
+            format!("GET /rewards, which would tell for reward {}, is refused: {words}", reward.id)
+        }
         (Some(reward), None) => format!("GET /rewards does not tell for reward {}", reward.id),
     }
 }

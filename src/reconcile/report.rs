@@ -131,7 +131,10 @@ impl Report {
 }
 
 impl Line {
-    fn new(row: &Map<String, Value>, attention: &std::collections::BTreeMap<CommissionId, &crate::ledger::Attention>) -> Self {
+    fn new(
+        row: &Map<String, Value>,
+        attention: &std::collections::BTreeMap<CommissionId, &crate::ledger::Attention>,
+    ) -> Self {
         let text = |column: &str| row.get(column).and_then(Value::as_str).map(str::to_owned);
         let id = CommissionId(row.get("commission_id").and_then(Value::as_i64).unwrap_or_default());
         let attention = attention.get(&id);
@@ -146,8 +149,13 @@ impl Line {
             recipient_email: text(email),
             recipient,
             target: text("target"),
-            reason: attention.map(|it| it.reason.clone()).or_else(|| waits().map(|until| format!("not before {until}"))),
-            detail: attention.and_then(|it| it.detail.clone()).or_else(|| text("last_error")).or_else(|| text("mark_error")),
+            reason: attention
+                .map(|it| it.reason.clone())
+                .or_else(|| waits().map(|until| format!("not before {until}"))),
+            detail: attention
+                .and_then(|it| it.detail.clone())
+                .or_else(|| text("last_error"))
+                .or_else(|| text("mark_error")),
             needs_attention: attention.is_some(),
         }
     }
