@@ -2,13 +2,79 @@
 //!
 //! Layers: the code's defaults, the file, then `MAKEGOOD_SECTION__KEY`. The contract's section "Configuration" is
 //! the measure; `config/makegood.toml` shows every key.
+//!
+//! In reading order: `layers` puts defaults, file and environment on top of one another; `read` takes typed values out
+//! of the result and remembers which keys were asked for; `settings`, `policy` and `targets` ask for them, which makes
+//! them the only list of the keys there are; `secrets` comes last, and apart.
+//!
+//! Guarantees: [`load`] reports all the problems it can find, not the first. No message and no warning shows a
+//! value of the configuration, secret or not, for a secret may stand where it does not belong; only paths are shown. Settings are loaded and
+//! checked without the secrets, so that whoever may read only the ledger can still use it.
+//!
+//! Assumptions: names of keys are no secrets. The file does not change while it is read.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use secrecy::SecretString;
 use url::Url;
 
-use crate::domain::{RecipientKind, Timestamp, Unit};
+use crate::{
+    clock::{Clock, SystemClock},
+    domain::{RecipientKind, Timestamp, Unit},
+};
+
+mod address;
+mod duration;
+mod environment;
+mod error;
+mod layers;
+mod policy;
+mod read;
+mod schedule;
+mod secrets;
+mod settings;
+mod suggest;
+mod targets;
+#[cfg(test)]
+mod tests;
+
+pub use environment::environment;
+pub use error::{ConfigError, Problem};
+pub use schedule::next_times;
+pub use secrets::{SecretSources, load_secrets};
+
+/// What [`load`] found.
+#[derive(Debug)]
+pub struct Config {
+    /// Valid as a whole.
+    pub settings: Settings,
+    /// Where the secrets are; give it to [`load_secrets`] when they are needed.
+    pub secret_sources: SecretSources,
+    /// What is probably not meant, one sentence each, for the log: a variable that does nothing, a route that is never
+    /// reached. Never with a value.
+    pub warnings: Vec<String>,
+}
+
+/// Reads and checks the configuration: built-in defaults, then `path` (TOML), then those of `env` that are named
+/// `MAKEGOOD_SECTION__KEY`. Take `env` from [`environment`]. Reads no secret but what stands in the file or in `env`
+/// itself; finds `$CREDENTIALS_DIRECTORY` in `env`.
+pub fn load(path: &Path, env: &[(String, String)]) -> Result<Config, ConfigError> {
+    load_at(path, env, SystemClock.now())
+}
+
+/// [`load`] at a given time: a schedule must have a next time after it.
+fn load_at(path: &Path, env: &[(String, String)], now: Timestamp) -> Result<Config, ConfigError> {
+    let text = layers::read_file(path)?;
+    let (mut reader, root) = layers::merge(path, &text, env)?;
+    let parts = settings::read(&mut reader, root, now);
+    reader.warn_about_near_misses(env);
+    let (settings, secrets, warnings) = reader.finish(parts)?;
+    Ok(Config { settings, secret_sources: SecretSources::new(path, env, secrets), warnings })
+}
 
 /// The whole configuration, valid across fields. Secrets are not in it: see [`Secrets`].
 #[derive(Debug, Clone)]

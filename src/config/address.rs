@@ -1,0 +1,45 @@
+//! Where requests may go: https, or http to this machine itself.
+
+use url::{Host, Url};
+
+/// Reads an address; the error is what is wrong and the remedy, without the text: it may hold a password.
+pub(super) fn parse(text: &str) -> Result<Url, String> {
+    let Ok(url) = Url::parse(text) else {
+        return Err(r#"this is no URL: write it whole, as "https://host.example.com/path""#.to_owned());
+    };
+    match url.scheme() {
+        "https" => {}
+        "http" if is_loopback(&url) => {}
+        "http" => {
+            return Err("http goes only to this machine itself (127.0.0.1, [::1], localhost): use https".to_owned());
+        }
+        _ => return Err("only https is spoken (and http to this machine itself): use https".to_owned()),
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("a URL must not hold a user name or password: take out everything between // and @".to_owned());
+    }
+    if url.fragment().is_some() {
+        return Err("a URL to call has no fragment: take out the # and what follows".to_owned());
+    }
+    Ok(url)
+}
+
+/// As [`parse`], for an address that paths are appended to: no query, and no slash at its end.
+pub(super) fn parse_base(text: &str) -> Result<Url, String> {
+    let mut url = parse(text)?;
+    if url.query().is_some() {
+        return Err("paths are appended to this address: take out the ? and what follows".to_owned());
+    }
+    let path = url.path().trim_end_matches('/').to_owned();
+    url.set_path(&path);
+    Ok(url)
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => false,
+    }
+}

@@ -1,0 +1,398 @@
+//! Typed values out of the merged layers, and the complaints about those that are none.
+//!
+//! Guarantees: every complaint is kept, none shows a value. What was asked for is what there is: a key that nothing
+//! asks for is unknown, so that no list of keys can drift from the code.
+#![allow(clippy::wildcard_enum_match_arm, reason = "config's kinds of values are not ours: any other is a wrong type")]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::RangeInclusive,
+    time::Duration,
+};
+
+use config::{Map, Value, ValueKind};
+
+use super::{
+    duration,
+    environment::{self, PLACE, PREFIX},
+    error::{ConfigError, Problem},
+    suggest,
+};
+
+/// More of a name than this helps nobody.
+const LONGEST_SHOWN: usize = 64;
+
+/// Collects what is wrong, what is odd, and what was asked for.
+pub(super) struct Reader {
+    file: String,
+    problems: Vec<Problem>,
+    warnings: Vec<String>,
+    asked: BTreeSet<String>,
+    unknown: Vec<Unknown>,
+}
+
+/// A key that nothing asked for.
+struct Unknown {
+    place: String,
+    section: String,
+    key: String,
+    siblings: Vec<&'static str>,
+}
+
+impl Reader {
+    pub(super) fn new(file: &str, problems: Vec<Problem>) -> Self {
+        Self { file: file.to_owned(), problems, warnings: Vec::new(), asked: BTreeSet::new(), unknown: Vec::new() }
+    }
+
+    pub(super) fn add(&mut self, problem: Problem) {
+        self.problems.push(problem);
+    }
+
+    /// Something is missing: the file is where it would be.
+    pub(super) fn missing(&mut self, key: &str, what: impl Into<String>) {
+        let (place, key) = (self.file.clone(), key.to_owned());
+        self.problems.push(Problem { place, key, what: what.into() });
+    }
+
+    pub(super) fn warn(&mut self, what: impl Into<String>) {
+        self.warnings.push(what.into());
+    }
+
+    /// Variables that do nothing and look as if they should.
+    pub(super) fn warn_about_near_misses(&mut self, env: &[(String, String)]) {
+        for (name, _) in env {
+            let Some(rest) = name.strip_prefix(PREFIX).filter(|rest| !rest.contains("__")) else { continue };
+            let flat = environment::flattened(rest);
+            let meant = self
+                .asked
+                .iter()
+                .find(|key| key.contains('.') && !key.contains('[') && environment::flattened(key) == flat);
+            if let Some(key) = meant {
+                let variable = environment::variable(key);
+                self.warnings.push(format!("environment variable {name} does nothing: did you mean {variable}?"));
+            }
+        }
+    }
+
+    /// Every key that was asked for, tables included.
+    #[cfg(test)]
+    pub(super) fn asked(&self) -> &BTreeSet<String> {
+        &self.asked
+    }
+
+    /// The parts and the warnings, if nothing is wrong.
+    pub(super) fn finish<S, T>(mut self, parts: Option<(S, T)>) -> Result<(S, T, Vec<String>), ConfigError> {
+        for unknown in std::mem::take(&mut self.unknown) {
+            let problem = self.unknown_problem(&unknown);
+            self.problems.push(problem);
+        }
+        self.problems.sort_by_cached_key(|problem| position(&problem.place));
+        match parts {
+            Some((settings, secrets)) if self.problems.is_empty() => Ok((settings, secrets, self.warnings)),
+            _ => Err(ConfigError::Invalid(self.problems)),
+        }
+    }
+
+    /// The same key with its dots elsewhere, else the nearest beside it, else the same name in another section.
+    fn unknown_problem(&self, unknown: &Unknown) -> Problem {
+        let key = path_of(&unknown.section, &unknown.key);
+        let variable = unknown.place.strip_prefix(PLACE);
+        let flat = environment::flattened(variable.map_or(&*key, |name| name.trim_start_matches(PREFIX)));
+        let respelt = self.asked.iter().find(|asked| environment::flattened(asked) == flat).cloned();
+        let beside = || {
+            suggest::nearest(&unknown.key, unknown.siblings.iter().copied())
+                .map(|sibling| path_of(&unknown.section, sibling))
+        };
+        let elsewhere = || self.asked.iter().find(|asked| asked.rsplit('.').next() == Some(&unknown.key)).cloned();
+        let remedy = match respelt.or_else(beside).or_else(elsewhere) {
+            Some(meant) if variable.is_some() => format!("did you mean {}?", environment::variable(&meant)),
+            Some(meant) => format!("did you mean `{meant}`?"),
+            None => format!("take it out; valid here: {}", suggest::listed(unknown.siblings.iter().copied())),
+        };
+        Problem { place: unknown.place.clone(), key, what: format!("unknown key; {remedy}") }
+    }
+}
+
+/// A table, and which of its keys were asked for.
+pub(super) struct Section {
+    path: String,
+    entries: BTreeMap<String, Value>,
+    asked: Vec<&'static str>,
+}
+
+impl Section {
+    pub(super) fn root(values: Map<String, Value>) -> Self {
+        Self::new(String::new(), values)
+    }
+
+    fn new(path: String, values: Map<String, Value>) -> Self {
+        Self { path, entries: values.into_iter().collect(), asked: Vec::new() }
+    }
+
+    /// The full path of a key here.
+    pub(super) fn path_of(&self, key: &str) -> String {
+        path_of(&self.path, key)
+    }
+
+    /// The value of a key, if it has one.
+    pub(super) fn take(&mut self, reader: &mut Reader, key: &'static str) -> Option<Entry> {
+        self.asked.push(key);
+        reader.asked.insert(self.path_of(key));
+        self.entries.remove(key).map(|value| Entry::new(reader, self.path_of(key), value))
+    }
+
+    /// The value of a key that must have one.
+    pub(super) fn require(&mut self, reader: &mut Reader, key: &'static str, remedy: &str) -> Option<Entry> {
+        let entry = self.take(reader, key);
+        if entry.is_none() {
+            let path = self.path_of(key);
+            let variable = environment::variable(&path);
+            reader.missing(&path, format!("this is missing: {remedy}, or set {variable}"));
+        }
+        entry
+    }
+
+    /// Refuses a key that would have a meaning elsewhere.
+    pub(super) fn refuse(&mut self, reader: &mut Reader, key: &str, what: &str) {
+        if let Some(value) = self.entries.remove(key) {
+            Entry::new(reader, self.path_of(key), value).complain(reader, what);
+        }
+    }
+
+    /// Everything that is left, by name: for tables whose keys are the user's to choose.
+    pub(super) fn drain(&mut self, reader: &Reader) -> Vec<(String, Entry)> {
+        let entries = std::mem::take(&mut self.entries);
+        entries
+            .into_iter()
+            .map(|(name, value)| {
+                let path = self.path_of(&name);
+                (name, Entry::new(reader, path, value))
+            })
+            .collect()
+    }
+
+    /// What nothing asked for is unknown.
+    pub(super) fn finish(self, reader: &mut Reader) {
+        for (key, value) in self.entries {
+            let mut places = Vec::new();
+            all_places(&value, &mut places);
+            // Each variable is a complaint of its own; a table of the file is one as a whole.
+            let (variables, lines): (Vec<_>, Vec<_>) = places.into_iter().partition(|place| place.starts_with(PLACE));
+            let line = lines.into_iter().next().or_else(|| variables.is_empty().then(|| reader.file.clone()));
+            for place in variables.into_iter().chain(line) {
+                let (section, siblings) = (self.path.clone(), self.asked.clone());
+                reader.unknown.push(Unknown { place, section, key: key.clone(), siblings });
+            }
+        }
+    }
+}
+
+/// One value, and where it comes from.
+pub(super) struct Entry {
+    key: String,
+    place: String,
+    kind: ValueKind,
+}
+
+impl Entry {
+    fn new(reader: &Reader, key: String, value: Value) -> Self {
+        let place = place_of(&value).unwrap_or_else(|| reader.file.clone());
+        Self { key, place, kind: value.kind }
+    }
+
+    pub(super) fn place(&self) -> &str {
+        &self.place
+    }
+
+    pub(super) fn is_from_environment(&self) -> bool {
+        self.place.starts_with(PLACE)
+    }
+
+    /// A complaint about it, for when the entry itself is used up.
+    pub(super) fn complaint(&self, what: impl Into<String>) -> Problem {
+        Problem { place: self.place.clone(), key: self.key.clone(), what: what.into() }
+    }
+
+    pub(super) fn complain(&self, reader: &mut Reader, what: impl Into<String>) {
+        reader.add(self.complaint(what));
+    }
+
+    fn wrong_type<T>(&self, reader: &mut Reader, expected: &str) -> Option<T> {
+        let found = match &self.kind {
+            ValueKind::Nil => "nothing",
+            ValueKind::Boolean(_) => "true or false",
+            ValueKind::I64(_) | ValueKind::I128(_) | ValueKind::U64(_) | ValueKind::U128(_) => "a number",
+            ValueKind::Float(_) => "a number with a fraction",
+            ValueKind::String(_) => "text",
+            ValueKind::Table(_) => "a table",
+            ValueKind::Array(_) => "a list",
+        };
+        self.complain(reader, format!("this must be {expected}, and is {found}: correct it"));
+        None
+    }
+
+    /// Keeps what passes; the complaint of what does not is `check`'s.
+    pub(super) fn checked<T>(self, reader: &mut Reader, check: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
+        let ValueKind::String(text) = &self.kind else { return self.wrong_type(reader, "text in quotes") };
+        check(text).map_err(|what| self.complain(reader, what)).ok()
+    }
+
+    pub(super) fn text(self, reader: &mut Reader) -> Option<String> {
+        self.checked(reader, |text| Ok(text.to_owned()))
+    }
+
+    /// Text, or a whole number as its decimal text.
+    pub(super) fn text_or_number(mut self) -> Self {
+        if let ValueKind::I64(number) = self.kind {
+            self.kind = ValueKind::String(number.to_string());
+        }
+        self
+    }
+
+    /// One of some words; the complaint names the nearest.
+    pub(super) fn word<T: Clone>(self, reader: &mut Reader, words: &[(&str, T)]) -> Option<T> {
+        let names = || words.iter().map(|(name, _)| *name);
+        self.checked(reader, |text| match words.iter().find(|(name, _)| *name == text) {
+            Some((_, meaning)) => Ok(meaning.clone()),
+            None => Err(format!(
+                "this is none of {}: choose one of them{}",
+                suggest::listed(names()),
+                suggest::did_you_mean(text, names())
+            )),
+        })
+    }
+
+    pub(super) fn duration(self, reader: &mut Reader) -> Option<Duration> {
+        match &self.kind {
+            ValueKind::I64(_) | ValueKind::I128(_) | ValueKind::Float(_) => {
+                self.complain(reader, format!("a duration needs its unit: {}", duration::REMEDY));
+                None
+            }
+            _ => self.checked(reader, duration::parse),
+        }
+    }
+
+    /// A duration above zero.
+    pub(super) fn timeout(self, reader: &mut Reader) -> Option<Duration> {
+        let complaint = self.complaint("nothing is done in no time: write a timeout above \"0s\"");
+        let timeout = self.duration(reader)?;
+        if timeout.is_zero() {
+            reader.add(complaint);
+            return None;
+        }
+        Some(timeout)
+    }
+
+    pub(super) fn boolean(self, reader: &mut Reader) -> Option<bool> {
+        match &self.kind {
+            ValueKind::Boolean(flag) => Some(*flag),
+            ValueKind::String(text) if self.is_from_environment() => match text.trim().to_lowercase().as_str() {
+                "true" | "yes" | "on" | "1" => Some(true),
+                "false" | "no" | "off" | "0" => Some(false),
+                _ => self.wrong_type(reader, "true or false"),
+            },
+            _ => self.wrong_type(reader, "true or false, without quotes"),
+        }
+    }
+
+    pub(super) fn integer(self, reader: &mut Reader, range: RangeInclusive<i64>) -> Option<i64> {
+        let number = match &self.kind {
+            ValueKind::I64(number) => Some(*number),
+            ValueKind::I128(_) => None,
+            ValueKind::String(text) if self.is_from_environment() => match text.trim().parse() {
+                Ok(number) => Some(number),
+                Err(_) => return self.wrong_type(reader, "a whole number"),
+            },
+            _ => return self.wrong_type(reader, "a whole number, without quotes"),
+        };
+        let inside = number.filter(|number| range.contains(number));
+        if inside.is_none() {
+            let what = match *range.end() {
+                i64::MAX => format!("this must be at least {}: correct it", range.start()),
+                end => format!("this must be between {} and {end}: correct it", range.start()),
+            };
+            self.complain(reader, what);
+        }
+        inside
+    }
+
+    pub(super) fn number(self, reader: &mut Reader) -> Option<f64> {
+        match &self.kind {
+            ValueKind::Float(number) => Some(*number),
+            #[allow(clippy::cast_precision_loss, reason = "a factor beyond 2^53 is no factor")]
+            ValueKind::I64(number) => Some(*number as f64),
+            ValueKind::String(text) if self.is_from_environment() => match text.trim().parse() {
+                Ok(number) => Some(number),
+                Err(_) => self.wrong_type(reader, "a number"),
+            },
+            _ => self.wrong_type(reader, "a number, without quotes"),
+        }
+    }
+
+    /// A list; from the environment, its items separated by commas.
+    pub(super) fn list(self, reader: &mut Reader) -> Option<Vec<Entry>> {
+        let items: Vec<ValueOrText> = match self.kind {
+            ValueKind::Array(values) => values.into_iter().map(|value| (place_of(&value), value.kind)).collect(),
+            ValueKind::String(text) if self.place.starts_with(PLACE) => {
+                let items = if text.trim().is_empty() { Vec::new() } else { text.split(',').collect() };
+                items.into_iter().map(|item| (None, ValueKind::String(item.trim().to_owned()))).collect()
+            }
+            _ => return self.wrong_type(reader, "a list in square brackets"),
+        };
+        let entry = |(index, (place, kind)): (usize, ValueOrText)| Entry {
+            key: format!("{}[{index}]", self.key),
+            place: place.unwrap_or_else(|| self.place.clone()),
+            kind,
+        };
+        Some(items.into_iter().enumerate().map(entry).collect())
+    }
+
+    pub(super) fn table(self, reader: &mut Reader) -> Option<Section> {
+        match self.kind {
+            ValueKind::Table(values) => Some(Section::new(self.key, values)),
+            _ => self.wrong_type(reader, "a table"),
+        }
+    }
+}
+
+/// `FILE line 9` comes before `FILE line 10`.
+fn position(place: &str) -> (String, usize) {
+    let (file, line) = place.rsplit_once(" line ").unwrap_or((place, ""));
+    (file.to_owned(), line.parse().unwrap_or_default())
+}
+
+type ValueOrText = (Option<String>, ValueKind);
+
+/// Where a value comes from. Merging loses the origin of tables: there it is that of the first value inside.
+fn place_of(value: &Value) -> Option<String> {
+    let mut places = Vec::new();
+    all_places(value, &mut places);
+    places.into_iter().next()
+}
+
+fn all_places(value: &Value, found: &mut Vec<String>) {
+    match (value.origin(), &value.kind) {
+        (Some(origin), _) => found.push(origin.to_owned()),
+        (None, ValueKind::Table(table)) => {
+            let sorted: BTreeMap<_, _> = table.iter().collect();
+            for value in sorted.into_values() {
+                all_places(value, found);
+            }
+        }
+        (None, _) => {}
+    }
+}
+
+/// `section.key`
+fn path_of(section: &str, key: &str) -> String {
+    if section.is_empty() { shown(key) } else { format!("{section}.{}", shown(key)) }
+}
+
+/// A name for a message: in quotes where it is no plain word, and never long.
+pub(super) fn shown(name: &str) -> String {
+    let plain = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
+    if plain && name.len() <= LONGEST_SHOWN {
+        return name.to_owned();
+    }
+    format!("\"{}\"", name.chars().take(LONGEST_SHOWN).collect::<String>().escape_debug())
+}

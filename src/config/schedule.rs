@@ -1,0 +1,42 @@
+//! Cron expressions, read as tokio-cron-scheduler 0.15 reads them (`JobLocked::new_async`): seconds first and required,
+//! an optional year, and day of month *and* day of week where both are given. In UTC.
+//!
+//! The scheduler accepts an expression that never comes (31 February) and then drops the job without a word, so it is
+//! refused here.
+
+use croner::{
+    Cron,
+    parser::{CronParser, Seconds},
+};
+
+use crate::domain::Timestamp;
+
+/// What to write.
+const REMEDY: &str = r#"write six fields, seconds first (second minute hour day month weekday), in UTC: "0 */5 * * * *" is every five minutes"#;
+
+fn parse(poll: &str) -> Option<Cron> {
+    CronParser::builder().seconds(Seconds::Required).dom_and_dow(true).build().parse(poll).ok()
+}
+
+/// Whether the scheduler will read it and ring after `now`; the error is what is wrong and the remedy.
+pub(super) fn check(poll: &str, now: Timestamp) -> Result<(), String> {
+    let Some(cron) = parse(poll) else {
+        return Err(match poll.split_whitespace().count() {
+            5 => format!("these are five fields, without seconds: {REMEDY}"),
+            _ => format!("this is no cron expression: {REMEDY}"),
+        });
+    };
+    match cron.find_next_occurrence(&now, false) {
+        Ok(_) => Ok(()),
+        Err(_) => {
+            Err("this time never comes (a day that its month does not have, or a year that is over): correct it"
+                .to_owned())
+        }
+    }
+}
+
+/// The next `n` times after `after` at which `poll` rings; fewer where there are no more, none where `poll` is no
+/// expression that [`load`](super::load) accepts.
+pub fn next_times(poll: &str, after: Timestamp, n: usize) -> Vec<Timestamp> {
+    parse(poll).map(|cron| cron.iter_after(after).take(n).collect()).unwrap_or_default()
+}

@@ -1,0 +1,226 @@
+//! Secrets: where they may stand, and how they are fetched.
+//!
+//! Each secret `x` is given as `x`, as `x_file`, or as a systemd credential. What the environment says goes before what
+//! the file says; a credential counts only where neither is given.
+//!
+//! Guarantees: a secret is a [`SecretString`] from the moment it is read; no message shows one, nor a path that may be
+//! one by mistake.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    fs::File,
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::{
+    Secrets, TargetSecrets,
+    environment::{self, CREDENTIALS_DIRECTORY},
+    error::{ConfigError, Problem},
+    read::{Reader, Section},
+};
+
+/// No secret is longer.
+const LARGEST_FILE: u64 = 64 * 1024;
+
+/// Where the secrets of a configuration are. `Debug` shows the keys only.
+#[derive(Clone)]
+pub struct SecretSources {
+    file: String,
+    credentials: Option<PathBuf>,
+    slots: Vec<Slot>,
+}
+
+impl fmt::Debug for SecretSources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.slots.iter().map(|slot| &slot.key)).finish()
+    }
+}
+
+impl SecretSources {
+    pub(super) fn new(file: &Path, env: &[(String, String)], slots: Vec<Slot>) -> Self {
+        let credentials = env.iter().find(|(name, value)| name == CREDENTIALS_DIRECTORY && !value.is_empty());
+        let credentials = credentials.map(|(_, value)| PathBuf::from(value));
+        Self { file: file.display().to_string(), credentials, slots }
+    }
+}
+
+/// Which secret.
+#[derive(Clone)]
+pub(super) enum Kind {
+    ApiKey,
+    /// Of this target.
+    Webhook(String),
+    /// Of this target.
+    Bearer(String),
+}
+
+impl Kind {
+    /// The name of the systemd credential.
+    fn credential(&self) -> String {
+        match self {
+            Self::ApiKey => "firstpromoter_api_key".to_owned(),
+            Self::Webhook(target) => format!("target_{target}_secret"),
+            Self::Bearer(target) => format!("target_{target}_bearer"),
+        }
+    }
+}
+
+#[derive(Clone)]
+enum Given {
+    Here(SecretString),
+    InFile(PathBuf),
+    Nowhere,
+}
+
+/// One secret, and where the configuration says that it is.
+#[derive(Clone)]
+pub(super) struct Slot {
+    kind: Kind,
+    key: String,
+    file_key: String,
+    place: String,
+    given: Given,
+}
+
+impl Slot {
+    /// Looks for `key` and `file_key`; none where the reader knows why.
+    pub(super) fn read(
+        reader: &mut Reader,
+        section: &mut Section,
+        kind: Kind,
+        key: &'static str,
+        file_key: &'static str,
+    ) -> Option<Self> {
+        let (here, in_file) = (section.take(reader, key), section.take(reader, file_key));
+        let (here, in_file) = match (here, in_file) {
+            (Some(here), Some(in_file)) if here.is_from_environment() == in_file.is_from_environment() => {
+                let other = section.path_of(file_key);
+                here.complain(reader, format!("{other} is given as well: take out one of the two"));
+                return None;
+            }
+            (Some(here), Some(_)) if here.is_from_environment() => (Some(here), None),
+            (Some(_), Some(in_file)) => (None, Some(in_file)),
+            either => either,
+        };
+        let place = here.as_ref().or(in_file.as_ref()).map(|entry| entry.place().to_owned()).unwrap_or_default();
+        let given = match (here, in_file) {
+            (Some(entry), _) => Given::Here(SecretString::from(entry.text(reader)?)),
+            (None, Some(entry)) => Given::InFile(entry.checked(reader, super::settings::path)?),
+            (None, None) => Given::Nowhere,
+        };
+        Some(Self { kind, key: section.path_of(key), file_key: section.path_of(file_key), place, given })
+    }
+
+    /// The secret, or none where there is none; the error names key and place.
+    fn fetch(&self, credentials: Option<&Path>) -> Result<Option<SecretString>, Problem> {
+        let problem =
+            |place: &str, key: &str, what: String| Problem { place: place.to_owned(), key: key.to_owned(), what };
+        match &self.given {
+            Given::Here(secret) => {
+                self.check(secret.expose_secret()).map_err(|what| problem(&self.place, &self.key, what))?;
+                Ok(Some(secret.clone()))
+            }
+            Given::InFile(path) => {
+                let secret = match read_secret(path) {
+                    Ok(secret) => secret,
+                    Err(error) => return Err(problem(&self.place, &self.file_key, unreadable(path, &error))),
+                };
+                let in_file = |what| problem(&self.place, &self.file_key, format!("in {}: {what}", path.display()));
+                self.check(secret.expose_secret()).map_err(in_file)?;
+                Ok(Some(secret))
+            }
+            Given::Nowhere => {
+                let Some(path) = credentials.map(|folder| folder.join(self.kind.credential())) else { return Ok(None) };
+                let place = format!("credential {}", path.display());
+                let secret = match read_secret(&path) {
+                    Ok(secret) => secret,
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                    Err(error) => {
+                        let what = format!("it cannot be read ({}): see LoadCredential= of the unit", error.kind());
+                        return Err(problem(&place, &self.key, what));
+                    }
+                };
+                self.check(secret.expose_secret()).map_err(|what| problem(&place, &self.key, what))?;
+                Ok(Some(secret))
+            }
+        }
+    }
+
+    /// Whether it can be what it should be; the error is what is wrong and the remedy.
+    fn check(&self, secret: &str) -> Result<(), String> {
+        if secret.is_empty() {
+            return Err("the secret is empty: put it there".to_owned());
+        }
+        match self.kind {
+            Kind::ApiKey | Kind::Bearer(_) if secret.starts_with("Bearer ") => {
+                Err("the word Bearer is added when it is sent: leave it out".to_owned())
+            }
+            Kind::ApiKey | Kind::Bearer(_) if !secret.bytes().all(|byte| byte.is_ascii_graphic()) => {
+                Err("the secret holds a space or a character that cannot stand in a header: copy it again".to_owned())
+            }
+            Kind::Webhook(_) if !is_signing_secret(secret) => {
+                Err("this is no signing secret: it is base64, with or without whsec_ before it".to_owned())
+            }
+            Kind::ApiKey | Kind::Bearer(_) | Kind::Webhook(_) => Ok(()),
+        }
+    }
+}
+
+fn is_signing_secret(secret: &str) -> bool {
+    STANDARD.decode(secret.strip_prefix("whsec_").unwrap_or(secret)).is_ok_and(|key| !key.is_empty())
+}
+
+/// The content of a file, without white space at its end.
+fn read_secret(path: &Path) -> io::Result<SecretString> {
+    let mut text = String::new();
+    File::open(path)?.take(LARGEST_FILE).read_to_string(&mut text)?;
+    Ok(SecretString::from(text.trim_end()))
+}
+
+/// Somebody may have written the secret itself where its path belongs: only what looks like a path is shown.
+fn unreadable(path: &Path, error: &io::Error) -> String {
+    let looks_like_path = path.starts_with("/") || path.starts_with(".") || path.starts_with("..") || path.exists();
+    if !looks_like_path && error.kind() == io::ErrorKind::NotFound {
+        return "there is no such file in the working directory: write its whole path (not the secret itself)"
+            .to_owned();
+    }
+    format!(
+        "{} cannot be read ({}): create it, or give the service's user the right to read it",
+        path.display(),
+        error.kind()
+    )
+}
+
+/// Fetches and checks the secrets. All that is wrong is in the error.
+pub fn load_secrets(sources: &SecretSources) -> Result<Secrets, ConfigError> {
+    let (mut api_key, mut targets) = (None, BTreeMap::<String, TargetSecrets>::new());
+    let mut problems = Vec::new();
+    for slot in &sources.slots {
+        match (slot.fetch(sources.credentials.as_deref()), &slot.kind) {
+            (Err(problem), _) => problems.push(problem),
+            (Ok(None), Kind::ApiKey) => problems.push(no_api_key(sources, slot)),
+            (Ok(secret), Kind::ApiKey) => api_key = secret,
+            (Ok(secret), Kind::Webhook(target)) => targets.entry(target.clone()).or_default().secret = secret,
+            (Ok(secret), Kind::Bearer(target)) => targets.entry(target.clone()).or_default().bearer = secret,
+        }
+    }
+    match api_key {
+        Some(api_key) if problems.is_empty() => Ok(Secrets { api_key, targets }),
+        _ => Err(ConfigError::Invalid(problems)),
+    }
+}
+
+fn no_api_key(sources: &SecretSources, slot: &Slot) -> Problem {
+    let what = format!(
+        "this is missing: set {} = \"PATH\", {}, or the systemd credential {}",
+        slot.file_key,
+        environment::variable(&slot.key),
+        slot.kind.credential()
+    );
+    Problem { place: sources.file.clone(), key: slot.key.clone(), what }
+}

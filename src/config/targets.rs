@@ -1,0 +1,146 @@
+//! `[targets.NAME]`: where rewards are delivered to.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::{
+    TargetKind, TargetSettings, address,
+    read::{Entry, Reader, Section},
+    secrets::{Kind, Slot},
+    settings::path,
+};
+
+/// What only one type has; the other refuses it by name.
+const HTTP_ONLY: [&str; 7] = ["url", "secret", "secret_file", "bearer", "bearer_file", "ca_file", "concurrency"];
+const COMMAND_ONLY: [&str; 1] = ["argv"];
+
+const HTTP_TIMEOUT: Duration = Duration::from_secs(20);
+const COMMAND_TIMEOUT: Duration = Duration::from_mins(1);
+const CONCURRENCY: usize = 4;
+
+/// The longest name of a target.
+const LONGEST_NAME: usize = 64;
+
+/// The targets there are.
+pub(super) struct Targets {
+    /// All the names, those with problems included: a route to one of these is no second problem.
+    pub(super) names: Vec<String>,
+    /// None where the reader knows why.
+    pub(super) settings: Option<BTreeMap<String, TargetSettings>>,
+    pub(super) secrets: Vec<Slot>,
+}
+
+#[derive(Clone, Copy)]
+enum Type {
+    Http,
+    Command,
+}
+
+pub(super) fn read(reader: &mut Reader, root: &mut Section) -> Targets {
+    let mut targets = Targets { names: Vec::new(), settings: Some(BTreeMap::new()), secrets: Vec::new() };
+    let entries = match root.take(reader, "targets").map(|entry| entry.table(reader)) {
+        Some(Some(mut section)) => section.drain(reader),
+        Some(None) => return Targets { settings: None, ..targets },
+        None => Vec::new(),
+    };
+    if entries.is_empty() {
+        reader.missing("targets", "there is no target: add a section such as [targets.app] with its type and url");
+        return Targets { settings: None, ..targets };
+    }
+    for (name, entry) in entries {
+        let target = target(reader, &name, entry, &mut targets.secrets);
+        targets.settings = targets.settings.zip(target).map(|(mut all, target)| {
+            all.insert(name.clone(), target);
+            all
+        });
+        targets.names.push(name);
+    }
+    targets
+}
+
+/// Environment variables lose a name's case and take two underscores for a dot, so that names must do without.
+fn is_name(name: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte);
+    let outer = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    name.len() <= LONGEST_NAME
+        && name.bytes().all(inner)
+        && outer(name.bytes().next())
+        && outer(name.bytes().next_back())
+        && !name.contains("__")
+}
+
+fn target(reader: &mut Reader, name: &str, entry: Entry, secrets: &mut Vec<Slot>) -> Option<TargetSettings> {
+    let named = is_name(name);
+    if !named {
+        let what = "a target's name is made of a-z, 0-9, single _ and -, and begins and ends with a letter or digit: \
+            rename it";
+        entry.complain(reader, what);
+    }
+    let mut section = entry.table(reader)?;
+    let kind = section.require(reader, "type", r#"write type = "http" or type = "command""#);
+    // Without its type nothing more can be said about a target.
+    let kind = kind.and_then(|entry| entry.word(reader, &[("http", Type::Http), ("command", Type::Command)]))?;
+    let target = match kind {
+        Type::Http => http(reader, name, &mut section, secrets),
+        Type::Command => command(reader, &mut section),
+    };
+    section.finish(reader);
+    target.filter(|_| named)
+}
+
+fn http(reader: &mut Reader, name: &str, section: &mut Section, secrets: &mut Vec<Slot>) -> Option<TargetSettings> {
+    let url = section.require(reader, "url", "write where rewards are POSTed to");
+    let url = url.and_then(|entry| entry.checked(reader, address::parse));
+    let ca_file = section.take(reader, "ca_file").map_or(Some(None), |entry| entry.checked(reader, path).map(Some));
+    let concurrency = match section.take(reader, "concurrency") {
+        None => Some(CONCURRENCY),
+        Some(entry) => entry.integer(reader, 1..=64).and_then(|number| usize::try_from(number).ok()),
+    };
+    let secret = Slot::read(reader, section, Kind::Webhook(name.to_owned()), "secret", "secret_file");
+    let bearer = Slot::read(reader, section, Kind::Bearer(name.to_owned()), "bearer", "bearer_file");
+    let (timeout, idempotent) = common(reader, section, HTTP_TIMEOUT, true);
+    for key in COMMAND_ONLY {
+        section.refuse(reader, key, r#"only a target with type = "command" has this: take it out"#);
+    }
+    secrets.extend([secret?, bearer?]);
+    let kind = TargetKind::Http { url: url?, ca_file: ca_file?, concurrency: concurrency? };
+    Some(TargetSettings { timeout: timeout?, idempotent: idempotent?, kind })
+}
+
+fn command(reader: &mut Reader, section: &mut Section) -> Option<TargetSettings> {
+    let argv = section.require(reader, "argv", "write the program and its arguments, as a list");
+    let argv = argv.and_then(|entry| argv_of(reader, entry));
+    let (timeout, idempotent) = common(reader, section, COMMAND_TIMEOUT, false);
+    for key in HTTP_ONLY {
+        section.refuse(reader, key, r#"only a target with type = "http" has this: take it out"#);
+    }
+    Some(TargetSettings { timeout: timeout?, idempotent: idempotent?, kind: TargetKind::Command { argv: argv? } })
+}
+
+fn argv_of(reader: &mut Reader, entry: Entry) -> Option<Vec<String>> {
+    let no_program = entry.complaint("there is no program: write its path as the first item of the list");
+    let items: Vec<_> = entry.list(reader)?.into_iter().map(|item| item.checked(reader, argument)).collect();
+    let argv = items.into_iter().collect::<Option<Vec<_>>>()?;
+    if argv.first().is_none_or(String::is_empty) {
+        reader.add(no_program);
+        return None;
+    }
+    Some(argv)
+}
+
+fn argument(text: &str) -> Result<String, String> {
+    if text.contains('\0') {
+        return Err("an argument cannot hold a NUL: take it out".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+fn common(
+    reader: &mut Reader,
+    section: &mut Section,
+    timeout: Duration,
+    idempotent: bool,
+) -> (Option<Duration>, Option<bool>) {
+    let timeout = section.take(reader, "timeout").map_or(Some(timeout), |entry| entry.timeout(reader));
+    let idempotent = section.take(reader, "idempotent").map_or(Some(idempotent), |entry| entry.boolean(reader));
+    (timeout, idempotent)
+}
