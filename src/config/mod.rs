@@ -60,7 +60,7 @@ pub struct Config {
 }
 
 /// Reads and checks the configuration: built-in defaults, then `path` (TOML), then those of `env` that are named
-/// `MAKEGOOD_SECTION__KEY`. Take `env` from [`environment`]. Reads no secret but what stands in the file or in `env`
+/// `MAKEGOOD_SECTION__KEY`. Take `env` from [`environment()`]. Reads no secret but what stands in the file or in `env`
 /// itself; finds `$CREDENTIALS_DIRECTORY` in `env`.
 pub fn load(path: &Path, env: &[(String, String)]) -> Result<Config, ConfigError> {
     load_at(path, env, SystemClock.now())

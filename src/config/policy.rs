@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use super::{
     Policy, RecipientPolicy, Retry, Route,
     read::{Entry, Reader, Section, shown},
-    settings::section,
+    settings::section as subsection,
     suggest,
 };
 use crate::domain::{RecipientKind, Timestamp, Unit};
@@ -33,7 +33,7 @@ const RECIPIENTS: [(&str, RecipientKind); 2] =
 /// `targets` are the names there are, those with problems included.
 pub(super) fn read(reader: &mut Reader, root: &mut Section, targets: &[String]) -> Option<Policy> {
     let routes = routes(reader, root, targets);
-    let policy = section(reader, root, "policy", policy);
+    let policy = subsection(reader, root, "policy", policy);
     let policy = Policy { routes: routes?, ..policy? };
     warn_about_dead_routes(reader, &policy, targets);
     Some(policy)
@@ -57,7 +57,7 @@ fn policy(reader: &mut Reader, section: &mut Section) -> Option<Policy> {
     let max_deliveries_per_pass =
         section.take(reader, "max_deliveries_per_pass").and_then(|entry| entry.integer(reader, 0..=i64::MAX));
     let max_amount = max_amount(reader, section);
-    let retry = super::settings::section(reader, section, "retry", retry);
+    let retry = subsection(reader, section, "retry", retry);
     Some(Policy {
         grace: grace?,
         units: units?,
@@ -82,15 +82,13 @@ fn units(reader: &mut Reader, entry: Entry) -> Option<Vec<Unit>> {
         return None;
     }
     let units: Vec<_> = list.into_iter().map(|entry| unit(reader, entry)).collect();
-    let mut units: Vec<_> = units.into_iter().collect::<Option<_>>()?;
-    let mut seen = Vec::new();
-    units.retain(|unit| {
-        !seen.contains(unit) && {
-            seen.push(unit.clone());
-            true
+    let mut distinct = Vec::new();
+    for unit in units.into_iter().collect::<Option<Vec<_>>>()? {
+        if !distinct.contains(&unit) {
+            distinct.push(unit);
         }
-    });
-    Some(units)
+    }
+    Some(distinct)
 }
 
 fn unit(reader: &mut Reader, entry: Entry) -> Option<Unit> {
