@@ -1,5 +1,32 @@
-//! makegood
+//! makegood: a polling reconciliation daemon for FirstPromoter's non-monetary rewards.
+//!
+//! On a schedule, or on a signal, it lists the approved and unfulfilled commissions that are not money, compares them with
+//! its ledger, delivers what is missing to the merchant's own system, and has it marked fulfilled. It is the safety net
+//! under a webhook handler, so it must be trusted more than the thing it backs up. In this order:
+//!
+//! 1. **Never twice.** The intent is on disk before a request leaves ([`ledger`]); what may have taken effect is repeated
+//!    only at the same target with the same key, and only if that target deduplicates ([`reconcile::plan`]).
+//! 2. **Never lost.** Every pass looks at everything that is owed, and at every open row of the ledger; what cannot be
+//!    decided stands in the view `attention`, with what to do.
+//! 3. **Never a lie.** `fulfilled` is written for what FirstPromoter, asked again, calls fulfilled.
+//!
+//! In reading order:
+//!
+//! - [`domain`]: the words: commission, unit, recipient, delivery key.
+//! - [`reconcile`]: a pass on one screen; [`reconcile::plan`] decides, and is pure; the rest reads and carries out.
+//! - [`ledger`]: what was owed, delivered and confirmed. All SQL.
+//! - [`firstpromoter`]: the service, and the traps of its listing.
+//! - [`delivery`] and [`failure`]: the targets, and what an answer means.
+//! - [`service`]: the loop. [`commands`], [`cli`]: the commands. [`config`]: the settings.
+//! - [`clock`], [`telemetry`]: where time comes from, and where the log goes.
+//!
+//! How one commission flows: `service::triggers` or `commands::once` → [`reconcile::Pass::run`]: observe (list, whole; ask
+//! for open rows that were not listed) → plan → fuse → confirm (ask again, both ways) → deliver (intent, request, outcome) →
+//! mark → read back → report.
+
+pub mod cli;
 pub mod clock;
+pub mod commands;
 pub mod config;
 pub mod delivery;
 pub mod domain;
@@ -7,4 +34,5 @@ pub mod failure;
 pub mod firstpromoter;
 pub mod ledger;
 pub mod reconcile;
+pub mod service;
 pub mod telemetry;

@@ -1,0 +1,116 @@
+//! The command line, as the contract has it.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Parser, Subcommand};
+
+use crate::{domain::CommissionId, telemetry::Verbosity};
+
+/// Delivers the non-monetary FirstPromoter rewards that a webhook handler missed, once, and marks them fulfilled.
+#[derive(Debug, Parser)]
+#[command(name = "makegood", version, about, max_term_width = 100, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// Configuration file
+    #[arg(
+        long,
+        global = true,
+        env = "MAKEGOOD_CONFIG",
+        default_value = "/etc/makegood/makegood.toml",
+        value_name = "FILE"
+    )]
+    pub config: PathBuf,
+    /// Print one JSON document on stdout
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Log more (twice: everything)
+    #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "quiet")]
+    pub verbose: u8,
+    /// Log warnings and errors only
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done, nothing needs a person
+  1  could not run, or did not complete
+  2  wrong usage or configuration
+  3  done, but something stands in `attention`
+  4  busy: another process holds the pass";
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the service: passes on schedule and on SIGUSR1, until SIGTERM
+    Run,
+    /// Make one pass now and report
+    Once {
+        /// Just this commission; may be given several times
+        #[arg(long = "commission", value_name = "ID", value_parser = commission_id)]
+        commissions: Vec<CommissionId>,
+        /// Lift the fuse (`policy.max_deliveries_per_pass`) to N for this pass
+        #[arg(long, value_name = "N")]
+        max_deliveries: Option<u64>,
+    },
+    /// Show what a pass would do, and why; changes nothing anywhere
+    Plan,
+    /// Show from the ledger where things stand
+    Status,
+    /// Show everything the ledger knows of one commission
+    Show {
+        /// FirstPromoter's id of the commission
+        #[arg(value_name = "ID", value_parser = commission_id)]
+        id: CommissionId,
+    },
+}
+
+impl Cli {
+    /// How much to log. A command that ends with a report says there what happened; only the service logs it too.
+    pub fn verbosity(&self) -> Verbosity {
+        match self.command {
+            Command::Run => Verbosity::from_flags(self.quiet, self.verbose),
+            Command::Once { .. } | Command::Plan | Command::Status | Command::Show { .. } => match self.verbose {
+                0 => Verbosity::Quiet,
+                more => Verbosity::from_flags(self.quiet, more - 1),
+            },
+        }
+    }
+}
+
+fn commission_id(text: &str) -> Result<CommissionId, String> {
+    text.parse()
+        .ok()
+        .filter(|id: &CommissionId| id.0 > 0)
+        .ok_or_else(|| "a commission's id is a positive whole number, as FirstPromoter shows it".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn global_options_are_taken_after_the_command_too() {
+        let cli =
+            Cli::try_parse_from(["makegood", "once", "--commission", "7", "--json", "--config", "x.toml"]).unwrap();
+        assert!(cli.json);
+        assert_eq!(cli.config, PathBuf::from("x.toml"));
+        assert!(matches!(cli.command, Command::Once { commissions, .. } if commissions == [CommissionId(7)]));
+    }
+
+    #[test]
+    fn an_id_that_is_no_positive_number_is_refused() {
+        for text in ["0", "-1", "x", "1.5", ""] {
+            assert!(Cli::try_parse_from(["makegood", "show", text]).is_err(), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! The commands: each a file, each ending in an [`Exit`].
+//!
+//! Reports go to stdout, as text or as one JSON document; everything else goes to stderr.
+
+mod once;
+mod plan;
+mod run;
+mod show;
+mod status;
+mod text;
+
+use std::{io::Write, process::ExitCode};
+
+use serde::Serialize;
+use tracing::{error, warn};
+
+use crate::{
+    cli::{Cli, Command},
+    clock::SystemClock,
+    config::{self, Config, ConfigError, Secrets, Settings},
+    delivery::Targets,
+    firstpromoter::Client,
+    ledger::LockError,
+    reconcile::in_full,
+};
+
+/// How a command ends; the contract's exit codes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Nothing needs a person.
+    Done = 0,
+    /// Could not run, or did not complete.
+    Failed = 1,
+    /// Wrong usage or configuration.
+    Usage = 2,
+    /// Done, but something stands in `attention`.
+    Attention = 3,
+    /// Another process holds the pass.
+    Busy = 4,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Why a command came to no report.
+#[derive(Debug)]
+pub struct Failure {
+    exit: Exit,
+    error: anyhow::Error,
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self { exit: Exit::Usage, error: error.into() }
+    }
+}
+
+impl From<LockError> for Failure {
+    fn from(error: LockError) -> Self {
+        let exit = match &error {
+            LockError::Busy { .. } => Exit::Busy,
+            LockError::File { .. } => Exit::Failed,
+        };
+        Self { exit, error: error.into() }
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self { exit: Exit::Failed, error }
+    }
+}
+
+impl From<crate::ledger::LedgerError> for Failure {
+    fn from(error: crate::ledger::LedgerError) -> Self {
+        Self { exit: Exit::Failed, error: error.into() }
+    }
+}
+
+/// Carries out what the command line asks for.
+pub async fn dispatch(cli: &Cli) -> Exit {
+    let result = match &cli.command {
+        Command::Run => run::run(cli).await,
+        Command::Once { commissions, max_deliveries } => once::once(cli, commissions, *max_deliveries).await,
+        Command::Plan => plan::plan(cli).await,
+        Command::Status => status::status(cli),
+        Command::Show { id } => show::show(cli, *id),
+    };
+    result.unwrap_or_else(|failure| {
+        let text = in_full(failure.error.as_ref());
+        if cli.json {
+            let _exit_tells = print_json(&serde_json::json!({ "error": text }));
+        }
+        error!("{text}");
+        failure.exit
+    })
+}
+
+/// The configuration, with its warnings logged.
+fn load(cli: &Cli) -> Result<Config, Failure> {
+    let config = config::load(&cli.config, &config::environment()?)?;
+    for warning in &config.warnings {
+        warn!("{warning}");
+    }
+    Ok(config)
+}
+
+/// What a command that talks to the outside needs.
+struct Outside {
+    settings: Settings,
+    api: Client<SystemClock>,
+    targets: Targets<SystemClock>,
+}
+
+impl Outside {
+    fn open(cli: &Cli) -> Result<Self, Failure> {
+        let Config { settings, secret_sources, .. } = load(cli)?;
+        let Secrets { api_key, targets } = config::load_secrets(&secret_sources)?;
+        let usage = |error: anyhow::Error| Failure { exit: Exit::Usage, error };
+        let api =
+            Client::new(&settings.firstpromoter, api_key.clone(), SystemClock).map_err(|error| usage(error.into()))?;
+        let targets = Targets::new(&settings.targets, &Secrets { api_key, targets }, SystemClock)
+            .map_err(|error| usage(error.into()))?;
+        Ok(Self { settings, api, targets })
+    }
+}
+
+/// Prints a report; a reader that has gone away is no error of ours.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(anyhow::Error::from(error).context("the report could not be written to stdout").into())
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+fn print_json(document: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(document).map_err(anyhow::Error::from)?;
+    print(&format!("{text}\n"))
+}
+
+/// [`Exit::Attention`] where something needs a person.
+fn exit_for(needs_attention: bool) -> Exit {
+    if needs_attention { Exit::Attention } else { Exit::Done }
+}

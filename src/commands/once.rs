@@ -1,0 +1,117 @@
+//! `makegood once`: one pass now, its report on stdout.
+
+use std::{
+    cell::RefCell,
+    fmt::Write,
+    io::{IsTerminal, stderr},
+};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio_util::sync::CancellationToken;
+
+use super::{Exit, Failure, Outside, exit_for, print, print_json, text};
+use crate::{
+    cli::Cli,
+    clock::{Clock, SystemClock},
+    domain::CommissionId,
+    ledger::{Ledger, acquire_pass_lock},
+    reconcile::{Order, Pass, Progress, Report, Trigger},
+    service::triggers,
+};
+
+pub(super) async fn once(cli: &Cli, only: &[CommissionId], max_deliveries: Option<u64>) -> Result<Exit, Failure> {
+    let Outside { settings, api, targets } = Outside::open(cli)?;
+    let clock = SystemClock;
+    let path = &settings.ledger.path;
+    let ledger = Ledger::open(path, &settings.firstpromoter.account_id, clock.now())?;
+    let _pass_lock = acquire_pass_lock(path, "once", &clock).await?;
+    let stop = CancellationToken::new();
+    triggers::stop_on_signals(&stop)?;
+    let bar = Bar::new(!cli.quiet && !cli.json);
+    let pass = Pass {
+        api: &api,
+        targets: &targets,
+        ledger: &ledger,
+        clock: &clock,
+        settings: &settings,
+        stop: &stop,
+        progress: &|progress| bar.show(progress),
+    };
+    let order = Order { trigger: Trigger::Command, only: only.to_vec(), max_deliveries };
+    let report = pass.run(&order).await;
+    bar.clear();
+    let report = report?;
+    if cli.json {
+        print_json(&report)?;
+    } else {
+        print(&in_words(&report, &ledger)?)?;
+    }
+    Ok(if report.error.is_some() { Exit::Failed } else { exit_for(report.needs_attention > 0) })
+}
+
+fn in_words(report: &Report, ledger: &Ledger) -> Result<String, Failure> {
+    let attention = ledger.attention()?;
+    let mut out = format!("Pass {} on account {}\n", report.pass_id, ledger.account_id()?);
+    if !report.rewards.is_empty() {
+        out.push('\n');
+    }
+    for line in &report.rewards {
+        out.push_str(&text::report_line(line, attention.iter().find(|it| it.commission_id == line.commission_id)));
+    }
+    out.push('\n');
+    if let Some(error) = &report.error {
+        out.push_str(&text::wrapped(&format!("The pass did not complete: {error}"), 0));
+    }
+    let counts = report.counts;
+    let _infallible = write!(
+        out,
+        "Listed {}, missing {}: delivered {}, fulfilled {}, held {}, failed {}.\n{} Requests to FirstPromoter: {}.\n",
+        counts.listed,
+        counts.missing,
+        counts.delivered,
+        counts.fulfilled,
+        counts.held,
+        counts.failed,
+        text::needs(report.needs_attention),
+        counts.api_requests
+    );
+    let _infallible = writeln!(out, "Ledger: {}", ledger.path().display());
+    Ok(out)
+}
+
+/// How far a long pass is, on a terminal; elsewhere nothing.
+pub(super) struct Bar(Option<RefCell<ProgressBar>>);
+
+impl Bar {
+    pub(super) fn new(wanted: bool) -> Self {
+        let bar = (wanted && stderr().is_terminal()).then(|| {
+            let bar = ProgressBar::no_length();
+            bar.set_style(ProgressStyle::default_spinner());
+            RefCell::new(bar)
+        });
+        Self(bar)
+    }
+
+    pub(super) fn show(&self, progress: Progress) {
+        let Some(bar) = &self.0 else { return };
+        let bar = bar.borrow();
+        match progress {
+            Progress::Listed(rows) => bar.set_message(format!("listing: {rows} rows")),
+            Progress::Delivering(done, of) => {
+                if bar.length() != Some(of) {
+                    bar.set_length(of);
+                    bar.set_style(ProgressStyle::default_bar());
+                }
+                bar.set_position(done);
+            }
+            Progress::Marking(count) => bar.set_message(format!("marking {count} as fulfilled")),
+        }
+        bar.tick();
+    }
+
+    pub(super) fn clear(&self) {
+        if let Some(bar) = &self.0 {
+            bar.borrow().finish_and_clear();
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! `makegood plan`: what a pass would do, and why. Reads only: FirstPromoter, the ledger; writes nothing anywhere.
+
+use std::fmt::Write;
+
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use super::{Exit, Failure, Outside, exit_for, once::Bar, print, print_json, text};
+use crate::{
+    cli::Cli,
+    clock::{Clock, SystemClock},
+    domain::{CommissionId, timestamp_text},
+    firstpromoter::Api,
+    ledger::{Ledger, LedgerError},
+    reconcile::{Decision, Item, Order, Pass, PassError, Plan, Trigger, in_full},
+    service::triggers,
+};
+
+/// The contract's `plan --json`.
+#[derive(Debug, Serialize)]
+struct Document {
+    api_requests: u64,
+    /// The fuse would blow: none would be delivered.
+    fuse: bool,
+    error: Option<String>,
+    decisions: Vec<Row>,
+}
+
+#[derive(Debug, Serialize)]
+struct Row {
+    commission_id: CommissionId,
+    decision: &'static str,
+    reason: String,
+    unit: Option<String>,
+    amount: Option<i64>,
+    recipient: Option<&'static str>,
+    recipient_email: Option<String>,
+    target: Option<String>,
+}
+
+pub(super) async fn plan(cli: &Cli) -> Result<Exit, Failure> {
+    let Outside { settings, api, targets } = Outside::open(cli)?;
+    let clock = SystemClock;
+    let account_id = &settings.firstpromoter.account_id;
+    let ledger = match Ledger::open_read_only(&settings.ledger.path) {
+        Ok(ledger) => ledger,
+        // Before the first pass: compared with an empty one, and none is made.
+        Err(LedgerError::Missing { .. }) => Ledger::in_memory(account_id, clock.now())?,
+        Err(error) => return Err(error.into()),
+    };
+    ledger.require_account(account_id)?;
+    let stop = CancellationToken::new();
+    triggers::stop_on_signals(&stop)?;
+    let bar = Bar::new(!cli.quiet && !cli.json);
+    let pass = Pass {
+        api: &api,
+        targets: &targets,
+        ledger: &ledger,
+        clock: &clock,
+        settings: &settings,
+        stop: &stop,
+        progress: &|progress| bar.show(progress),
+    };
+    let plan = pass.plan(&Order::poll(Trigger::Command)).await;
+    bar.clear();
+    let document = document(plan, api.requests());
+    if cli.json {
+        print_json(&document)?;
+    } else {
+        print(&in_words(&document))?;
+    }
+    Ok(if document.error.is_some() { Exit::Failed } else { exit_for(!ledger.attention()?.is_empty()) })
+}
+
+fn document(plan: Result<Plan, PassError>, api_requests: u64) -> Document {
+    match plan {
+        Ok(plan) => Document {
+            api_requests,
+            fuse: plan.fuse_wanted.is_some(),
+            error: None,
+            decisions: plan.items.iter().map(|(id, item)| row(*id, item)).collect(),
+        },
+        Err(error) => Document { api_requests, fuse: false, error: Some(in_full(&error)), decisions: Vec::new() },
+    }
+}
+
+fn row(commission_id: CommissionId, item: &Item) -> Row {
+    let recorded = || item.reward.as_ref().and_then(|reward| reward.target.clone());
+    let (decision, reason, target) = match &item.decision {
+        Decision::Nothing(why) => ("nothing", (*why).to_owned(), recorded()),
+        Decision::Wait(until, waits) => {
+            ("wait", format!("not before {}: {}", timestamp_text(*until), waits.as_str()), recorded())
+        }
+        Decision::Deliver(target) => ("deliver", "owed, and not delivered".to_owned(), Some(target.clone())),
+        Decision::Resume(target) => {
+            ("resume", "an attempt was cut off; the same key again".to_owned(), Some(target.clone()))
+        }
+        Decision::Mark => ("mark", "delivered, and not marked fulfilled yet".to_owned(), recorded()),
+        Decision::CannotMark(why) => ("nothing", format!("delivered, and cannot be marked: {why}"), recorded()),
+        Decision::Adopt => ("adopt", "FirstPromoter says fulfilled".to_owned(), recorded()),
+        Decision::Hold(reason, detail) => ("hold", format!("{reason}: {detail}"), recorded()),
+        Decision::Cancel(why) => ("cancel", why.clone(), recorded()),
+        Decision::Drift => {
+            ("nothing", "fulfilled according to the ledger, and listed as unfulfilled".to_owned(), recorded())
+        }
+        Decision::DriftOver => ("nothing", "FirstPromoter says fulfilled again".to_owned(), recorded()),
+    };
+    let facts = &item.facts;
+    let recipient_email = match facts.recipient {
+        Some(crate::domain::RecipientKind::Referral) => facts.referral.as_ref().and_then(|it| it.email.clone()),
+        Some(crate::domain::RecipientKind::Promoter) => facts.promoter.as_ref().and_then(|it| it.email.clone()),
+        None => None,
+    };
+    Row {
+        commission_id,
+        decision,
+        reason,
+        unit: facts.unit.as_ref().map(|unit| unit.as_str().to_owned()),
+        amount: facts.amount,
+        recipient: facts.recipient.map(crate::domain::RecipientKind::as_str),
+        recipient_email,
+        target,
+    }
+}
+
+fn in_words(document: &Document) -> String {
+    let mut out = String::from("A pass would do this; nothing is done now.\n\n");
+    for row in &document.decisions {
+        out.push_str(&text::reward_line(
+            row.commission_id.0,
+            row.decision,
+            &text::amount(row.amount, row.unit.as_deref()),
+            &text::recipient(row.recipient, row.recipient_email.as_deref()),
+            row.target.as_deref(),
+        ));
+        out.push_str(&text::wrapped(&row.reason, 13));
+    }
+    if document.decisions.is_empty() && document.error.is_none() {
+        out.push_str("Nothing is owed.\n");
+    }
+    if document.fuse {
+        out.push_str("\nThe fuse would blow: none of these would be delivered.\n");
+    }
+    if let Some(error) = &document.error {
+        out.push_str(&text::wrapped(&format!("It would not complete: {error}"), 0));
+    }
+    let _infallible = write!(out, "\nRequests to FirstPromoter: {}.\n", document.api_requests);
+    out
+}

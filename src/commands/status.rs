@@ -1,0 +1,86 @@
+//! `makegood status`: from the ledger alone, for a person or a monitoring system. Needs no secret.
+
+use std::{collections::BTreeMap, fmt::Write, path::Path};
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::{Exit, Failure, exit_for, load, print, print_json, text};
+use crate::{
+    cli::Cli,
+    ledger::{Attention, Ledger},
+};
+
+/// The contract's `status --json`.
+#[derive(Debug, Serialize)]
+struct Document {
+    account_id: String,
+    ledger: String,
+    states: BTreeMap<String, u64>,
+    attention: Vec<Attention>,
+    last_pass: Option<Map<String, Value>>,
+    /// The earliest `next_attempt_at` of what is owed.
+    next_owed_at: Option<String>,
+}
+
+pub(super) fn status(cli: &Cli) -> Result<Exit, Failure> {
+    let settings = load(cli)?.settings;
+    let ledger = Ledger::open_read_only(&settings.ledger.path)?;
+    ledger.require_account(&settings.firstpromoter.account_id)?;
+    let document = Document {
+        account_id: ledger.account_id()?,
+        ledger: ledger.path().display().to_string(),
+        states: ledger.states()?,
+        attention: ledger.attention()?,
+        last_pass: ledger.last_pass()?,
+        next_owed_at: ledger.next_owed()?.map(|(_, at)| at),
+    };
+    if cli.json {
+        print_json(&document)?;
+    } else {
+        print(&in_words(&document, ledger.path()))?;
+    }
+    Ok(exit_for(!document.attention.is_empty()))
+}
+
+fn in_words(document: &Document, path: &Path) -> String {
+    let mut out = format!("Account {}\n", document.account_id);
+    out.push_str(&last_pass(document.last_pass.as_ref()));
+    let states: Vec<String> = document.states.iter().map(|(state, count)| format!("{count} {state}")).collect();
+    let states = if states.is_empty() { "none yet".to_owned() } else { states.join(", ") };
+    out.push_str(&text::wrapped(&format!("Rewards: {states}"), 0));
+    if let Some(at) = &document.next_owed_at {
+        let _infallible = writeln!(out, "Next owed: {at}");
+    }
+    let _infallible = writeln!(out, "{}", text::needs(document.attention.len() as u64));
+    for it in &document.attention {
+        out.push_str(&text::reward_line(
+            it.commission_id.0,
+            &it.state,
+            &text::amount(it.amount, it.unit.as_deref()),
+            &text::recipient(it.recipient.as_deref(), it.recipient_email.as_deref()),
+            None,
+        ));
+        out.push_str(&text::attention_text(it));
+    }
+    let _infallible = writeln!(out, "Ledger: {}", path.display());
+    out
+}
+
+fn last_pass(pass: Option<&Map<String, Value>>) -> String {
+    let Some(pass) = pass else { return "Last pass: none yet\n".to_owned() };
+    let word = |column: &str| match pass.get(column) {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Number(number)) => number.to_string(),
+        Some(Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_)) | None => "-".to_owned(),
+    };
+    let mut out =
+        format!("Last pass: {} ({}), {} to {}\n", word("pass_id"), word("trigger"), word("started"), word("finished"));
+    let counts =
+        ["listed", "missing", "delivered", "fulfilled", "held", "failed"].map(|it| format!("{it} {}", word(it)));
+    let _infallible = writeln!(out, "           {}", counts.join(", "));
+    if let Some(Value::String(error)) = pass.get("error") {
+        out.push_str(&text::wrapped(&format!("It did not complete: {error}"), 11));
+    }
+    out
+}

@@ -1,0 +1,134 @@
+//! What makes a pass happen: the schedule, SIGUSR1, the start. All they do is ring a doorbell.
+//!
+//! Guarantees: rings during a pass make exactly one more pass after it. When the schedule falls silent (a clock set back
+//! stops the scheduler until the clock catches up), passes go on after three intervals.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use anyhow::Context;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::Notify,
+};
+use tokio_cron_scheduler::{Job, JobScheduler};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::{clock::Clock, config::next_times, reconcile::Trigger};
+
+/// The doorbell, and those who ring it.
+pub struct Triggers {
+    bell: Arc<Bell>,
+    poll: String,
+    /// Kept alive: it dies with its handle.
+    _scheduler: JobScheduler,
+}
+
+#[derive(Debug, Default)]
+struct Bell {
+    rung: Mutex<Option<Trigger>>,
+    notify: Notify,
+}
+
+impl Bell {
+    /// What a person asked for is told rather than what the schedule did at the same time.
+    fn ring(&self, trigger: Trigger) {
+        let mut rung = self.rung.lock().unwrap_or_else(PoisonError::into_inner);
+        if *rung != Some(Trigger::Signal) {
+            *rung = Some(trigger);
+        }
+        drop(rung);
+        self.notify.notify_one();
+    }
+
+    fn take(&self) -> Option<Trigger> {
+        self.rung.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl Triggers {
+    /// Starts the schedule (cron with seconds, UTC) and listens for SIGUSR1.
+    pub async fn start(poll: &str) -> anyhow::Result<Self> {
+        let bell = Arc::new(Bell::default());
+        let mut usr1 = signal(SignalKind::user_defined1()).context("SIGUSR1 cannot be listened for")?;
+        let listener = Arc::clone(&bell);
+        tokio::spawn(async move {
+            while usr1.recv().await.is_some() {
+                info!("SIGUSR1: a pass");
+                listener.ring(Trigger::Signal);
+            }
+        });
+        let scheduler = JobScheduler::new().await?;
+        let listener = Arc::clone(&bell);
+        scheduler
+            .add(Job::new_async(poll, move |_, _| {
+                let listener = Arc::clone(&listener);
+                Box::pin(async move { listener.ring(Trigger::Schedule) })
+            })?)
+            .await?;
+        scheduler.start().await?;
+        Ok(Self { bell, poll: poll.to_owned(), _scheduler: scheduler })
+    }
+
+    /// Asks for a pass.
+    pub fn ring(&self, trigger: Trigger) {
+        self.bell.ring(trigger);
+    }
+
+    /// Waits for the next reason for a pass.
+    pub async fn next(&self, clock: &impl Clock) -> Trigger {
+        let silence = self.longest_silence(clock);
+        loop {
+            if let Some(trigger) = self.bell.take() {
+                return trigger;
+            }
+            tokio::select! {
+                () = self.bell.notify.notified() => {}
+                // tokio's time is monotonic: a clock that jumps does not move it.
+                () = tokio::time::sleep(silence) => {
+                    warn!("the schedule {:?} was silent for {} s, as after a clock was set back; a pass now", self.poll, silence.as_secs());
+                    return Trigger::Schedule;
+                }
+            }
+        }
+    }
+
+    /// Three intervals of the schedule, counted from now; at least a minute.
+    fn longest_silence(&self, clock: &impl Clock) -> Duration {
+        const RARELY: Duration = Duration::from_hours(24 * 366);
+        let times = next_times(&self.poll, clock.now(), 4);
+        let span = times.last().map(|last| *last - clock.now()).and_then(|span| span.to_std().ok());
+        span.unwrap_or(RARELY).clamp(Duration::from_mins(1), RARELY)
+    }
+}
+
+impl std::fmt::Debug for Triggers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Triggers").field("poll", &self.poll).finish_non_exhaustive()
+    }
+}
+
+/// SIGTERM and SIGINT cancel `stop`; a second one ends the process at once, with exit code 1.
+pub fn stop_on_signals(stop: &CancellationToken) -> anyhow::Result<()> {
+    let mut term = signal(SignalKind::terminate()).context("SIGTERM cannot be listened for")?;
+    let mut int = signal(SignalKind::interrupt()).context("SIGINT cannot be listened for")?;
+    let stop = stop.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = term.recv() => {}
+                _ = int.recv() => {}
+            }
+            if stop.is_cancelled() {
+                warn!("a second signal: aborted. What was in flight is settled by the next pass");
+                std::process::exit(1);
+            }
+            info!("a signal says stop: what is in flight ends first");
+            stop.cancel();
+        }
+    });
+    Ok(())
+}
