@@ -1,0 +1,8 @@
+//! Scenarios: the sandbox over HTTP, a real ledger file, real processes.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a scenario that cannot go on has failed")]
+
+#[path = "../sandbox/mod.rs"]
+mod sandbox;
+
+mod sandbox_itself;

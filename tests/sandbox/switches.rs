@@ -1,0 +1,96 @@
+//! How this FirstPromoter differs from an honest one: what tests assign to.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use super::{actions::BatchEnd, fault::Script};
+
+/// Faults by endpoint; an endpoint's own script comes before `any`.
+#[derive(Debug, Clone, Default)]
+pub struct Faults {
+    pub any: Script,
+    pub listing: Script,
+    pub by_ids: Script,
+    pub mark: Script,
+    pub batch: Script,
+    pub rewards: Script,
+}
+
+/// Filters that the server does not honour, silently.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct IgnoredFilters {
+    pub status: bool,
+    pub fulfilled: bool,
+    pub ids: bool,
+    /// These and every other.
+    pub all: bool,
+}
+
+/// How this FirstPromoter differs from an honest one. Tests assign to these fields.
+#[derive(Debug, Clone)]
+pub struct Switches {
+    /// Rows come as `{"data": [...], "meta": {}}`.
+    pub wrapped: bool,
+    /// Rows carry `promoter_id`, `referral_id` ... as webhook samples do.
+    pub flat: bool,
+    /// Every page is the first.
+    pub page_ignored: bool,
+    /// Always 20 rows a page.
+    pub per_page_ignored: bool,
+    /// Never more rows a page than this.
+    pub per_page_cap: Option<usize>,
+    pub ignored_filters: IgnoredFilters,
+    /// `fulfilled=yes` answers nothing and `no` answers everything.
+    pub fulfilled_yes_is_nothing_no_is_everything: bool,
+    /// `fulfilled=no` shows cash too.
+    pub cash_in_fulfilled_listing: bool,
+    /// These ids are listed whatever was asked.
+    pub always_listed: Vec<i64>,
+    /// After a change of `fulfilled`, this many listings still show what was before.
+    pub replica_lag: u32,
+    /// Marking answers that all went well, and changes nothing.
+    pub mark_lies: bool,
+    /// These cannot be marked: counted in `failed_count`, without a word which they are.
+    pub mark_fails: BTreeSet<i64>,
+    /// A call with one id that cannot be marked is refused whole with 422.
+    pub mark_all_or_nothing: bool,
+    /// Up to this many ids are worked on at once; documented: 5.
+    pub batch_threshold: usize,
+    /// How often a batch is still `in_progress` when asked for; then it ends.
+    pub batch_polls: u32,
+    pub batch_end: BatchEnd,
+    /// The status of the answer that announces a batch; the guide says 200, the OpenAPI 202.
+    pub batch_status: u16,
+}
+
+impl Default for Switches {
+    fn default() -> Self {
+        Self {
+            wrapped: false,
+            flat: false,
+            page_ignored: false,
+            per_page_ignored: false,
+            per_page_cap: None,
+            ignored_filters: IgnoredFilters::default(),
+            fulfilled_yes_is_nothing_no_is_everything: false,
+            cash_in_fulfilled_listing: false,
+            always_listed: Vec::new(),
+            replica_lag: 0,
+            mark_lies: false,
+            mark_fails: BTreeSet::new(),
+            mark_all_or_nothing: false,
+            batch_threshold: 5,
+            batch_polls: 1,
+            batch_end: BatchEnd::Completes,
+            batch_status: 202,
+        }
+    }
+}
+
+/// So many requests in a sliding window; above: 429.
+#[derive(Debug, Clone)]
+pub struct RateLimit {
+    pub requests: usize,
+    pub window: Duration,
+    /// Whether the 429 carries `Retry-After` (seconds, rounded up).
+    pub says_retry_after: bool,
+}
