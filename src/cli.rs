@@ -1,8 +1,8 @@
 //! The command line, as the contract has it.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
-use clap::{ArgAction, Parser, Subcommand};
+use clap::{ArgAction, ArgGroup, Parser, Subcommand};
 
 use crate::{domain::CommissionId, telemetry::Verbosity};
 
@@ -65,6 +65,52 @@ pub enum Command {
         #[arg(value_name = "ID", value_parser = commission_id)]
         id: CommissionId,
     },
+    /// Decide on a held reward
+    #[command(group = ArgGroup::new("decision").required(true))]
+    Resolve {
+        /// FirstPromoter's id of the commission
+        #[arg(value_name = "ID", value_parser = commission_id)]
+        id: CommissionId,
+        /// The recipient has it: have it marked fulfilled
+        #[arg(long, group = "decision")]
+        delivered: bool,
+        /// It did not take effect: deliver it in the next pass
+        #[arg(long, group = "decision")]
+        retry: bool,
+        /// It is not to be delivered
+        #[arg(long, group = "decision")]
+        dismiss: bool,
+        /// What the recipient's system calls the delivery
+        #[arg(long, value_name = "R", requires = "delivered")]
+        receipt: Option<String>,
+        /// Why, for the journal
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
+    /// For a webhook handler: take a commission before delivering it (exit 0 taken, 3 delivered already, 4 somebody has it)
+    Claim {
+        /// FirstPromoter's id of the commission
+        #[arg(value_name = "ID", value_parser = commission_id)]
+        id: CommissionId,
+        /// How long; a handler that dies gives it back after this
+        #[arg(long = "for", value_name = "PERIOD", default_value = "10m", value_parser = claim_period)]
+        period: Duration,
+        /// Who takes it; the same owner may renew
+        #[arg(long, value_name = "NAME", default_value = "webhook", value_parser = owner)]
+        owner: String,
+    },
+    /// For a webhook handler: write that a commission was delivered; ends the claim
+    Record {
+        /// FirstPromoter's id of the commission
+        #[arg(value_name = "ID", value_parser = commission_id)]
+        id: CommissionId,
+        /// What the recipient's system calls the delivery
+        #[arg(long, value_name = "R")]
+        receipt: Option<String>,
+        /// Who delivered it: the owner of the claim
+        #[arg(long, value_name = "NAME", default_value = "webhook", value_parser = owner)]
+        owner: String,
+    },
 }
 
 impl Cli {
@@ -72,7 +118,13 @@ impl Cli {
     pub fn verbosity(&self) -> Verbosity {
         match self.command {
             Command::Run => Verbosity::from_flags(self.quiet, self.verbose),
-            Command::Once { .. } | Command::Plan | Command::Status | Command::Show { .. } => match self.verbose {
+            Command::Once { .. }
+            | Command::Plan
+            | Command::Status
+            | Command::Show { .. }
+            | Command::Resolve { .. }
+            | Command::Claim { .. }
+            | Command::Record { .. } => match self.verbose {
                 0 => Verbosity::Quiet,
                 more => Verbosity::from_flags(self.quiet, more - 1),
             },
@@ -85,6 +137,21 @@ fn commission_id(text: &str) -> Result<CommissionId, String> {
         .ok()
         .filter(|id: &CommissionId| id.0 > 0)
         .ok_or_else(|| "a commission's id is a positive whole number, as FirstPromoter shows it".to_owned())
+}
+
+fn claim_period(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text)
+        .ok()
+        .filter(|period| !period.is_zero() && *period <= Duration::from_hours(24 * 7))
+        .ok_or_else(|| "a period is a number with a unit, as 10m or 2h; at most 7d".to_owned())
+}
+
+fn owner(text: &str) -> Result<String, String> {
+    match text {
+        "" => Err("an owner has a name".to_owned()),
+        "makegood" => Err("makegood claims under this name itself; choose another".to_owned()),
+        name => Ok(name.to_owned()),
+    }
 }
 
 #[cfg(test)]

@@ -2,8 +2,10 @@
 //!
 //! Reports go to stdout, as text or as one JSON document; everything else goes to stderr.
 
+mod handler;
 mod once;
 mod plan;
+mod resolve;
 mod run;
 mod show;
 mod status;
@@ -20,7 +22,7 @@ use crate::{
     config::{self, Config, ConfigError, Secrets, Settings},
     delivery::Targets,
     firstpromoter::Client,
-    ledger::LockError,
+    ledger::{LockError, Resolution},
     reconcile::in_full,
 };
 
@@ -89,6 +91,16 @@ pub async fn dispatch(cli: &Cli) -> Exit {
         Command::Plan => plan::plan(cli).await,
         Command::Status => status::status(cli),
         Command::Show { id } => show::show(cli, *id),
+        Command::Resolve { id, delivered, retry, receipt, reason, dismiss: _ } => {
+            let resolution = match (delivered, retry) {
+                (true, _) => Resolution::Delivered(receipt.clone()),
+                (false, true) => Resolution::Retry,
+                (false, false) => Resolution::Dismiss,
+            };
+            resolve::resolve(cli, *id, &resolution, reason.as_deref())
+        }
+        Command::Claim { id, period, owner } => handler::claim(cli, *id, owner, *period),
+        Command::Record { id, receipt, owner } => handler::record(cli, *id, owner, receipt.as_deref()),
     };
     result.unwrap_or_else(|failure| {
         let text = in_full(failure.error.as_ref());

@@ -9,6 +9,8 @@
 //!
 //! Assumptions: the file lies on a file system where locks and `fsync` work, and nobody edits it by hand.
 
+mod claims;
+mod decisions;
 mod error;
 mod journal;
 mod lock;
@@ -27,6 +29,8 @@ use std::{
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior};
 
+pub use claims::Claimed;
+pub use decisions::Resolution;
 pub use error::LedgerError;
 pub use journal::{Attention, Dossier};
 pub use lock::{LockError, PassLock, acquire as acquire_pass_lock};

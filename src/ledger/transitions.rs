@@ -28,7 +28,7 @@ pub struct Author<'a> {
 pub struct Change<'a> {
     tx: Transaction<'a>,
     ledger: &'a Ledger,
-    author: Author<'a>,
+    pub(super) author: Author<'a>,
 }
 
 /// How a commission enters the ledger.
@@ -368,7 +368,7 @@ impl Change<'_> {
     }
 
     /// An attempt without an outcome was cut off: its process ended first.
-    fn close_cut_off(&self, id: CommissionId) -> Result<(), LedgerError> {
+    pub(super) fn close_cut_off(&self, id: CommissionId) -> Result<(), LedgerError> {
         self.sql(
             "UPDATE attempts SET finished_at = :now, outcome = 'unknown', detail = 'cut off: the process ended before the answer' \
              WHERE commission_id = :id AND outcome IS NULL",
@@ -377,7 +377,7 @@ impl Change<'_> {
         .map(|_| ())
     }
 
-    fn release_claim(&self, id: CommissionId) -> Result<(), LedgerError> {
+    pub(super) fn release_claim(&self, id: CommissionId) -> Result<(), LedgerError> {
         self.sql(
             "DELETE FROM claims WHERE commission_id = :id AND owner = :owner",
             named_params! {":id": id.0, ":owner": OURSELVES},
@@ -385,7 +385,7 @@ impl Change<'_> {
         .map(|_| ())
     }
 
-    fn journal(
+    pub(super) fn journal(
         &self,
         id: CommissionId,
         from: Option<RewardState>,
@@ -409,23 +409,25 @@ impl Change<'_> {
         Ok(())
     }
 
-    fn sql(&self, sql: &str, params: &[(&str, &dyn rusqlite::ToSql)]) -> Result<usize, LedgerError> {
+    pub(super) fn sql(&self, sql: &str, params: &[(&str, &dyn rusqlite::ToSql)]) -> Result<usize, LedgerError> {
         self.tx
             .prepare_cached(sql)
             .and_then(|mut statement| statement.execute(params))
             .map_err(|source| self.ledger.explain(source))
     }
 
-    fn one(&self, changed: usize, id: CommissionId, expected: RewardState) -> Result<(), LedgerError> {
+    pub(super) fn read<T>(&self, work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T, LedgerError> {
+        work(&self.tx).map_err(|source| self.ledger.explain(source))
+    }
+
+    pub(super) fn one(&self, changed: usize, id: CommissionId, expected: RewardState) -> Result<(), LedgerError> {
         if changed == 1 { Ok(()) } else { Err(self.moved(id, expected)?) }
     }
 
     fn moved(&self, id: CommissionId, expected: RewardState) -> Result<LedgerError, LedgerError> {
-        let found: Option<String> = self
-            .tx
-            .query_row("SELECT state FROM rewards WHERE commission_id = ?1", [id.0], |row| row.get(0))
-            .optional()
-            .map_err(|source| self.ledger.explain(source))?;
+        let found: Option<String> = self.read(|tx| {
+            tx.query_row("SELECT state FROM rewards WHERE commission_id = ?1", [id.0], |row| row.get(0)).optional()
+        })?;
         Ok(LedgerError::Moved { id, expected, found: found.unwrap_or_else(|| "missing".to_owned()) })
     }
 }

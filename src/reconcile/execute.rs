@@ -370,7 +370,9 @@ fn refreshes(item: &Item, reward: &Reward) -> bool {
         | RewardState::Reversed
         | RewardState::Dismissed => false,
     };
-    item.listed && untouched && reward.facts != item.facts
+    // A handler may have recorded it before any pass had seen it.
+    let never_seen = reward.facts.unit.is_none();
+    item.listed && (untouched || never_seen) && reward.facts != item.facts
 }
 
 fn moves_wait(reward: &Reward, until: Timestamp, waits: Waits) -> bool {

@@ -1,0 +1,68 @@
+//! `makegood resolve`: a person's decision on a held reward.
+
+use serde_json::json;
+
+use super::{Exit, Failure, load, print, print_json};
+use crate::{
+    cli::Cli,
+    clock::{Clock, SystemClock},
+    domain::CommissionId,
+    ledger::{Author, Ledger, Resolution, RewardState},
+};
+
+pub(super) fn resolve(
+    cli: &Cli,
+    id: CommissionId,
+    resolution: &Resolution,
+    reason: Option<&str>,
+) -> Result<Exit, Failure> {
+    let settings = load(cli)?.settings;
+    let path = &settings.ledger.path;
+    // Not created here: there is nothing to resolve in an empty one.
+    drop(Ledger::open_read_only(path)?);
+    let ledger = Ledger::open(path, &settings.firstpromoter.account_id, SystemClock.now())?;
+    let Some(reward) = ledger.rewards(&[id])?.remove(&id) else {
+        return Err(anyhow::anyhow!(
+            "the ledger {} does not know commission {id}: there is nothing to resolve",
+            path.display()
+        )
+        .into());
+    };
+    let Some(held) = reward.hold_reason.filter(|_| reward.state == RewardState::Held) else {
+        return Err(anyhow::anyhow!(
+            "commission {id} is {}, not held: only held rewards are resolved (`makegood show {id}`)",
+            reward.state
+        )
+        .into());
+    };
+    if let (Resolution::Retry, Some(why_not)) = (resolution, held.no_retry()) {
+        return Err(anyhow::anyhow!("commission {id} is not retried: {why_not}").into());
+    }
+    let (decided, next) = match resolution {
+        Resolution::Delivered(_) => ("delivered, says a person", "the next pass marks it fulfilled"),
+        Resolution::Retry => ("to be tried again, says a person", "the next pass delivers it"),
+        Resolution::Dismiss => ("not to be delivered, says a person", "makegood leaves it alone from now on"),
+    };
+    let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+    let actor = operator();
+    let author = Author { actor: &actor, pass_id: None, now: SystemClock.now() };
+    ledger.change(author, |change| {
+        change.resolve(&reward, resolution, &format!("{decided}{reason} (was held: {held})"))
+    })?;
+    let state = ledger.rewards(&[id])?.remove(&id).map(|reward| reward.state);
+    if cli.json {
+        print_json(&json!({"commission_id": id, "state": state, "was": held, "actor": actor}))?;
+    } else {
+        print(&format!("Commission {id}: {decided}; {next}.\n"))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Who gives the command, for the journal: the person behind `sudo`, if any.
+fn operator() -> String {
+    let named = ["SUDO_USER", "LOGNAME", "USER"]
+        .into_iter()
+        .filter_map(|name| std::env::var(name).ok())
+        .find(|it| !it.is_empty());
+    named.unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()))
+}

@@ -1,0 +1,126 @@
+//! What people and webhook handlers decide: recorded deliveries, and held rewards resolved.
+
+use rusqlite::{OptionalExtension, named_params};
+
+use super::{Change, DeliveredBy, HoldReason, LedgerError, Reward, RewardState};
+use crate::domain::{CommissionId, DeliveryKey, timestamp_text};
+
+/// A person's decision on a held reward.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Resolution {
+    /// The recipient has it; with what the target calls it.
+    Delivered(Option<String>),
+    /// It did not take effect: try again, from the beginning.
+    Retry,
+    /// It is not to be delivered.
+    Dismiss,
+}
+
+impl Change<'_> {
+    /// Writes that somebody outside delivered it, and ends the claim; also for a commission that no pass has seen. Returns
+    /// where it stood before: `delivered` and `fulfilled` stay as they are, and a person's `reversed` does, too.
+    pub fn record(
+        &self,
+        id: CommissionId,
+        key: &DeliveryKey,
+        receipt: Option<&str>,
+        owner: &str,
+    ) -> Result<Option<RewardState>, LedgerError> {
+        let before = self.state_of(id)?;
+        match before {
+            Some(RewardState::Delivered | RewardState::Fulfilled | RewardState::Reversed) => {}
+            None => {
+                self.sql(
+                    "INSERT INTO rewards (commission_id, key, state, state_since, first_seen_at, owed_since, delivered_at, delivered_by, \
+                     receipt) VALUES (:id, :key, 'delivered', :now, :now, :now, :now, 'outside', :receipt)",
+                    named_params! {":id": id.0, ":key": key.as_str(), ":now": timestamp_text(self.author.now), ":receipt": receipt},
+                )?;
+                self.journal(
+                    id,
+                    None,
+                    RewardState::Delivered,
+                    &format!("recorded as delivered by {owner}, before any pass saw it"),
+                )?;
+            }
+            Some(
+                from @ (RewardState::Waiting
+                | RewardState::Delivering
+                | RewardState::Held
+                | RewardState::Cancelled
+                | RewardState::Dismissed),
+            ) => self.to_delivered(
+                id,
+                from,
+                DeliveredBy::Outside,
+                receipt,
+                &format!("recorded as delivered by {owner}"),
+            )?,
+        }
+        self.sql(
+            "DELETE FROM claims WHERE commission_id = :id AND owner = :owner",
+            named_params! {":id": id.0, ":owner": owner},
+        )?;
+        Ok(before)
+    }
+
+    /// Carries out a person's decision on a held reward.
+    pub fn resolve(&self, reward: &Reward, resolution: &Resolution, why: &str) -> Result<(), LedgerError> {
+        let to = match resolution {
+            Resolution::Delivered(receipt) => {
+                return self.to_delivered(reward.id, RewardState::Held, DeliveredBy::Operator, receipt.as_deref(), why);
+            }
+            Resolution::Retry => RewardState::Waiting,
+            Resolution::Dismiss => RewardState::Dismissed,
+        };
+        let retry = to == RewardState::Waiting;
+        let changed = self.sql(
+            "UPDATE rewards SET state = :to, state_since = :now, hold_reason = NULL, last_error = NULL, \
+             next_attempt_at = iif(:retry, :now, NULL), failures = 0, first_attempt_at = NULL, \
+             uncertain = iif(:retry, 0, uncertain) WHERE commission_id = :id AND state = 'held'",
+            named_params! {
+                ":id": reward.id.0, ":to": to.as_str(), ":now": timestamp_text(self.author.now), ":retry": retry,
+            },
+        )?;
+        self.one(changed, reward.id, RewardState::Held)?;
+        self.journal(reward.id, Some(RewardState::Held), to, why)
+    }
+
+    fn to_delivered(
+        &self,
+        id: CommissionId,
+        from: RewardState,
+        by: DeliveredBy,
+        receipt: Option<&str>,
+        why: &str,
+    ) -> Result<(), LedgerError> {
+        let changed = self.sql(
+            "UPDATE rewards SET state = 'delivered', state_since = :now, delivered_at = :now, delivered_by = :by, receipt = :receipt, \
+             hold_reason = NULL, next_attempt_at = NULL, last_error = NULL, failures = 0, uncertain = 0, mark_attempts = 0, \
+             mark_error = NULL WHERE commission_id = :id AND state = :from",
+            named_params! {
+                ":id": id.0, ":from": from.as_str(), ":by": by.as_str(), ":receipt": receipt, ":now": timestamp_text(self.author.now),
+            },
+        )?;
+        self.one(changed, id, from)?;
+        self.journal(id, Some(from), RewardState::Delivered, why)
+    }
+
+    fn state_of(&self, id: CommissionId) -> Result<Option<RewardState>, LedgerError> {
+        let word: Option<String> = self.read(|tx| {
+            tx.query_row("SELECT state FROM rewards WHERE commission_id = ?1", [id.0], |row| row.get(0)).optional()
+        })?;
+        Ok(word.as_deref().and_then(RewardState::from_word))
+    }
+}
+
+impl HoldReason {
+    /// Why `--retry` does not move a hold of policy's.
+    pub fn no_retry(self) -> Option<String> {
+        self.is_policy().then(|| {
+            format!(
+                "it is held by policy ({self}), which is judged again in every pass: remove the cause, as `makegood status` says, \
+                 or decide with --delivered or --dismiss"
+            )
+        })
+    }
+}
