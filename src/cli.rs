@@ -87,6 +87,12 @@ pub enum Command {
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
     },
+    /// Look after the ledger itself
+    Ledger {
+        /// What to do
+        #[command(subcommand)]
+        command: LedgerCommand,
+    },
     /// For a webhook handler: take a commission before delivering it (exit 0 taken, 3 delivered already, 4 somebody has it)
     Claim {
         /// FirstPromoter's id of the commission
@@ -113,6 +119,17 @@ pub enum Command {
     },
 }
 
+/// What can be done to the ledger itself.
+#[derive(Debug, Subcommand)]
+pub enum LedgerCommand {
+    /// Go on with a ledger that is behind its mark (restored from an old backup); shows first what is at stake
+    Accept {
+        /// Do it, after having looked
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
 impl Cli {
     /// How much to log. A command that ends with a report says there what happened; only the service logs it too.
     pub fn verbosity(&self) -> Verbosity {
@@ -123,6 +140,7 @@ impl Cli {
             | Command::Status
             | Command::Show { .. }
             | Command::Resolve { .. }
+            | Command::Ledger { .. }
             | Command::Claim { .. }
             | Command::Record { .. } => match self.verbose {
                 0 => Verbosity::Quiet,

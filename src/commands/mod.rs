@@ -3,6 +3,7 @@
 //! Reports go to stdout, as text or as one JSON document; everything else goes to stderr.
 
 mod handler;
+mod ledger;
 mod once;
 mod plan;
 mod resolve;
@@ -17,7 +18,7 @@ use serde::Serialize;
 use tracing::{error, warn};
 
 use crate::{
-    cli::{Cli, Command},
+    cli::{Cli, Command, LedgerCommand},
     clock::SystemClock,
     config::{self, Config, ConfigError, Secrets, Settings},
     delivery::Targets,
@@ -77,6 +78,12 @@ impl From<anyhow::Error> for Failure {
     }
 }
 
+impl From<crate::reconcile::PassError> for Failure {
+    fn from(error: crate::reconcile::PassError) -> Self {
+        Self { exit: Exit::Failed, error: error.into() }
+    }
+}
+
 impl From<crate::ledger::LedgerError> for Failure {
     fn from(error: crate::ledger::LedgerError) -> Self {
         Self { exit: Exit::Failed, error: error.into() }
@@ -99,6 +106,7 @@ pub async fn dispatch(cli: &Cli) -> Exit {
             };
             resolve::resolve(cli, *id, &resolution, reason.as_deref())
         }
+        Command::Ledger { command: LedgerCommand::Accept { yes } } => ledger::accept(cli, *yes).await,
         Command::Claim { id, period, owner } => handler::claim(cli, *id, owner, *period),
         Command::Record { id, receipt, owner } => handler::record(cli, *id, owner, receipt.as_deref()),
     };

@@ -39,37 +39,47 @@ struct Row {
 }
 
 pub(super) async fn plan(cli: &Cli) -> Result<Exit, Failure> {
-    let Outside { settings, api, targets } = Outside::open(cli)?;
-    let clock = SystemClock;
-    let account_id = &settings.firstpromoter.account_id;
-    let ledger = match Ledger::open_read_only(&settings.ledger.path) {
+    let outside = Outside::open(cli)?;
+    let account_id = &outside.settings.firstpromoter.account_id;
+    let ledger = match Ledger::open_read_only(&outside.settings.ledger.path) {
         Ok(ledger) => ledger,
         // Before the first pass: compared with an empty one, and none is made.
-        Err(LedgerError::Missing { .. }) => Ledger::in_memory(account_id, clock.now())?,
+        Err(LedgerError::Missing { .. }) => Ledger::in_memory(account_id, SystemClock.now())?,
         Err(error) => return Err(error.into()),
     };
     ledger.require_account(account_id)?;
-    let stop = CancellationToken::new();
-    triggers::stop_on_signals(&stop)?;
-    let bar = Bar::new(!cli.quiet && !cli.json);
-    let pass = Pass {
-        api: &api,
-        targets: &targets,
-        ledger: &ledger,
-        clock: &clock,
-        settings: &settings,
-        stop: &stop,
-        progress: &|progress| bar.show(progress),
+    let plan = match ledger.require_not_behind() {
+        Ok(()) => make(cli, &outside, &ledger).await,
+        Err(error) => Err(error.into()),
     };
-    let plan = pass.plan(&Order::poll(Trigger::Command)).await;
-    bar.clear();
-    let document = document(plan, api.requests());
+    let document = document(plan, outside.api.requests());
     if cli.json {
         print_json(&document)?;
     } else {
         print(&in_words(&document))?;
     }
     Ok(if document.error.is_some() { Exit::Failed } else { exit_for(!ledger.attention()?.is_empty()) })
+}
+
+/// What a pass would do on this ledger.
+pub(super) async fn make(cli: &Cli, outside: &Outside, ledger: &Ledger) -> Result<Plan, PassError> {
+    let stop = CancellationToken::new();
+    if let Err(error) = triggers::stop_on_signals(&stop) {
+        tracing::warn!("a signal will end this at once: {error:#}");
+    }
+    let bar = Bar::new(!cli.quiet && !cli.json);
+    let pass = Pass {
+        api: &outside.api,
+        targets: &outside.targets,
+        ledger,
+        clock: &SystemClock,
+        settings: &outside.settings,
+        stop: &stop,
+        progress: &|progress| bar.show(progress),
+    };
+    let plan = pass.plan(&Order::poll(Trigger::Command)).await;
+    bar.clear();
+    plan
 }
 
 fn document(plan: Result<Plan, PassError>, api_requests: u64) -> Document {

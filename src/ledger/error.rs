@@ -72,6 +72,31 @@ pub enum LedgerError {
         /// Which file.
         path: PathBuf,
     },
+    /// Restored from an old backup, or begun anew where there was one.
+    #[error(
+        "the ledger {path} is behind its mark: it ends at journal entry {ledger}, and had come to {mark} (on {mark_at}). It was restored \
+         from an old backup, or removed, and may have forgotten deliveries. Nothing is delivered. Put the latest copy back; or look at \
+         what is at stake and accept it as it is: `makegood ledger accept`"
+    )]
+    Behind {
+        /// Which ledger.
+        path: PathBuf,
+        /// Where it ends.
+        ledger: i64,
+        /// How far it had come.
+        mark: i64,
+        /// When it was there; RFC 3339 UTC.
+        mark_at: String,
+    },
+    /// The mark beside the ledger is not what makegood writes.
+    #[error(
+        "the mark {path} beside the ledger cannot be understood, so it cannot be told whether the ledger is an old copy. Nothing is \
+         delivered. Restore the mark, or look at what is at stake and accept the ledger as it is: `makegood ledger accept`"
+    )]
+    BadMark {
+        /// The mark's file.
+        path: PathBuf,
+    },
     /// Somebody holds a write lock for too long.
     #[error(
         "the ledger {path} stayed locked by another program for {waited_s} s: most often a `sqlite3` shell or a script with an open \

@@ -12,8 +12,10 @@
 mod claims;
 mod decisions;
 mod error;
+mod health;
 mod journal;
 mod lock;
+mod mark;
 mod passes;
 mod queries;
 mod reward;
@@ -32,14 +34,17 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, Transactio
 pub use claims::Claimed;
 pub use decisions::Resolution;
 pub use error::LedgerError;
+pub use health::Health;
 pub use journal::{Attention, Dossier};
 pub use lock::{LockError, PassLock, acquire as acquire_pass_lock};
+pub use mark::Position;
 pub use passes::{Counts, PassId};
 pub use reward::{Facts, Reward};
 pub use state::{DeliveredBy, HoldReason, RewardState};
 pub use transitions::{Aftermath, Author, Begun, Change, Seen};
 
 use crate::domain::{Timestamp, timestamp_text};
+use mark::Mark;
 
 /// Each brings `user_version` from its index to the next.
 const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001-initial.sql")];
@@ -55,6 +60,8 @@ const FILE_MODE: u32 = 0o640;
 pub struct Ledger {
     conn: Connection,
     path: PathBuf,
+    /// Beside it, outside the database: how far it had come. None in memory, and for readers.
+    mark: Option<Mark>,
 }
 
 impl Ledger {
@@ -64,7 +71,7 @@ impl Ledger {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let conn =
             Connection::open_with_flags(path, flags).map_err(|source| LedgerError::from_sqlite(path, 0, source))?;
-        let ledger = Self { conn, path: path.to_owned() };
+        let ledger = Self { conn, path: path.to_owned(), mark: Some(Mark::beside(path)) };
         ledger.prepare_for_writing()?;
         ledger.migrate()?;
         ledger.bind(account_id, now)?;
@@ -89,7 +96,7 @@ impl Ledger {
     pub fn in_memory(account_id: &str, now: Timestamp) -> Result<Self, LedgerError> {
         let path = PathBuf::from(":memory:");
         let conn = Connection::open_in_memory().map_err(|source| LedgerError::from_sqlite(&path, 0, source))?;
-        let ledger = Self { conn, path };
+        let ledger = Self { conn, path, mark: None };
         ledger.migrate()?;
         ledger.bind(account_id, now)?;
         Ok(ledger)
@@ -114,12 +121,23 @@ impl Ledger {
         Err(LedgerError::OtherAccount { path: self.path.clone(), found, wanted: wanted.to_owned() })
     }
 
+    /// Reads the whole file for damage. Worth its time before something is delivered on the word of it.
+    pub fn check_sound(&self) -> Result<(), LedgerError> {
+        let verdict: String = self.run(|conn| conn.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)))?;
+        if verdict == "ok" {
+            return Ok(());
+        }
+        let source =
+            rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT), Some(verdict));
+        Err(LedgerError::Damaged { path: self.path.clone(), source })
+    }
+
     fn open_uri(path: &Path, query: &str) -> Result<Self, LedgerError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
         let uri = format!("file:{}?{query}", percent_encoded(path));
         let conn =
             Connection::open_with_flags(uri, flags).map_err(|source| LedgerError::from_sqlite(path, 0, source))?;
-        let ledger = Self { conn, path: path.to_owned() };
+        let ledger = Self { conn, path: path.to_owned(), mark: Some(Mark::beside(path)) };
         ledger.run(|conn| conn.busy_timeout(BUSY_TIMEOUT))?;
         Ok(ledger)
     }

@@ -1,6 +1,8 @@
 //! One method a transition. Each is an `UPDATE ... WHERE commission_id = ? AND state = ?` that must change one row, with its
 //! journal entry in the same transaction.
 
+use std::cell::Cell;
+
 use rusqlite::{OptionalExtension, Transaction, TransactionBehavior, named_params};
 
 use super::{DeliveredBy, Facts, HoldReason, Ledger, LedgerError, PassId, Reward, RewardState};
@@ -29,6 +31,8 @@ pub struct Change<'a> {
     tx: Transaction<'a>,
     ledger: &'a Ledger,
     pub(super) author: Author<'a>,
+    /// The last journal entry of a delivery, ours or another's: what must never be forgotten.
+    delivery: Cell<Option<i64>>,
 }
 
 /// How a commission enters the ledger.
@@ -69,9 +73,13 @@ impl Ledger {
     ) -> Result<T, LedgerError> {
         let tx = Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate)
             .map_err(|source| self.explain(source))?;
-        let change = Change { tx, ledger: self, author };
+        let change = Change { tx, ledger: self, author, delivery: Cell::new(None) };
         let done = work(&change)?;
         change.tx.commit().map_err(|source| self.explain(source))?;
+        // After the commit, so that the mark is never ahead of a sound ledger; before the caller lets a request leave.
+        if let Some(journal) = change.delivery.get() {
+            self.advance_mark(journal, author.now)?;
+        }
         Ok(done)
     }
 }

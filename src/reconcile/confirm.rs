@@ -91,7 +91,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
     fn choose_canaries(&self, plan: &Plan) -> Result<Vec<CommissionId>, PassError> {
         let candidates = self.ledger.canaries(20 * CANARIES)?;
         let (listed, others): (Vec<_>, Vec<_>) = candidates.into_iter().partition(|id| plan.items.contains_key(id));
-        let mut canaries = if others.is_empty() && wants_to_deliver(plan) { listed } else { others };
+        let mut canaries = if others.is_empty() && plan.wants_to_deliver() { listed } else { others };
         canaries.truncate(CANARIES as usize);
         Ok(canaries)
     }
@@ -103,10 +103,6 @@ fn canary(id: CommissionId) -> String {
          fulfilled. Either its filter `filters[fulfilled]` no longer works, or somebody marked them unfulfilled there. Look at {id} in \
          FirstPromoter: if it should be fulfilled, mark it so there; if the list is wrong, ask FirstPromoter's support"
     )
-}
-
-fn wants_to_deliver(plan: &Plan) -> bool {
-    plan.items.values().any(|item| matches!(item.decision, Decision::Deliver(_) | Decision::Resume(_)))
 }
 
 fn to_confirm(plan: &Plan) -> Vec<CommissionId> {

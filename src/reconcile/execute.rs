@@ -8,6 +8,7 @@ use tracing::{Instrument, info_span, warn};
 use super::{
     Decision, Item, Pass, PassError, Plan, Progress, Report, Waits,
     plan::{self, MARK_ATTEMPTS_BEFORE_ATTENTION},
+    trouble::Trouble,
 };
 use crate::{
     clock::Clock,
@@ -41,6 +42,12 @@ struct Round<'a> {
     failure: RefCell<Option<LedgerError>>,
     confirmed_at: Timestamp,
     total: u64,
+}
+
+impl Round<'_> {
+    fn fail(&self, error: LedgerError) {
+        self.failure.borrow_mut().get_or_insert(error);
+    }
 }
 
 impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
@@ -184,29 +191,46 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
             .collect())
     }
 
+    /// Delivers at one target, until too many attempts in a row fail; then what is left waits. At a target that was in trouble
+    /// one goes first.
     async fn deliver_at(&self, target: String, queue: Vec<Ready>, round: &Round<'_>) {
         let concurrency = self.settings.targets.get(&target).map_or(1, concurrency);
+        let health = match self.ledger.health() {
+            Ok(mut all) => Trouble::new(all.remove(&target).map_or(0, |health| health.failures)),
+            Err(error) => return round.fail(error),
+        };
+        let mut queue = queue.into_iter();
+        if health.too_many()
+            && let Some(probe) = queue.next()
+        {
+            self.deliver_next(probe, &health, round).await;
+        }
         stream::iter(queue)
-            .for_each_concurrent(concurrency, |it| async move {
-                let halted = self.stop.is_cancelled() || round.failure.borrow().is_some();
-                let age = (self.clock.now() - round.confirmed_at).to_std().unwrap_or(Duration::MAX);
-                if halted {
-                    return;
-                }
-                if age > CONFIRMATION_VALID {
-                    round.late.borrow_mut().push(it);
-                    return;
-                }
-                let span = info_span!("commission", commission.id = it.reward.id.0, attempt = it.reward.attempts + 1);
-                if let Err(error) = self.deliver_one(&it, round).instrument(span).await {
-                    round.failure.borrow_mut().get_or_insert(error);
+            .for_each_concurrent(concurrency, |it| async {
+                if !health.too_many() {
+                    self.deliver_next(it, &health, round).await;
                 }
             })
             .await;
     }
 
+    async fn deliver_next(&self, it: Ready, trouble: &Trouble, round: &Round<'_>) {
+        let age = (self.clock.now() - round.confirmed_at).to_std().unwrap_or(Duration::MAX);
+        if self.stop.is_cancelled() || round.failure.borrow().is_some() {
+            return;
+        }
+        if age > CONFIRMATION_VALID {
+            round.late.borrow_mut().push(it);
+            return;
+        }
+        let span = info_span!("commission", commission.id = it.reward.id.0, attempt = it.reward.attempts + 1);
+        if let Err(error) = self.deliver_one(&it, trouble, round).instrument(span).await {
+            round.fail(error);
+        }
+    }
+
     /// Intent on disk, request, outcome on disk.
-    async fn deliver_one(&self, it: &Ready, round: &Round<'_>) -> Result<(), LedgerError> {
+    async fn deliver_one(&self, it: &Ready, trouble: &Trouble, round: &Round<'_>) -> Result<(), LedgerError> {
         let Ready { reward, target } = it;
         let Some(delivery) = reward.facts.delivery(reward.id, reward.key.clone()) else {
             warn!(
@@ -233,15 +257,21 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         let outcome = self.targets.deliver(target, &delivery).await;
         let author = self.author(&round.report.borrow());
         let after = self.aftermath(reward, target, &outcome, author.now);
-        let finished =
-            self.ledger.change(author, |change| match change.finish(reward.id, attempt, &outcome, &after) {
+        let health = trouble.after(&outcome, &self.settings.policy.retry, author.now);
+        let finished = self.ledger.change(author, |change| {
+            change.note_health(target, &health)?;
+            match change.finish(reward.id, attempt, &outcome, &after) {
                 // The attempt's row is still worth having: somebody recorded or resolved the reward during the attempt.
                 Err(error @ LedgerError::Moved { .. }) => {
                     warn!(commission.id = reward.id.0, "outcome {} kept as an attempt only: {error}", outcome.as_str());
                     Ok(false)
                 }
                 result => result.map(|()| true),
-            })?;
+            }
+        })?;
+        if let Some(until) = health.retry_at {
+            warn!("target {target}: {} failures in a row; its deliveries wait until {until}", health.failures);
+        }
         let mut report = round.report.borrow_mut();
         if finished && after == Aftermath::Delivered {
             round.delivered.borrow_mut().push(reward.id);
@@ -377,7 +407,7 @@ fn refreshes(item: &Item, reward: &Reward) -> bool {
 
 fn moves_wait(reward: &Reward, until: Timestamp, waits: Waits) -> bool {
     match reward.state {
-        RewardState::Waiting => waits == Waits::Grace && reward.next_attempt_at != Some(until),
+        RewardState::Waiting => matches!(waits, Waits::Grace | Waits::Target) && reward.next_attempt_at != Some(until),
         RewardState::Held | RewardState::Cancelled => true,
         RewardState::Delivering
         | RewardState::Delivered

@@ -21,6 +21,7 @@ mod execute;
 mod observe;
 pub mod plan;
 mod report;
+mod trouble;
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -155,10 +156,14 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
     }
 
     async fn work(&self, order: &Order, report: &mut Report) -> Result<(), PassError> {
+        self.ledger.require_not_behind()?;
         let mut plan = self.plan(order).await?;
         report.counts.listed = plan.listed;
         report.counts.missing = plan.missing();
         report.fuse_wanted = plan.fuse_wanted;
+        if plan.wants_to_deliver() {
+            self.ledger.check_sound()?;
+        }
         self.settle(&mut plan, report)?;
         let delivered = self.deliver(&plan, report).await?;
         self.mark(&plan, delivered, report).await?;
@@ -174,6 +179,12 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
             .map(|(name, target)| (name.clone(), if target.idempotent { Idempotent::Yes } else { Idempotent::No }));
         let targets = targets.collect();
         let mut plan = self.observe(order, &targets).await?;
+        let now = self.clock.now();
+        let closed = self.ledger.health()?.into_iter();
+        let closed = closed
+            .filter_map(|(target, health)| Some((target, health.retry_at.filter(|until| *until > now)?)))
+            .collect();
+        plan::spare(plan.items.values_mut().map(|item| &mut item.decision), &closed);
         let max = order.max_deliveries.unwrap_or(self.settings.policy.max_deliveries_per_pass);
         plan.fuse_wanted = plan::fuse(plan.items.values_mut().map(|item| &mut item.decision), max);
         self.confirm(&mut plan, &targets).await?;
@@ -250,6 +261,10 @@ impl Plan {
                 }
         };
         self.items.values().filter(missing).count() as u64
+    }
+
+    fn wants_to_deliver(&self) -> bool {
+        self.items.values().any(|item| matches!(item.decision, Decision::Deliver(_) | Decision::Resume(_)))
     }
 
     /// Ids that a person gave and FirstPromoter does not have are that person's error; the others were dealt with.

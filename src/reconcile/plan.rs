@@ -81,6 +81,8 @@ pub enum Waits {
     Claimed,
     /// FirstPromoter would not mark it; not asked in every pass.
     Marking,
+    /// The last attempts at its target failed.
+    Target,
 }
 
 impl Waits {
@@ -90,6 +92,7 @@ impl Waits {
             Self::Grace => "grace: the webhook handler still has its chance",
             Self::Backoff => "backoff after a failed attempt",
             Self::Claimed => "claimed by somebody else",
+            Self::Target => "the last attempts at its target failed; one goes first when the wait is over",
             Self::Marking => "delivered; FirstPromoter would not mark it, asked again later",
         }
     }
@@ -397,6 +400,17 @@ fn cannot_mark(reward: &Reward, why: String) -> Decision {
 
 /// After as many passes in a row that could not mark a reward it stands in `attention`, and is asked for less often.
 pub const MARK_ATTEMPTS_BEFORE_ATTENTION: u32 = 3;
+
+/// Leaves targets in trouble alone: what would go to one waits until its time.
+pub fn spare<'a>(decisions: impl Iterator<Item = &'a mut Decision>, closed: &BTreeMap<String, Timestamp>) {
+    for decision in decisions {
+        if let Decision::Deliver(target) | Decision::Resume(target) = decision
+            && let Some(until) = closed.get(target)
+        {
+            *decision = Decision::Wait(*until, Waits::Target);
+        }
+    }
+}
 
 /// The fuse: when more would be delivered than `max`, none is, and all of them ask for a person. Returns how many wanted to be
 /// delivered when it blew.

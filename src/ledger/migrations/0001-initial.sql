@@ -135,6 +135,13 @@ CREATE TABLE reward_rules (
     fetched_at TEXT NOT NULL
 ) STRICT;
 
+-- Targets in trouble: a row while the last attempts at it failed.
+CREATE TABLE target_health (
+    target   TEXT PRIMARY KEY,
+    failures INTEGER NOT NULL CHECK (failures > 0), -- in a row, whatever the reward
+    retry_at TEXT                                   -- nothing is delivered there before; then one goes first
+) STRICT;
+
 CREATE VIEW owed AS
 SELECT commission_id, state, unit, amount, recipient,
        CASE recipient WHEN 'referral' THEN referral_email ELSE promoter_email END AS recipient_email,
