@@ -17,6 +17,7 @@ pub(super) fn claim(cli: &Cli, id: CommissionId, owner: &str, period: Duration) 
     let (ledger, account_id) = open(cli)?;
     let now = SystemClock.now();
     let until = now + period;
+    ledger.require_not_behind()?;
     let claimed = ledger.claim(id, owner, now, until)?;
     let (exit, words) = match &claimed {
         Claimed::Taken => {

@@ -115,7 +115,20 @@ pub async fn dispatch(cli: &Cli) -> Exit {
         if cli.json {
             let _exit_tells = print_json(&serde_json::json!({ "error": text }));
         }
-        error!("{text}");
+        match &cli.command {
+            Command::Run => error!("{text}"),
+            // A person reads this one: no timestamp, no module.
+            Command::Once { .. }
+            | Command::Plan
+            | Command::Status
+            | Command::Show { .. }
+            | Command::Resolve { .. }
+            | Command::Ledger { .. }
+            | Command::Claim { .. }
+            | Command::Record { .. } => {
+                let _nowhere_else_to_say_it = writeln!(std::io::stderr(), "makegood: {text}");
+            }
+        }
         failure.exit
     })
 }

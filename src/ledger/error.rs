@@ -74,7 +74,7 @@ pub enum LedgerError {
     },
     /// Restored from an old backup, or begun anew where there was one.
     #[error(
-        "the ledger {path} is behind its mark: it ends at journal entry {ledger}, and had come to {mark} (on {mark_at}). It was restored \
+        "the ledger {path} is behind its mark: it ends at journal entry {ledger}, and had come to entry {mark} of {mark_at}, which it does not have. It was restored \
          from an old backup, or removed, and may have forgotten deliveries. Nothing is delivered. Put the latest copy back; or look at \
          what is at stake and accept it as it is: `makegood ledger accept`"
     )]

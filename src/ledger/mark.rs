@@ -15,6 +15,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rusqlite::OptionalExtension;
+
 use super::{Ledger, LedgerError};
 use crate::domain::{Timestamp, timestamp_text};
 
@@ -101,10 +103,14 @@ impl Ledger {
     pub fn require_not_behind(&self) -> Result<(), LedgerError> {
         // In this order: another process may go on meanwhile, and the ledger comes before its mark.
         let Some(mark) = self.marked_position()? else { return Ok(()) };
-        let ledger = self.position()?.journal;
-        if ledger >= mark.journal {
+        // The entry itself, not only its number: a copy that went on by itself comes to the same numbers.
+        let at: Option<String> = self.run(|conn| {
+            conn.query_row("SELECT at FROM journal WHERE id = ?1", [mark.journal], |row| row.get(0)).optional()
+        })?;
+        if mark.journal == 0 || at.as_ref() == Some(&mark.at) {
             return Ok(());
         }
+        let ledger = self.position()?.journal;
         Err(LedgerError::Behind { path: self.path.clone(), ledger, mark: mark.journal, mark_at: mark.at })
     }
 

@@ -408,6 +408,9 @@ impl Change<'_> {
                 ":reason": reason, ":actor": self.author.actor, ":pass": self.author.pass_id,
             },
         )?;
+        if matches!(to, RewardState::Delivering | RewardState::Delivered) {
+            self.delivery.set(Some(self.tx.last_insert_rowid()));
+        }
         tracing::info!(
             commission.id = id.0,
             from = from.map(RewardState::as_str),
