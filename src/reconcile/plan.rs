@@ -415,3 +415,6 @@ pub fn fuse<'a>(decisions: impl Iterator<Item = &'a mut Decision>, max: u64) -> 
     }
     Some(count)
 }
+
+#[cfg(test)]
+mod tests;
