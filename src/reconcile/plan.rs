@@ -237,12 +237,12 @@ fn owed(commission: &Commission, entry: Entry<'_>, cx: Context<'_>) -> Decision 
         Ok(target) => target,
         Err((reason, detail)) => return Decision::Hold(reason, detail),
     };
-    if let Some(until) = entry.claimed_until {
-        return Decision::Wait(until, Waits::Claimed);
-    }
-    match not_before(commission, entry.reward, cx) {
-        (until, waits) if until > cx.now => Decision::Wait(until, waits),
-        _ => Decision::Deliver(target),
+    let (not_before, waits) = not_before(commission, entry.reward, cx);
+    match entry.claimed_until {
+        // The ledger keeps one time for both: a claim must not shorten what the target asked for with Retry-After.
+        Some(until) => Decision::Wait(until.max(not_before), Waits::Claimed),
+        None if not_before > cx.now => Decision::Wait(not_before, waits),
+        None => Decision::Deliver(target),
     }
 }
 

@@ -572,6 +572,15 @@ fn nothing_is_delivered_that_somebody_else_has_claimed() {
     assert_eq!(world.says(commission(), Some(&reward(RewardState::Delivered))), "mark", "what is delivered is marked");
 }
 
+#[test]
+fn a_claim_shortens_neither_a_backoff_nor_a_grace_period() {
+    let world = World::with(|it| it.claimed_until = Some(in_minutes(2)));
+    let row = tried(held(HoldReason::FraudSuspicion), "app", in_minutes(4));
+    assert_eq!(world.listed(commission(), Some(&row)), Decision::Wait(in_minutes(4), Waits::Claimed));
+    let fresh = but(|it| it.status_updated_at = Some(in_minutes(-5)));
+    assert_eq!(world.listed(fresh, None), Decision::Wait(in_minutes(10), Waits::Claimed));
+}
+
 fn wanted(count: usize) -> Vec<Decision> {
     (0..count)
         .map(|n| if n % 2 == 0 { Decision::Deliver("app".to_owned()) } else { Decision::Resume("app".to_owned()) })
