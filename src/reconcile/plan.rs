@@ -8,6 +8,8 @@
 
 use std::collections::BTreeMap;
 
+use chrono::SubsecRound;
+
 use crate::{
     config::{Policy, RecipientPolicy, Route},
     domain::{Amount, Commission, RecipientKind, Timestamp, Unit},
@@ -339,7 +341,8 @@ fn not_before(commission: &Commission, reward: Option<&Reward>, cx: Context<'_>)
         reward.filter(|reward| reward.state != RewardState::Cancelled).map_or(cx.now, |reward| reward.owed_since);
     let since = commission.approved_at().map_or(found, |approved| approved.min(found));
     let grace = chrono::TimeDelta::from_std(cx.policy.grace).ok().and_then(|grace| since.checked_add_signed(grace));
-    let grace = grace.unwrap_or(Timestamp::MAX_UTC);
+    // To the millisecond, as the ledger keeps it: FirstPromoter's finer times would look new to it in every pass.
+    let grace = grace.unwrap_or(Timestamp::MAX_UTC).trunc_subsecs(3);
     let backoff = reward
         .filter(|reward| reward.failures > 0 && reward.state != RewardState::Cancelled)
         .and_then(|reward| reward.next_attempt_at);

@@ -251,6 +251,14 @@ fn an_approval_in_the_future_postpones_nothing() {
 }
 
 #[test]
+fn a_time_to_wait_for_is_one_that_the_ledger_can_hold_so_that_no_pass_writes_it_again() {
+    let world = World::new();
+    let precise = but(|it| it.status_updated_at = Some(at("2026-01-01T11:59:00.123456789Z")));
+    let Decision::Wait(until, Waits::Grace) = world.listed(precise, None) else { panic!("it is in its grace period") };
+    assert_eq!(until, at(&crate::domain::timestamp_text(until)));
+}
+
+#[test]
 fn no_grace_period_is_fine_and_an_endless_one_does_not_overflow() {
     let none = World::with(|it| it.policy.grace = Duration::ZERO);
     assert_eq!(none.says(but(|it| it.status_updated_at = Some(now())), None), "deliver app");
