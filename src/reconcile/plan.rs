@@ -175,6 +175,9 @@ pub fn facts(commission: &Commission, policy: &Policy, rules: &Rules) -> Facts {
     }
 }
 
+/// Why nothing can be concluded.
+const NEITHER: &str = "FirstPromoter calls it neither fulfilled nor unfulfilled";
+
 /// What to do about one commission.
 pub fn decide(observed: &Observation, entry: Entry<'_>, cx: Context<'_>) -> Decision {
     let Some(reward) = entry.reward else {
@@ -191,7 +194,12 @@ pub fn decide(observed: &Observation, entry: Entry<'_>, cx: Context<'_>) -> Deci
         (RewardState::Delivered, Observation::Unclear) => {
             cannot_mark(reward, "FirstPromoter lists it neither as fulfilled nor as unfulfilled".to_owned())
         }
-        (_, Observation::Unclear) => Decision::Nothing("FirstPromoter calls it neither fulfilled nor unfulfilled"),
+        (RewardState::Delivering, Observation::Unclear) => match repeatable(reward, cx) {
+            Ok(_) => Decision::Nothing(NEITHER),
+            // FirstPromoter's next answer will not tell either: a person is asked now, not never.
+            Err((reason, detail)) => Decision::Hold(reason, detail),
+        },
+        (_, Observation::Unclear) => Decision::Nothing(NEITHER),
         (RewardState::Fulfilled, Observation::Listed(_)) if !reward.drifted => Decision::Drift,
         (RewardState::Fulfilled, Observation::Fulfilled) if reward.drifted => Decision::DriftOver,
         (RewardState::Fulfilled, _) => Decision::Nothing("fulfilled"),
