@@ -413,8 +413,10 @@ fn rules_that_are_refused_say_so_and_those_known_before_still_count() {
     assert!(why.contains("reward 9") && why.contains("forbidden (403)"), "{why}");
 }
 
+type Objection = (&'static str, fn(&mut Commission));
+
 /// Everything that can be said against a commission, in the order in which it is said.
-fn objections() -> Vec<(&'static str, fn(&mut Commission))> {
+fn objections() -> Vec<Objection> {
     vec![
         ("hold bad_amount", |it| it.amount = Amount::Odd("-500".to_owned())),
         ("hold over_limit", |it| it.amount = Amount::Whole(100_001)),

@@ -135,14 +135,13 @@ proptest! {
     ) {
         let decision = world.decide(&observed, Some(&reward));
         let allowed: &[&str] = match (reward.state, reward.hold_reason) {
-            (RewardState::Waiting | RewardState::Delivering | RewardState::Cancelled, _) => return Ok(()),
             (RewardState::Delivered, _) => &["nothing", "wait for marking", "mark", "cannot mark", "adopt"],
             (RewardState::Fulfilled, _) => &["nothing", "drift", "drift over"],
             (RewardState::Reversed | RewardState::Dismissed, _) => &["nothing"],
             (RewardState::Held, Some(HoldReason::RefusedByTarget | HoldReason::OutcomeUnknown | HoldReason::GaveUp | HoldReason::Changed)) => {
                 &["nothing", "adopt", "cancel", "hold outcome_unknown"]
             }
-            (RewardState::Held, _) => return Ok(()),
+            (RewardState::Waiting | RewardState::Delivering | RewardState::Held | RewardState::Cancelled, _) => return Ok(()),
         };
         let said = said(&decision);
         prop_assert!(allowed.contains(&said.as_str()), "{said} of {:?} {:?}", reward.state, reward.hold_reason);
