@@ -16,6 +16,8 @@ mod passes;
 mod queries;
 mod reward;
 mod state;
+#[cfg(test)]
+mod tests;
 mod transitions;
 
 use std::{
