@@ -20,6 +20,8 @@ mod passes;
 mod queries;
 mod reward;
 mod state;
+#[cfg(test)]
+mod tests;
 mod transitions;
 
 use std::{

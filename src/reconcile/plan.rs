@@ -8,6 +8,8 @@
 
 use std::collections::BTreeMap;
 
+use chrono::SubsecRound;
+
 use crate::{
     config::{Policy, RecipientPolicy, Route},
     domain::{Amount, Commission, RecipientKind, Timestamp, Unit},
@@ -176,6 +178,9 @@ pub fn facts(commission: &Commission, policy: &Policy, rules: &Rules) -> Facts {
     }
 }
 
+/// Why nothing can be concluded.
+const NEITHER: &str = "FirstPromoter calls it neither fulfilled nor unfulfilled";
+
 /// What to do about one commission.
 pub fn decide(observed: &Observation, entry: Entry<'_>, cx: Context<'_>) -> Decision {
     let Some(reward) = entry.reward else {
@@ -192,7 +197,12 @@ pub fn decide(observed: &Observation, entry: Entry<'_>, cx: Context<'_>) -> Deci
         (RewardState::Delivered, Observation::Unclear) => {
             cannot_mark(reward, "FirstPromoter lists it neither as fulfilled nor as unfulfilled".to_owned())
         }
-        (_, Observation::Unclear) => Decision::Nothing("FirstPromoter calls it neither fulfilled nor unfulfilled"),
+        (RewardState::Delivering, Observation::Unclear) => match repeatable(reward, cx) {
+            Ok(_) => Decision::Nothing(NEITHER),
+            // FirstPromoter's next answer will not tell either: a person is asked now, not never.
+            Err((reason, detail)) => Decision::Hold(reason, detail),
+        },
+        (_, Observation::Unclear) => Decision::Nothing(NEITHER),
         (RewardState::Fulfilled, Observation::Listed(_)) if !reward.drifted => Decision::Drift,
         (RewardState::Fulfilled, Observation::Fulfilled) if reward.drifted => Decision::DriftOver,
         (RewardState::Fulfilled, _) => Decision::Nothing("fulfilled"),
@@ -240,12 +250,12 @@ fn owed(commission: &Commission, entry: Entry<'_>, cx: Context<'_>) -> Decision 
         Ok(target) => target,
         Err((reason, detail)) => return Decision::Hold(reason, detail),
     };
-    if let Some(until) = entry.claimed_until {
-        return Decision::Wait(until, Waits::Claimed);
-    }
-    match not_before(commission, entry.reward, cx) {
-        (until, waits) if until > cx.now => Decision::Wait(until, waits),
-        _ => Decision::Deliver(target),
+    let (not_before, waits) = not_before(commission, entry.reward, cx);
+    match entry.claimed_until {
+        // The ledger keeps one time for both: a claim must not shorten what the target asked for with Retry-After.
+        Some(until) => Decision::Wait(until.max(not_before), Waits::Claimed),
+        None if not_before > cx.now => Decision::Wait(not_before, waits),
+        None => Decision::Deliver(target),
     }
 }
 
@@ -342,7 +352,8 @@ fn not_before(commission: &Commission, reward: Option<&Reward>, cx: Context<'_>)
         reward.filter(|reward| reward.state != RewardState::Cancelled).map_or(cx.now, |reward| reward.owed_since);
     let since = commission.approved_at().map_or(found, |approved| approved.min(found));
     let grace = chrono::TimeDelta::from_std(cx.policy.grace).ok().and_then(|grace| since.checked_add_signed(grace));
-    let grace = grace.unwrap_or(Timestamp::MAX_UTC);
+    // To the millisecond, as the ledger keeps it: FirstPromoter's finer times would look new to it in every pass.
+    let grace = grace.unwrap_or(Timestamp::MAX_UTC).trunc_subsecs(3);
     let backoff = reward
         .filter(|reward| reward.failures > 0 && reward.state != RewardState::Cancelled)
         .and_then(|reward| reward.next_attempt_at);
@@ -429,3 +440,6 @@ pub fn fuse<'a>(decisions: impl Iterator<Item = &'a mut Decision>, max: u64) -> 
     }
     Some(count)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,164 @@
+//! Attempts to deliver: the intent before, the outcome after, and what a crash in between leaves.
+
+use super::*;
+
+fn attempt_rows(world: &World) -> Vec<String> {
+    let sql = "SELECT attempt || ' ' || target || ' ' || coalesce(outcome, 'open') || ': ' || coalesce(detail, '') \
+               FROM attempts ORDER BY id";
+    let mut statement = world.ledger.conn.prepare(sql).unwrap();
+    statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+}
+
+#[test]
+fn the_intent_is_on_disk_with_its_attempt_and_its_claim() {
+    let world = World::new();
+    let row = world.waiting(1);
+    assert_eq!(world.begin(&row), 1);
+    let expected = Reward {
+        state: RewardState::Delivering,
+        target: Some("app".to_owned()),
+        attempts: 1,
+        first_attempt_at: Some(at(0)),
+        next_attempt_at: None,
+        ..row
+    };
+    assert_eq!(world.row(1), expected);
+    assert_eq!(attempt_rows(&world), ["1 app open: "]);
+    assert_eq!(world.journal(1)[1..], ["waiting -> delivering: attempt 1 at app (makegood)"]);
+    assert_eq!(
+        world.one("SELECT owner || ' ' || expires_at FROM claims"),
+        format!("makegood {}", timestamp_text(at(2)))
+    );
+    let elsewhere = world.place.shell();
+    let state: String = elsewhere.query_row("SELECT state FROM rewards", [], |row| row.get(0)).unwrap();
+    assert_eq!(state, "delivering", "on disk, not only with us");
+}
+
+#[test]
+fn each_outcome_leaves_the_row_where_it_belongs() {
+    let hold = Aftermath::Hold;
+    let cases = [
+        (not_delivered(), Aftermath::Retry(at(9)), "waiting", "", false, "not_delivered", "refused connection"),
+        (unknown(), Aftermath::Retry(at(9)), "waiting", "", true, "unknown", "no answer"),
+        (unknown(), hold(HoldReason::OutcomeUnknown), "held", "outcome_unknown", true, "unknown", "no answer"),
+        (
+            refused(),
+            hold(HoldReason::RefusedByTarget),
+            "held",
+            "refused_by_target",
+            false,
+            "refused",
+            "400 no such user",
+        ),
+        (not_delivered(), hold(HoldReason::GaveUp), "held", "gave_up", false, "not_delivered", "refused connection"),
+        (unknown(), hold(HoldReason::GaveUp), "held", "gave_up", true, "unknown", "no answer"),
+    ];
+    for (number, (outcome, after, state, reason, uncertain, word, detail)) in (1..).zip(cases) {
+        let world = World::new();
+        let attempt = world.begin(&world.waiting(number));
+        world.finish(number, attempt, &outcome, &after);
+        let row = world.row(number);
+        assert_eq!((row.state.as_str(), row.uncertain), (state, uncertain), "{outcome:?}");
+        assert_eq!(row.hold_reason.map_or("", HoldReason::as_str), reason, "{outcome:?}");
+        assert_eq!((row.attempts, row.failures, row.last_error.as_deref()), (1, 1, Some(detail)), "{outcome:?}");
+        assert_eq!(row.next_attempt_at, Some(at(9)).filter(|_| state == "waiting"), "{outcome:?}");
+        assert_eq!(attempt_rows(&world), [format!("1 app {word}: {detail}")]);
+        let journal = world.journal(number);
+        assert_eq!(journal[2..], [format!("delivering -> {state}: attempt 1: {word}: {detail} (makegood)")]);
+        assert_eq!(world.one("SELECT count(*) FROM claims"), "0", "our claim ends with the attempt");
+    }
+}
+
+#[test]
+fn what_was_delivered_is_recorded_with_its_receipt_and_without_its_failures() {
+    let world = World::new();
+    let attempt = world.begin(&world.waiting(1));
+    world.finish(1, attempt, &unknown(), &Aftermath::Retry(at(1)));
+    let attempt = world.begin(&world.row(1));
+    assert_eq!(attempt, 2);
+    world.finish(1, attempt, &delivered(), &Aftermath::Delivered);
+    let row = world.row(1);
+    assert_eq!((row.state, row.delivered_by), (RewardState::Delivered, Some(DeliveredBy::Makegood)));
+    assert_eq!((row.failures, row.uncertain, row.last_error), (0, false, None));
+    assert_eq!(world.column(1, "receipt"), "r-1");
+    assert_eq!(world.column(1, "delivered_at"), timestamp_text(at(1)));
+    assert_eq!(attempt_rows(&world), ["1 app unknown: no answer", "2 app delivered: receipt r-1"]);
+    assert_eq!(world.journal(1).len(), 5);
+}
+
+#[test]
+fn a_delivery_without_a_receipt_is_one() {
+    let world = World::new();
+    let attempt = world.begin(&world.waiting(1));
+    world.finish(1, attempt, &Outcome::Delivered { receipt: None }, &Aftermath::Delivered);
+    assert_eq!(world.row(1).state, RewardState::Delivered);
+    assert_eq!(world.journal(1)[2], "delivering -> delivered: attempt 1: delivered (makegood)");
+}
+
+#[test]
+fn what_was_uncertain_once_stays_so_through_failures_that_are_certain() {
+    let world = World::new();
+    let first = world.begin(&world.waiting(1));
+    world.finish(1, first, &unknown(), &Aftermath::Retry(at(1)));
+    let second = world.begin(&world.row(1));
+    world.finish(1, second, &not_delivered(), &Aftermath::Retry(at(2)));
+    let row = world.row(1);
+    assert!(row.uncertain);
+    assert_eq!((row.failures, row.first_attempt_at), (2, Some(at(0))));
+}
+
+#[test]
+fn an_attempt_cut_off_is_closed_as_unknown_when_the_next_one_begins() {
+    let world = World::new();
+    world.begin(&world.waiting(1));
+    let World { place, ledger } = world;
+    drop(ledger);
+
+    let world = World { ledger: place.open(), place };
+    let row = world.row(1);
+    assert_eq!((row.state, row.uncertain), (RewardState::Delivering, false));
+    assert_eq!(world.begin(&row), 2);
+    let expected = ["1 app unknown: cut off: the process ended before the answer", "2 app open: "];
+    assert_eq!(attempt_rows(&world), expected);
+    assert!(world.row(1).uncertain, "the first one may have taken effect");
+    assert_eq!(world.journal(1)[2..], ["delivering -> delivering: attempt 2 at app (makegood)"]);
+    world.finish(1, 2, &not_delivered(), &Aftermath::Retry(at(2)));
+    assert!(world.row(1).uncertain);
+}
+
+#[test]
+fn a_row_that_moved_meanwhile_is_not_begun_and_left_as_it_is() {
+    let world = World::new();
+    let mut number = 0;
+    for there in RewardState::ALL {
+        for believed in [RewardState::Waiting, RewardState::Delivering] {
+            if *there == believed {
+                continue;
+            }
+            number += 1;
+            let stale = Reward { state: believed, ..world.in_state(number, *there) };
+            world.elsewhere("DELETE FROM claims");
+            let before = world.dump();
+            assert_eq!(world.change(|it| it.begin(&stale, "app", at(2))), Begun::Taken, "{there} taken for {believed}");
+            assert_eq!(world.dump(), before, "{there} taken for {believed}");
+        }
+    }
+}
+
+#[test]
+fn the_outcome_of_an_attempt_is_kept_when_somebody_recorded_the_reward_meanwhile() {
+    let world = World::new();
+    let attempt = world.begin(&world.waiting(1));
+    world.elsewhere(
+        "UPDATE rewards SET state = 'delivered', delivered_at = state_since, delivered_by = 'outside'; DELETE FROM claims",
+    );
+    let row = world.row(1);
+    world.change(|it| {
+        let error = it.finish(id(1), attempt, &refused(), &Aftermath::Hold(HoldReason::RefusedByTarget)).unwrap_err();
+        assert!(matches!(error, LedgerError::Moved { found, .. } if found == "delivered"));
+        Ok(())
+    });
+    assert_eq!(world.row(1), row);
+    assert_eq!(world.journal(1).len(), 2);
+    assert_eq!(attempt_rows(&world), ["1 app refused: 400 no such user"]);
+}

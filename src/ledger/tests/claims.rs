@@ -1,0 +1,115 @@
+//! Claims: ours, a webhook handler's, and the times that programs in other languages write.
+
+use super::*;
+
+/// What stands in `claims` of commission 1, if anything.
+fn claim(world: &World) -> String {
+    world.one("SELECT owner || ' ' || expires_at FROM claims WHERE commission_id = 1")
+}
+
+/// A handler's claim on commission 1.
+fn handler_claims(world: &World, expires_at: &str) {
+    world.elsewhere(&format!("INSERT INTO claims VALUES (1, 'handler', '2026-01-01T11:00:00Z', '{expires_at}')"));
+}
+
+/// What handlers may write as the end of a claim, and whether that is after noon (UTC) of the first of January 2026.
+const ENDS: [(&str, bool); 14] = [
+    ("2026-01-01T12:00:00.001Z", true),
+    ("2026-01-01T12:00:00.000Z", false),
+    ("2026-01-01T11:59:59.999Z", false),
+    ("2026-01-01T12:00:01Z", true),
+    ("2026-01-01T12:10Z", true),
+    ("2026-01-01 12:10:00", true),
+    ("2026-01-01 11:50:00", false),
+    ("2025-01-01 10:00:00", false),
+    ("2026-01-01T14:10:00+02:00", true),
+    ("2026-01-01T13:50:00+02:00", false),
+    ("2026-01-01T07:10:00-05:00", true),
+    ("2026-01-01 06:50:00.123456-05:00", false),
+    ("2026-01-01", false),
+    ("9999-12-31T23:59:59Z", true),
+];
+
+#[test]
+fn a_live_claim_of_somebody_elses_is_seen_however_its_end_is_written() {
+    for (end, live) in ENDS {
+        let world = World::new();
+        handler_claims(&world, end);
+        let claims = world.ledger.claims_of_others(at(0)).unwrap();
+        assert_eq!(claims.contains_key(&id(1)), live, "{end}");
+        assert!(claims.values().all(|until| *until > at(0)), "{end}: {claims:?}");
+    }
+    let world = World::new();
+    handler_claims(&world, "2026-01-01T14:10:00.25+02:00");
+    let until = at(10) + chrono::TimeDelta::milliseconds(250);
+    assert_eq!(world.ledger.claims_of_others(at(0)).unwrap()[&id(1)], until);
+}
+
+#[test]
+fn a_live_claim_of_somebody_elses_is_respected_and_an_expired_one_taken_over() {
+    for (end, live) in ENDS {
+        let world = World::new();
+        let row = world.waiting(1);
+        handler_claims(&world, end);
+        let before = world.dump();
+        let begun = world.change(|it| it.begin(&row, "app", at(2)));
+        if live {
+            assert_eq!(begun, Begun::Taken, "{end}");
+            assert_eq!(world.dump(), before, "{end}");
+        } else {
+            assert_eq!(begun, Begun::Attempt(1), "{end}");
+            assert_eq!(claim(&world), format!("makegood {}", timestamp_text(at(2))), "{end}");
+        }
+    }
+}
+
+#[test]
+fn a_claim_of_our_own_is_no_obstacle_and_renewed() {
+    let world = World::new();
+    world.begin(&world.waiting(1));
+    let row = world.row(1);
+    assert!(world.ledger.claims_of_others(at(0)).unwrap().is_empty());
+    assert_eq!(world.change_at(1, |it| it.begin(&row, "app", at(9))), Begun::Attempt(2));
+    assert_eq!(claim(&world), format!("makegood {}", timestamp_text(at(9))));
+}
+
+#[test]
+fn a_claim_that_a_handler_took_over_from_us_is_not_released_by_us() {
+    let world = World::new();
+    let attempt = world.begin(&world.waiting(1));
+    world.elsewhere("UPDATE claims SET owner = 'handler', expires_at = '2026-01-01T12:30:00Z'");
+    world.finish(1, attempt, &unknown(), &Aftermath::Retry(at(3)));
+    assert_eq!(claim(&world), "handler 2026-01-01T12:30:00Z");
+    let row = world.row(1);
+    assert_eq!(world.change_at(3, |it| it.begin(&row, "app", at(5))), Begun::Taken);
+    assert_eq!(world.change_at(30, |it| it.begin(&row, "app", at(32))), Begun::Attempt(2));
+}
+
+#[test]
+fn a_commission_that_no_pass_has_seen_may_be_claimed() {
+    let world = World::new();
+    handler_claims(&world, "2026-01-01T12:10:00Z");
+    assert_eq!(world.ledger.claims_of_others(at(0)).unwrap()[&id(1)], at(10));
+    world.waiting(1);
+    assert_eq!(world.ledger.claims_of_others(at(10)).unwrap().len(), 0);
+}
+
+#[test]
+fn only_one_of_two_handlers_gets_a_claim_and_none_while_we_have_it() {
+    // The contract's one INSERT, as a handler would write it.
+    let take = "INSERT INTO claims (commission_id, owner, claimed_at, expires_at) VALUES (1, ?1, ?2, ?3) \
+                ON CONFLICT (commission_id) DO UPDATE SET owner = excluded.owner, claimed_at = excluded.claimed_at, \
+                expires_at = excluded.expires_at WHERE julianday(claims.expires_at) <= julianday(excluded.claimed_at)";
+    let world = World::new();
+    let shell = world.place.shell();
+    let takes = |owner: &str, from: i64, to: i64| {
+        shell.execute(take, (owner, timestamp_text(at(from)), timestamp_text(at(to)))).unwrap() == 1
+    };
+    assert!(takes("a", 0, 10));
+    assert!(!takes("b", 5, 15));
+    assert!(takes("b", 10, 20));
+    let row = world.waiting(1);
+    assert_eq!(world.change_at(20, |it| it.begin(&row, "app", at(22))), Begun::Attempt(1));
+    assert!(!takes("a", 21, 31));
+    assert!(takes("a", 22, 32), "the claim of a process that died ends by itself");
+}

@@ -1,0 +1,275 @@
+//! What a person, a monitoring system and the next pass read.
+
+use serde_json::{Map, Value};
+
+use super::*;
+use crate::firstpromoter::RewardRule;
+
+/// The columns that the contract promises.
+const REWARDS: &str = "state state_since unit amount recipient promoter_id promoter_email promoter_name referral_id \
+    referral_email referral_uid campaign_id campaign_name reward_id reward_name approved_at created_at first_seen_at target \
+    key attempts next_attempt_at last_error receipt delivered_at delivered_by fulfilled_at hold_reason drift commission_id \
+    mark_attempts mark_error";
+const ATTEMPTS: &str = "id commission_id attempt target started_at finished_at outcome detail pass_id";
+const JOURNAL: &str = "id commission_id at from_state to_state reason actor pass_id";
+const PASSES: &str = "trigger kind started finished listed missing delivered fulfilled held failed api_requests error";
+const CLAIMS: &str = "commission_id owner claimed_at expires_at";
+
+fn has(object: &Map<String, Value>, columns: &str) {
+    for column in columns.split_whitespace() {
+        assert!(object.contains_key(column), "{column} is missing");
+    }
+}
+
+fn ids(world: &World, sql: &str) -> Vec<i64> {
+    let mut statement = world.ledger.conn.prepare(sql).unwrap();
+    statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+}
+
+#[test]
+fn a_dossier_has_every_column_of_the_contract() {
+    let world = World::new();
+    assert_eq!(world.ledger.dossier(id(1)).unwrap(), None);
+    world.in_state(1, RewardState::Fulfilled);
+    world.waiting(2);
+    let dossier = world.ledger.dossier(id(1)).unwrap().unwrap();
+    has(&dossier.reward, REWARDS);
+    assert_eq!((dossier.attempts.len(), dossier.journal.len()), (1, 4));
+    dossier.attempts.iter().for_each(|it| has(it, ATTEMPTS));
+    dossier.journal.iter().for_each(|it| has(it, JOURNAL));
+    assert_eq!(dossier.reward["amount"], 500);
+    assert_eq!(dossier.reward["promoter_email"], "p@example.com");
+    assert_eq!(dossier.reward["drift"], Value::Null);
+    let both = world.ledger.reward_objects(&[id(2), id(1), id(3)]).unwrap();
+    assert_eq!(both.iter().map(|it| it["commission_id"].as_i64().unwrap()).collect::<Vec<_>>(), [1, 2]);
+}
+
+#[test]
+fn the_tables_have_the_columns_of_the_contract_and_are_strict() {
+    let world = World::new();
+    for (table, columns) in
+        [("rewards", REWARDS), ("attempts", ATTEMPTS), ("journal", JOURNAL), ("passes", PASSES), ("claims", CLAIMS)]
+    {
+        for column in columns.split_whitespace() {
+            let sql = format!("SELECT count(*) FROM pragma_table_info('{table}') WHERE name = '{column}'");
+            assert_eq!(world.one(&sql), "1", "{table}.{column}");
+        }
+    }
+    assert_eq!(
+        world.one(
+            "SELECT count(*) FROM pragma_table_list WHERE type = 'table' AND schema = 'main' AND NOT strict \
+                          AND name NOT LIKE 'sqlite_%'"
+        ),
+        "0"
+    );
+}
+
+#[test]
+fn every_hold_stands_in_attention_with_what_to_do() {
+    let world = World::new();
+    for (number, reason) in (1..).zip(HoldReason::ALL) {
+        world.held(number, *reason);
+    }
+    let attention = world.ledger.attention().unwrap();
+    assert_eq!(attention.len(), HoldReason::ALL.len());
+    for (row, reason) in attention.iter().zip(HoldReason::ALL) {
+        assert_eq!((row.reason.as_str(), row.state.as_str()), (reason.as_str(), "held"));
+        assert!(row.what_to_do.len() > 40, "{reason}: {}", row.what_to_do);
+        assert_eq!(row.what_to_do.contains(&format!("resolve {}", row.commission_id)), !reason.is_policy(), "{reason}");
+        assert_eq!(row.detail.as_deref(), Some("because"));
+        assert_eq!(
+            (row.unit.as_deref(), row.amount, row.since.as_str()),
+            (Some("points"), Some(500), "2026-01-01T12:00:00.000Z")
+        );
+        assert_eq!(row.recipient_email.as_deref(), Some("p@example.com"));
+        let unknown = matches!(reason, HoldReason::OutcomeUnknown | HoldReason::Changed);
+        assert_eq!(row.what_to_do.contains(world.row(row.commission_id.0).key.as_str()), unknown, "{reason}");
+    }
+}
+
+#[test]
+fn a_reward_that_could_not_be_marked_stands_in_attention_from_the_third_time() {
+    let world = World::new();
+    let row = world.in_state(1, RewardState::Delivered);
+    for count in 1..=3 {
+        assert!(world.ledger.attention().unwrap().is_empty(), "{count}");
+        world.change(|it| it.mark_failed(&row, "422: no payout", None));
+    }
+    let attention = world.ledger.attention().unwrap().remove(0);
+    assert_eq!((attention.state.as_str(), attention.reason.as_str()), ("delivered", "not_marked"));
+    assert_eq!(attention.detail.as_deref(), Some("422: no payout"));
+    assert!(attention.what_to_do.contains("Mark it fulfilled"), "{}", attention.what_to_do);
+}
+
+#[test]
+fn a_drift_stands_in_attention_until_it_is_over() {
+    let world = World::new();
+    let row = world.in_state(1, RewardState::Fulfilled);
+    world.change(|it| it.set_drift(&row, true));
+    let attention = world.ledger.attention().unwrap().remove(0);
+    assert_eq!((attention.state.as_str(), attention.reason.as_str()), ("fulfilled", "unfulfilled_upstream"));
+    assert!(attention.what_to_do.contains("twice"), "{}", attention.what_to_do);
+    world.change(|it| it.set_drift(&row, false));
+    assert!(world.ledger.attention().unwrap().is_empty());
+}
+
+#[test]
+fn nothing_else_stands_in_attention() {
+    let world = World::new();
+    for (number, state) in (1..).zip(RewardState::ALL.iter().filter(|state| **state != RewardState::Held)) {
+        world.in_state(number, *state);
+    }
+    assert!(world.ledger.attention().unwrap().is_empty());
+}
+
+#[test]
+fn attention_is_sorted_by_how_long_it_stands() {
+    let world = World::new();
+    let second = world.waiting(1);
+    let first = world.waiting(2);
+    world.change_at(1, |it| it.hold(&first, HoldReason::Fuse, "why"));
+    world.change_at(2, |it| it.hold(&second, HoldReason::Fuse, "why"));
+    let order: Vec<i64> = world.ledger.attention().unwrap().iter().map(|it| it.commission_id.0).collect();
+    assert_eq!(order, [2, 1]);
+}
+
+#[test]
+fn owed_is_what_waits_or_is_on_its_way_in_the_order_of_time() {
+    let world = World::new();
+    assert_eq!(world.ledger.next_owed().unwrap(), None);
+    for (number, state) in (1..).zip(RewardState::ALL) {
+        world.in_state(number, *state);
+    }
+    let row = world.waiting(20);
+    world.change(|it| it.wait(&row, at(5), "earlier"));
+    assert_eq!(ids(&world, "SELECT commission_id FROM owed"), [2, 20, 1]);
+    assert_eq!(world.ledger.next_owed().unwrap(), Some((id(20), timestamp_text(at(5)))));
+    assert_eq!(world.one("SELECT recipient_email FROM owed WHERE commission_id = 1"), "p@example.com");
+    world.elsewhere("UPDATE rewards SET recipient = 'referral' WHERE commission_id = 1");
+    assert_eq!(world.one("SELECT recipient_email FROM owed WHERE commission_id = 1"), "r@example.com");
+}
+
+#[test]
+fn totals_count_and_add_by_unit_and_state() {
+    let world = World::new();
+    (1..=3).for_each(|number| drop(world.waiting(number)));
+    world.held(4, HoldReason::Fuse);
+    world.elsewhere("UPDATE rewards SET unit = 'credits', amount = 7 WHERE commission_id = 3");
+    assert_eq!(
+        world.table("totals"),
+        "totals\ncredits|waiting|Integer(1)|Integer(7)\npoints|held|Integer(1)|Integer(500)\n\
+         points|waiting|Integer(2)|Integer(1000)\n"
+    );
+    let states = world.ledger.states().unwrap();
+    assert_eq!(Vec::from_iter(states), [("held".to_owned(), 1), ("waiting".to_owned(), 3)]);
+}
+
+#[test]
+fn the_timeline_tells_the_story_in_order() {
+    let world = World::new();
+    let attempt = world.begin(&world.waiting(1));
+    world.finish(1, attempt, &not_delivered(), &Aftermath::Retry(at(3)));
+    let row = world.row(1);
+    world.change_at(3, |it| it.begin(&row, "app", at(9)));
+    world.waiting(2);
+    let timeline = world.ledger.timeline(id(1)).unwrap();
+    let story: Vec<_> = timeline.iter().map(|(_, what, detail)| (what.as_str(), detail.as_str())).collect();
+    assert_eq!(
+        story,
+        [
+            ("waiting", "first seen; owed, not before 2026-01-01T12:15:00.000Z (makegood)"),
+            ("waiting -> delivering", "attempt 1 at app (makegood)"),
+            ("attempt 1 at app", "not_delivered: refused connection"),
+            ("delivering -> waiting", "attempt 1: not_delivered: refused connection (makegood)"),
+            ("attempt 2 at app", "cut off, or in flight"),
+            ("waiting -> delivering", "attempt 2 at app (makegood)"),
+        ]
+    );
+    assert!(timeline.is_sorted_by_key(|(at, ..)| at.clone()));
+}
+
+#[test]
+fn a_pass_leaves_its_numbers_or_its_error() {
+    let world = World::new();
+    assert_eq!(world.ledger.last_pass().unwrap(), None);
+    let pass = world.ledger.begin_pass("schedule", "poll", at(0)).unwrap();
+    let open = world.ledger.last_pass().unwrap().unwrap();
+    has(&open, PASSES);
+    assert_eq!((&open["pass_id"], &open["finished"], &open["error"]), (&Value::from(pass), &Value::Null, &Value::Null));
+    let counts =
+        Counts { listed: 1, missing: 2, delivered: 3, fulfilled: 4, held: 5, failed: 6, api_requests: u64::MAX };
+    world.ledger.finish_pass(pass, &counts, Some("401"), at(1)).unwrap();
+    let done = world.ledger.last_pass().unwrap().unwrap();
+    let expected = serde_json::json!({
+        "pass_id": pass, "trigger": "schedule", "kind": "poll", "started": "2026-01-01T12:00:00.000Z",
+        "finished": "2026-01-01T12:01:00.000Z", "listed": 1, "missing": 2, "delivered": 3, "fulfilled": 4, "held": 5,
+        "failed": 6, "api_requests": i64::MAX, "error": "401"
+    });
+    assert_eq!(Value::Object(done), expected);
+}
+
+#[test]
+fn a_pass_whose_process_died_is_closed_by_the_next_one_and_no_other() {
+    let world = World::new();
+    let done = world.ledger.begin_pass("start", "poll", at(0)).unwrap();
+    world.ledger.finish_pass(done, &Counts::default(), None, at(1)).unwrap();
+    let dead = world.ledger.begin_pass("schedule", "poll", at(2)).unwrap();
+    let next = world.ledger.begin_pass("signal", "poll", at(3)).unwrap();
+    assert!(done < dead && dead < next);
+    let of = |pass: PassId| {
+        world.one(&format!("SELECT coalesce(finished, '') || ' ' || coalesce(error, '') FROM passes WHERE id = {pass}"))
+    };
+    assert_eq!(of(done), "2026-01-01T12:01:00.000Z ");
+    assert_eq!(of(dead), "2026-01-01T12:03:00.000Z abandoned: its process ended before it did");
+    assert_eq!(of(next), " ");
+}
+
+#[test]
+fn what_a_listing_should_contain_is_what_is_open_or_drifted() {
+    let world = World::new();
+    for (number, state) in (1..).zip(RewardState::ALL) {
+        world.in_state(number, *state);
+    }
+    let drifted = world.in_state(20, RewardState::Fulfilled);
+    world.change(|it| it.set_drift(&drifted, true));
+    let open: std::collections::BTreeSet<_> = world.ledger.open_ids().unwrap().into_iter().map(|id| id.0).collect();
+    // Waiting, delivering, delivered, held.
+    assert_eq!(Vec::from_iter(open), [1, 2, 3, 5, 20]);
+}
+
+#[test]
+fn canaries_are_the_latest_that_firstpromoter_confirmed_and_does_not_contradict() {
+    let world = World::new();
+    world.in_state(1, RewardState::Delivered);
+    for number in 2..=5 {
+        let row = world.in_state(number, RewardState::Delivered);
+        world.change_at(number, |it| it.fulfil(&row, "read back"));
+    }
+    let row = world.row(5);
+    world.change(|it| it.set_drift(&row, true));
+    assert_eq!(world.ledger.canaries(2).unwrap(), [id(4), id(3)]);
+    assert_eq!(world.ledger.canaries(9).unwrap(), [id(4), id(3), id(2)]);
+}
+
+#[test]
+fn the_rules_of_rewards_are_remembered_and_replaced() {
+    let world = World::new();
+    let rule = |id, is_promoter_reward| RewardRule { id, name: None, is_promoter_reward };
+    let said = [rule(9, Some(true)), rule(10, Some(false)), rule(11, None)];
+    world.ledger.remember_reward_rules(&said, at(0)).unwrap();
+    world.ledger.remember_reward_rules(&[rule(9, Some(false)), rule(12, None)], at(1)).unwrap();
+    let rules = Vec::from_iter(world.ledger.reward_rules().unwrap());
+    let referral = Some(RecipientKind::Referral);
+    assert_eq!(rules, [(9, referral), (10, referral), (11, None), (12, None)]);
+}
+
+#[test]
+fn rewards_are_read_by_id_in_any_number() {
+    let world = World::new();
+    (1..=300).for_each(|number| drop(world.waiting(number)));
+    let all: Vec<_> = (1..=500).map(id).collect();
+    let rows = world.ledger.rewards(&all).unwrap();
+    assert_eq!(rows.len(), 300);
+    assert!(rows.iter().all(|(id, row)| *id == row.id));
+    assert!(world.ledger.rewards(&[]).unwrap().is_empty());
+}

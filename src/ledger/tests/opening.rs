@@ -1,0 +1,255 @@
+//! Opening, creating and refusing.
+
+use std::{os::unix::fs::PermissionsExt, path::Path, process::Command};
+
+use super::*;
+
+fn mode(path: &Path) -> u32 {
+    std::fs::metadata(path).unwrap().permissions().mode() & 0o7777
+}
+
+/// Names the file, and does not stop at that.
+fn explains(error: &LedgerError, place: &Place) {
+    let text = error.to_string();
+    let path = place.path();
+    assert!(text.contains(path.to_str().unwrap()) && text.len() > path.as_os_str().len() + 40, "{text}");
+}
+
+#[test]
+fn a_new_ledger_and_the_files_beside_it_are_readable_for_owner_and_group_only() {
+    let world = World::new();
+    world.waiting(1);
+    for suffix in ["", "-wal", "-shm"] {
+        assert_eq!(mode(&world.place.beside(suffix)), 0o640, "{suffix:?}");
+    }
+}
+
+/// The umask belongs to the whole process, so this test runs itself again in a shell that has set one.
+#[test]
+fn the_mode_of_a_new_ledger_does_not_hang_on_the_umask() {
+    const NAME: &str = "ledger::tests::opening::the_mode_of_a_new_ledger_does_not_hang_on_the_umask";
+    const FOLDER: &str = "LEDGER_TEST_FOLDER";
+    if let Some(folder) = std::env::var_os(FOLDER) {
+        let path = Path::new(&folder).join("ledger.db");
+        let ledger = Ledger::open(&path, ACCOUNT, at(0)).unwrap();
+        ledger.begin_pass("command", "poll", at(0)).unwrap();
+        assert_eq!((mode(&path), mode(&path.with_extension("db-wal"))), (0o640, 0o640));
+        return;
+    }
+    for umask in ["000", "027", "077"] {
+        let place = Place::new();
+        let script = format!("umask {umask} && exec \"$0\" --exact {NAME}");
+        let child = Command::new("/bin/sh")
+            .args(["-c", &script])
+            .arg(std::env::current_exe().unwrap())
+            .env(FOLDER, place.folder.path())
+            .output()
+            .unwrap();
+        assert!(child.status.success(), "umask {umask}: {}", String::from_utf8_lossy(&child.stdout));
+        assert_eq!(mode(&place.path()), 0o640, "umask {umask}");
+    }
+}
+
+#[test]
+fn what_was_written_is_there_when_the_ledger_is_opened_again() {
+    let place = Place::new();
+    let first = World { ledger: place.open(), place };
+    first.waiting(1);
+    let dump = first.dump();
+    let World { place, ledger } = first;
+    drop(ledger);
+    let again = World { ledger: place.open(), place };
+    assert_eq!(again.dump(), dump);
+}
+
+#[test]
+fn every_write_is_synchronous_and_a_lock_is_waited_for() {
+    let world = World::new();
+    let pragma = |name: &str| world.one(&format!("SELECT * FROM pragma_{name}"));
+    assert_eq!(pragma("journal_mode"), "wal");
+    assert_eq!(pragma("synchronous"), "2", "FULL");
+    assert_eq!(pragma("foreign_keys"), "1");
+    assert_eq!(pragma("busy_timeout"), "15000");
+    assert_eq!(pragma("user_version"), "1");
+}
+
+#[test]
+fn a_ledger_belongs_to_the_account_that_made_it() {
+    let world = World::new();
+    assert_eq!(world.ledger.account_id().unwrap(), ACCOUNT);
+    let before = world.dump();
+    let error = Ledger::open(&world.place.path(), "678", at(1)).unwrap_err();
+    assert!(matches!(&error, LedgerError::OtherAccount { found, wanted, .. } if found == ACCOUNT && wanted == "678"));
+    explains(&error, &world.place);
+    assert_eq!(world.dump(), before);
+
+    let reading = Ledger::open_read_only(&world.place.path()).unwrap();
+    reading.require_account(ACCOUNT).unwrap();
+    assert!(matches!(reading.require_account("0012345"), Err(LedgerError::OtherAccount { .. })), "00123 is not 123");
+}
+
+#[test]
+fn a_newer_schema_is_refused_and_left_as_it_is() {
+    let place = Place::new();
+    drop(place.open());
+    place.shell().pragma_update(None, "user_version", 2).unwrap();
+    let before = place.bytes();
+    for error in
+        [Ledger::open(&place.path(), ACCOUNT, at(0)).unwrap_err(), Ledger::open_read_only(&place.path()).unwrap_err()]
+    {
+        assert!(matches!(error, LedgerError::Newer { found: 2, known: 1, .. }), "{error:?}");
+        explains(&error, &place);
+    }
+    assert_eq!(place.bytes(), before);
+}
+
+#[test]
+fn another_programs_database_is_refused_and_left_as_it_is() {
+    for sql in
+        ["CREATE TABLE users (id INTEGER)", "PRAGMA application_id = 7", "CREATE TABLE t (x); PRAGMA user_version = 1"]
+    {
+        let place = Place::new();
+        place.shell().execute_batch(sql).unwrap();
+        let before = place.bytes();
+        for error in [
+            Ledger::open(&place.path(), ACCOUNT, at(0)).unwrap_err(),
+            Ledger::open_read_only(&place.path()).unwrap_err(),
+        ] {
+            assert!(matches!(error, LedgerError::Foreign { .. }), "{sql}: {error:?}");
+            explains(&error, &place);
+        }
+        assert_eq!(place.bytes(), before, "{sql}");
+        assert!(!place.beside("-wal").exists(), "{sql}");
+    }
+}
+
+#[test]
+fn a_file_that_is_no_database_is_called_damaged_and_left_as_it_is() {
+    let place = Place::new();
+    let text = "This is not a database, however long it is. ".repeat(200);
+    std::fs::write(place.path(), &text).unwrap();
+    for error in
+        [Ledger::open(&place.path(), ACCOUNT, at(0)).unwrap_err(), Ledger::open_read_only(&place.path()).unwrap_err()]
+    {
+        assert!(matches!(error, LedgerError::Damaged { .. }), "{error:?}");
+        explains(&error, &place);
+    }
+    assert_eq!(place.bytes(), text.as_bytes());
+}
+
+#[test]
+fn a_ledger_with_a_broken_page_is_called_damaged_when_the_page_is_read() {
+    let world = World::new();
+    (1..=50).for_each(|number| drop(world.waiting(number)));
+    let World { place, ledger } = world;
+    drop(ledger);
+    let mut bytes = place.bytes();
+    assert!(bytes.len() > 3 * 4096);
+    bytes[2 * 4096..].fill(0xA5);
+    std::fs::write(place.path(), &bytes).unwrap();
+    let error = Ledger::open(&place.path(), ACCOUNT, at(0))
+        .and_then(|ledger| ledger.open_ids().and_then(|ids| ledger.rewards(&Vec::from_iter(ids))).map(|_| ()))
+        .unwrap_err();
+    assert!(matches!(error, LedgerError::Damaged { .. }), "{error:?}");
+    explains(&error, &place);
+}
+
+#[test]
+fn the_folder_of_a_ledger_is_not_made() {
+    let place = Place::new();
+    let path = place.folder.path().join("unmounted").join("ledger.db");
+    let error = Ledger::open(&path, ACCOUNT, at(0)).unwrap_err();
+    assert!(matches!(error, LedgerError::NoFolder { .. }), "{error:?}");
+    assert!(!path.parent().unwrap().exists());
+}
+
+#[test]
+fn looking_makes_no_ledger() {
+    let place = Place::new();
+    let error = Ledger::open_read_only(&place.path()).unwrap_err();
+    assert!(matches!(error, LedgerError::Missing { .. }), "{error:?}");
+    explains(&error, &place);
+    assert_eq!(std::fs::read_dir(place.folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn looking_changes_nothing_and_sees_what_is_not_in_the_main_file_yet() {
+    let world = World::new();
+    world.waiting(1);
+    let before = world.place.bytes();
+    let wal = std::fs::read(world.place.beside("-wal")).unwrap();
+    assert!(!wal.is_empty());
+    let reading = Ledger::open_read_only(&world.place.path()).unwrap();
+    assert_eq!(reading.states().unwrap()["waiting"], 1);
+    assert!(reading.begin_pass("command", "poll", at(0)).is_err());
+    assert!(reading.change(by_us(0), |it| it.insert(id(2), &key(2), &facts(), &Seen::Waiting(at(0)))).is_err());
+    drop(reading);
+    assert_eq!(world.place.bytes(), before);
+    assert_eq!(std::fs::read(world.place.beside("-wal")).unwrap(), wal);
+}
+
+#[test]
+fn looking_into_a_ledger_that_nobody_has_open_changes_nothing() {
+    let world = World::new();
+    world.waiting(1);
+    let World { place, ledger } = world;
+    drop(ledger);
+    let before = place.bytes();
+    let reading = Ledger::open_read_only(&place.path()).unwrap();
+    assert_eq!(reading.states().unwrap()["waiting"], 1);
+    drop(reading);
+    assert_eq!(place.bytes(), before);
+}
+
+#[test]
+fn a_path_may_hold_anything_that_a_path_may_hold() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["a?mode=rwc&b#c", "100%41", "spaces and ünïcode", "quote'\""] {
+        let path = folder.path().join(name);
+        drop(Ledger::open(&path, ACCOUNT, at(0)).unwrap());
+        assert!(path.is_file(), "{name}");
+        assert_eq!(Ledger::open_read_only(&path).unwrap().account_id().unwrap(), ACCOUNT, "{name}");
+    }
+}
+
+#[test]
+fn somebody_elses_write_lock_is_named_with_the_ledger() {
+    let world = World::new();
+    world.ledger.conn.busy_timeout(Duration::ZERO).unwrap();
+    let before = world.dump();
+    let shell = world.place.shell();
+    shell.execute_batch("BEGIN IMMEDIATE").unwrap();
+    for error in [
+        world.ledger.begin_pass("command", "poll", at(0)).unwrap_err(),
+        world.ledger.change(by_us(0), |_| Ok(())).unwrap_err(),
+    ] {
+        assert!(matches!(error, LedgerError::Locked { .. }), "{error:?}");
+        explains(&error, &world.place);
+    }
+    shell.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(world.dump(), before);
+    world.waiting(1);
+}
+
+#[test]
+fn an_open_read_transaction_elsewhere_stops_no_write() {
+    let world = World::new();
+    world.ledger.conn.busy_timeout(Duration::ZERO).unwrap();
+    let shell = world.place.shell();
+    shell.execute_batch("BEGIN").unwrap();
+    let seen = |it: &Connection| it.query_row("SELECT count(*) FROM rewards", [], |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!(seen(&shell), 0);
+    world.waiting(1);
+    world.ledger.begin_pass("command", "poll", at(0)).unwrap();
+    assert_eq!(seen(&shell), 0, "the reader keeps its view");
+    shell.execute_batch("COMMIT").unwrap();
+    assert_eq!(seen(&shell), 1);
+}
+
+#[test]
+fn a_ledger_in_memory_is_a_ledger() {
+    let ledger = Ledger::in_memory(ACCOUNT, at(0)).unwrap();
+    ledger.change(by_us(0), |it| it.insert(id(1), &key(1), &facts(), &Seen::Waiting(at(0)))).unwrap();
+    assert_eq!(ledger.open_ids().unwrap().len(), 1);
+    assert_eq!(ledger.account_id().unwrap(), ACCOUNT);
+}

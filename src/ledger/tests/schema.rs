@@ -1,0 +1,163 @@
+//! What no program, ours or another's, can write into a ledger.
+
+use rusqlite::ErrorCode;
+
+use super::*;
+
+/// Statements of another program that must fail, and leave everything as it was.
+fn refuses(world: &World, statements: &[&str]) {
+    let shell = world.place.shell();
+    let before = world.dump();
+    let refused = |sql: &&str| match shell.execute_batch(sql).map_err(|error| error.sqlite_error_code()) {
+        Ok(()) => false,
+        Err(Some(ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch)) => true,
+        Err(other) => panic!("{sql}: refused for another reason: {other:?}"),
+    };
+    let accepted: Vec<_> = statements.iter().filter(|sql| !refused(sql)).collect();
+    assert!(accepted.is_empty(), "accepted: {accepted:#?}");
+    assert_eq!(world.dump(), before);
+}
+
+#[test]
+fn nonsense_in_a_reward_is_refused() {
+    let world = World::new();
+    world.waiting(1);
+    world.waiting(2);
+    let set = |columns: &str| format!("UPDATE rewards SET {columns} WHERE commission_id = 1");
+    let nonsense = [
+        "state = 'lost'",
+        "state = ''",
+        "state = NULL",
+        "state_since = NULL",
+        "amount = 0",
+        "amount = -1",
+        "amount = 'many'",
+        "amount = 1.5",
+        "recipient = 'nobody'",
+        "promoter_id = 'Pat'",
+        "first_seen_at = NULL",
+        "owed_since = NULL",
+        "key = NULL",
+        "key = 'fp-12345-2'",
+        "attempts = -1",
+        "attempts = NULL",
+        "failures = -1",
+        "uncertain = 2",
+        "uncertain = NULL",
+        "delivered_by = 'nobody'",
+        "mark_attempts = -1",
+        "hold_reason = 'mood'",
+        "hold_reason = 'fuse'",
+        "drift = 'denied_after_delivery'",
+        "drift = 'unfulfilled_upstream'",
+        "next_attempt_at = NULL",
+        "commission_id = NULL",
+        "commission_id = 2",
+        "state = 'held'",
+        "state = 'delivering'",
+        "state = 'delivering', target = 'app'",
+        "state = 'delivering', target = 'app', attempts = 1, amount = NULL",
+        "state = 'delivering', target = 'app', attempts = 1, unit = NULL",
+        "state = 'delivering', target = 'app', attempts = 1, recipient = NULL",
+        "state = 'delivered'",
+        "state = 'delivered', delivered_at = state_since",
+        "state = 'delivered', delivered_by = 'outside'",
+        "state = 'fulfilled'",
+        "state = 'fulfilled', fulfilled_at = state_since",
+        "state = 'fulfilled', delivered_by = 'outside'",
+        "state = 'cancelled', uncertain = 1",
+        "state = 'cancelled', delivered_at = state_since",
+    ];
+    let statements: Vec<String> = nonsense.iter().map(|it| set(it)).collect();
+    refuses(&world, &statements.iter().map(String::as_str).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_a_handler_may_write_is_accepted() {
+    let world = World::new();
+    for (number, columns) in [
+        (1, "state = 'held', hold_reason = 'changed'"),
+        (2, "state = 'delivering', target = 'app', attempts = 1"),
+        (3, "state = 'delivered', delivered_at = state_since, delivered_by = 'outside', receipt = 'r'"),
+        (4, "state = 'fulfilled', fulfilled_at = state_since, delivered_by = 'operator'"),
+        (5, "state = 'cancelled'"),
+        (6, "state = 'dismissed'"),
+    ] {
+        world.waiting(number);
+        world.elsewhere(&format!("UPDATE rewards SET {columns} WHERE commission_id = {number}"));
+    }
+    assert_eq!(world.ledger.states().unwrap().len(), 6);
+}
+
+#[test]
+fn nonsense_in_the_other_tables_is_refused() {
+    let world = World::new();
+    world.begin(&world.waiting(1));
+    refuses(
+        &world,
+        &[
+            "INSERT INTO account (id, account_id, bound_at) VALUES (2, '678', 'now')",
+            "INSERT INTO account (id, account_id, bound_at) VALUES (1, '678', 'now')",
+            "UPDATE account SET id = 2",
+            "UPDATE account SET account_id = NULL",
+            "UPDATE attempts SET attempt = 0",
+            "UPDATE attempts SET outcome = 'maybe', finished_at = started_at",
+            "UPDATE attempts SET outcome = 'unknown'",
+            "UPDATE attempts SET finished_at = started_at",
+            "INSERT INTO attempts (commission_id, attempt, target, started_at) VALUES (1, 1, 'app', 'x')",
+            "INSERT INTO claims VALUES (5, 'handler', '2026-01-01T12:00:00Z', 'soon')",
+            "INSERT INTO claims VALUES (5, 'handler', '2026-01-01T12:00:00Z', NULL)",
+            "INSERT INTO claims VALUES (5, NULL, '2026-01-01T12:00:00Z', '2026-01-01T12:00:00Z')",
+            "INSERT INTO claims VALUES (1, 'handler', '2026-01-01T12:00:00Z', '2026-01-01T12:00:00Z')",
+            "INSERT INTO passes (trigger, kind, started) VALUES ('command', NULL, 'now')",
+            "UPDATE claims SET commission_id = 'one'",
+        ],
+    );
+}
+
+#[test]
+fn the_journal_is_append_only() {
+    let world = World::new();
+    world.waiting(1);
+    refuses(
+        &world,
+        &[
+            "UPDATE journal SET reason = 'nothing happened'",
+            "UPDATE journal SET id = id + 1",
+            "DELETE FROM journal",
+            "DELETE FROM journal WHERE id = 1",
+        ],
+    );
+}
+
+#[test]
+fn rewards_are_never_deleted() {
+    let world = World::new();
+    for (number, state) in (1..).zip(RewardState::ALL) {
+        world.in_state(number, *state);
+    }
+    refuses(&world, &["DELETE FROM rewards", "DELETE FROM rewards WHERE state = 'waiting'"]);
+}
+
+#[test]
+fn what_was_delivered_never_goes_back() {
+    let world = World::new();
+    let there = [RewardState::Delivered, RewardState::Fulfilled, RewardState::Reversed];
+    for (number, state) in (1..).zip(there) {
+        world.in_state(number, state);
+    }
+    let back = [
+        "state = 'waiting', next_attempt_at = state_since",
+        "state = 'delivering', attempts = attempts + 1",
+        "state = 'held', hold_reason = 'fuse'",
+        "state = 'cancelled', delivered_at = NULL",
+        "state = 'dismissed'",
+    ];
+    for number in 1..=3 {
+        let statements = back.map(|it| format!("UPDATE rewards SET {it} WHERE commission_id = {number}"));
+        refuses(&world, &statements.each_ref().map(String::as_str));
+    }
+    let reward = world.row(1);
+    let error = world.ledger.change(by_us(0), |it| it.wait(&reward, at(0), "by mistake")).unwrap_err();
+    assert!(matches!(error, LedgerError::Sqlite { .. }), "{error:?}");
+}

@@ -1,0 +1,361 @@
+//! Each transition: what it does to the row, its one entry in the journal, and that it does nothing to a row that moved.
+
+use super::*;
+
+/// The one entry that `work` adds to the journal of commission 1.
+fn entry(world: &World, minutes: i64, work: impl FnOnce(&Change<'_>) -> Result<(), LedgerError>) -> String {
+    let before = world.journal(1);
+    world.change_at(minutes, work);
+    let after = world.journal(1);
+    assert_eq!(after.len(), before.len() + 1, "{after:#?}");
+    assert_eq!(after[..before.len()], before);
+    assert_eq!(world.one("SELECT at FROM journal ORDER BY id DESC LIMIT 1"), timestamp_text(at(minutes)));
+    after.last().unwrap().clone()
+}
+
+#[test]
+fn a_commission_enters_as_owed() {
+    let world = World::new();
+    let said = entry(&world, 0, |it| it.insert(id(1), &key(1), &facts(), &Seen::Waiting(at(15))));
+    assert_eq!(said, " -> waiting: first seen; owed, not before 2026-01-01T12:15:00.000Z (makegood)");
+    let row = world.row(1);
+    let expected = Reward {
+        id: id(1),
+        state: RewardState::Waiting,
+        hold_reason: None,
+        facts: facts(),
+        first_seen_at: at(0),
+        owed_since: at(0),
+        target: None,
+        key: key(1),
+        attempts: 0,
+        failures: 0,
+        first_attempt_at: None,
+        uncertain: false,
+        next_attempt_at: Some(at(15)),
+        last_error: None,
+        delivered_by: None,
+        mark_attempts: 0,
+        mark_error: None,
+        drifted: false,
+    };
+    assert_eq!(row, expected);
+    assert_eq!(world.column(1, "key"), "fp-12345-1");
+    assert_eq!(world.column(1, "state_since"), "2026-01-01T12:00:00.000Z");
+    assert_eq!(world.column(1, "approved_at"), "2026-01-01T10:30:00Z");
+}
+
+#[test]
+fn a_commission_enters_as_held() {
+    let world = World::new();
+    let seen = Seen::Held(HoldReason::BadAmount, "the amount is 0".to_owned());
+    let odd = Facts { amount: None, ..facts() };
+    let said = entry(&world, 0, |it| it.insert(id(1), &key(1), &odd, &seen));
+    assert_eq!(said, " -> held: first seen; bad_amount: the amount is 0 (makegood)");
+    let row = world.row(1);
+    assert_eq!((row.state, row.hold_reason), (RewardState::Held, Some(HoldReason::BadAmount)));
+    assert_eq!((row.next_attempt_at, row.last_error.as_deref()), (None, Some("the amount is 0")));
+    assert_eq!(row.facts, odd);
+}
+
+#[test]
+fn what_firstpromoter_said_reads_back_as_it_was() {
+    let world = World::new();
+    let time = |text: &str| Some(text.parse::<Timestamp>().unwrap());
+    let variants = [
+        Facts::default(),
+        Facts { unit: Some(Unit::Unknown(String::new())), amount: Some(i64::MAX), ..facts() },
+        Facts { unit: Some(Unit::Unknown("stars 'n' \"bars\"".to_owned())), recipient: None, ..facts() },
+        Facts { promoter: None, recipient: Some(RecipientKind::Referral), unit: Some(Unit::FreeMonths), ..facts() },
+        Facts { promoter: Some(Promoter { id: i64::MAX, email: None, name: None }), ..facts() },
+        Facts { referral: Some(Referral { id: 4, email: None, uid: None }), campaign: None, reward: None, ..facts() },
+        Facts {
+            promoter: Some(Promoter { id: 1, email: None, name: Some("Zoë\u{0}\u{1F600}\n".to_owned()) }),
+            ..facts()
+        },
+        Facts {
+            approved_at: time("2025-01-19T10:30:00.123456789Z"),
+            created_at: time("1970-01-01T00:00:00Z"),
+            ..facts()
+        },
+        Facts { approved_at: time("9999-12-31T23:59:59.999Z"), created_at: time("2016-12-31T23:59:60Z"), ..facts() },
+    ];
+    for (number, facts) in (1..).zip(variants) {
+        world.change(|it| it.insert(id(number), &key(number), &facts, &Seen::Held(HoldReason::Fuse, String::new())));
+        assert_eq!(world.row(number).facts, facts);
+    }
+}
+
+#[test]
+fn a_commission_enters_once() {
+    let world = World::new();
+    world.held(1, HoldReason::Fuse);
+    let before = world.dump();
+    world.change(|it| {
+        let error = it.insert(id(1), &key(1), &facts(), &Seen::Waiting(at(0))).unwrap_err();
+        assert!(matches!(error, LedgerError::Moved { found, .. } if found == "held"));
+        Ok(())
+    });
+    assert_eq!(world.dump(), before);
+}
+
+#[test]
+fn what_changed_upstream_is_recorded_and_only_what_matters_is_journaled() {
+    let world = World::new();
+    let row = world.waiting(1);
+    let before = world.dump();
+    world.change(|it| it.record_facts(&row, &facts()));
+    assert_eq!(world.dump(), before, "nothing changed");
+
+    let renamed = Facts { campaign: Some(Campaign { id: 17, name: Some("Summer".to_owned()) }), ..facts() };
+    world.change(|it| it.record_facts(&row, &renamed));
+    assert_eq!(world.row(1).facts, renamed);
+    assert_eq!(world.journal(1).len(), 1);
+
+    let row = world.row(1);
+    let more = Facts { amount: Some(700), unit: Some(Unit::Credits), ..renamed };
+    let said = entry(&world, 1, |it| it.record_facts(&row, &more));
+    let words = "changed upstream before delivery: unit points -> credits, amount 500 -> 700";
+    assert_eq!(said, format!("waiting -> waiting: {words} (makegood)"));
+    assert_eq!(world.row(1), Reward { facts: more, ..row });
+}
+
+#[test]
+fn what_waits_may_wait_until_another_time_without_a_word() {
+    let world = World::new();
+    let row = world.waiting(1);
+    world.change(|it| it.wait(&row, at(20), "grace"));
+    assert_eq!(world.row(1), Reward { next_attempt_at: Some(at(20)), ..row });
+    assert_eq!(world.journal(1).len(), 1);
+}
+
+#[test]
+fn what_was_held_is_owed_again_since_it_was_owed_at_first() {
+    let world = World::new();
+    let row = world.held(1, HoldReason::FraudSuspicion);
+    let said = entry(&world, 5, |it| it.wait(&row, at(20), "nothing stands against it"));
+    assert_eq!(said, "held -> waiting: nothing stands against it (makegood)");
+    let expected = Reward {
+        state: RewardState::Waiting,
+        hold_reason: None,
+        last_error: None,
+        next_attempt_at: Some(at(20)),
+        ..row
+    };
+    assert_eq!(world.row(1), expected);
+    assert_eq!(world.column(1, "state_since"), timestamp_text(at(5)));
+}
+
+#[test]
+fn what_was_cancelled_is_owed_anew() {
+    let world = World::new();
+    let attempt = world.begin(&world.waiting(1));
+    world.finish(1, attempt, &not_delivered(), &Aftermath::Retry(at(3)));
+    let row = world.row(1);
+    world.change_at(4, |it| it.cancel(&row, "denied"));
+    let row = world.row(1);
+    let said = entry(&world, 500, |it| it.wait(&row, at(515), "approved again"));
+    assert_eq!(said, "cancelled -> waiting: approved again (makegood)");
+    let row = world.row(1);
+    assert_eq!((row.owed_since, row.first_seen_at), (at(500), at(0)));
+    assert_eq!((row.failures, row.first_attempt_at, row.attempts), (0, None, 1), "attempts are counted for ever");
+}
+
+#[test]
+fn what_is_held_says_why() {
+    let world = World::new();
+    let row = world.waiting(1);
+    let said = entry(&world, 1, |it| it.hold(&row, HoldReason::OverLimit, "700 points"));
+    assert_eq!(said, "waiting -> held: over_limit: 700 points (makegood)");
+    let expected = Reward {
+        state: RewardState::Held,
+        hold_reason: Some(HoldReason::OverLimit),
+        last_error: Some("700 points".to_owned()),
+        next_attempt_at: None,
+        ..row
+    };
+    assert_eq!(world.row(1), expected);
+    let row = world.row(1);
+    let said = entry(&world, 2, |it| it.hold(&row, HoldReason::Fuse, "101 deliveries"));
+    assert_eq!(said, "held -> held: fuse: 101 deliveries (makegood)");
+}
+
+#[test]
+fn a_hold_keeps_the_backoff_of_failed_attempts() {
+    let world = World::new();
+    let attempt = world.begin(&world.waiting(1));
+    world.finish(1, attempt, &not_delivered(), &Aftermath::Retry(at(30)));
+    let row = world.row(1);
+    world.change(|it| it.hold(&row, HoldReason::Fuse, "101 deliveries"));
+    assert_eq!(world.row(1).next_attempt_at, Some(at(30)));
+}
+
+#[test]
+fn a_cut_off_attempt_that_is_held_is_closed_and_may_have_taken_effect() {
+    let world = World::new();
+    let row = world.in_state(1, RewardState::Delivering);
+    let said = entry(&world, 9, |it| it.hold(&row, HoldReason::OutcomeUnknown, "cut off"));
+    assert_eq!(said, "delivering -> held: outcome_unknown: cut off (makegood)");
+    assert!(world.row(1).uncertain);
+    assert_eq!(
+        world.one("SELECT outcome || ' ' || finished_at FROM attempts"),
+        format!("unknown {}", timestamp_text(at(9)))
+    );
+}
+
+#[test]
+fn what_is_no_longer_approved_is_cancelled() {
+    let world = World::new();
+    for (number, row) in [(1, world.waiting(1)), (2, world.held(2, HoldReason::RefusedByTarget))] {
+        world.change_at(1, |it| it.cancel(&row, "denied"));
+        let expected =
+            Reward { state: RewardState::Cancelled, hold_reason: None, next_attempt_at: None, last_error: None, ..row };
+        assert_eq!(world.row(number), expected);
+    }
+    assert_eq!(world.journal(1)[1], "waiting -> cancelled: denied (makegood)");
+    assert_eq!(world.journal(2)[1], "held -> cancelled: denied (makegood)");
+}
+
+#[test]
+fn what_may_have_taken_effect_cannot_be_cancelled() {
+    let world = World::new();
+    let attempt = world.begin(&world.waiting(1));
+    world.finish(1, attempt, &unknown(), &Aftermath::Retry(at(3)));
+    let row = world.row(1);
+    let before = world.dump();
+    assert!(world.ledger.change(by_us(4), |it| it.cancel(&row, "denied")).is_err());
+    assert_eq!(world.dump(), before);
+}
+
+#[test]
+fn what_we_delivered_becomes_fulfilled_as_ours_and_the_rest_as_somebody_elses() {
+    let world = World::new();
+    for (number, state, by) in [
+        (1, RewardState::Delivered, DeliveredBy::Makegood),
+        (2, RewardState::Waiting, DeliveredBy::Outside),
+        (3, RewardState::Held, DeliveredBy::Outside),
+        (4, RewardState::Delivering, DeliveredBy::Outside),
+    ] {
+        let row = world.in_state(number, state);
+        world.change_at(7, |it| it.fulfil(&row, "read back"));
+        let row = world.row(number);
+        assert_eq!((row.state, row.delivered_by), (RewardState::Fulfilled, Some(by)));
+        assert_eq!((row.hold_reason, row.next_attempt_at, row.last_error, row.uncertain), (None, None, None, false));
+        assert_eq!(world.column(number, "fulfilled_at"), timestamp_text(at(7)));
+        let last = world.journal(number).pop().unwrap();
+        assert_eq!(last, format!("{state} -> fulfilled: read back (makegood)"));
+    }
+    assert_eq!(
+        world.one("SELECT outcome FROM attempts WHERE commission_id = 4"),
+        "unknown",
+        "the one cut off is closed"
+    );
+    assert_eq!(world.one("SELECT outcome FROM attempts WHERE commission_id = 1"), "delivered");
+}
+
+#[test]
+fn what_an_operator_said_stays_the_operators() {
+    let world = World::new();
+    world.waiting(1);
+    world.elsewhere("UPDATE rewards SET state = 'delivered', delivered_at = state_since, delivered_by = 'operator'");
+    let row = world.row(1);
+    world.change(|it| it.fulfil(&row, "read back"));
+    assert_eq!(world.row(1).delivered_by, Some(DeliveredBy::Operator));
+}
+
+#[test]
+fn marks_that_fail_are_counted_until_one_succeeds() {
+    let world = World::new();
+    let mut row = world.in_state(1, RewardState::Delivered);
+    for count in 1..=3 {
+        let next = (count == 3).then(|| at(60));
+        let said = entry(&world, 1, |it| it.mark_failed(&row, "422: no payout", next));
+        assert_eq!(said, "delivered -> delivered: FirstPromoter does not say fulfilled: 422: no payout (makegood)");
+        row = world.row(1);
+        assert_eq!((row.mark_attempts, row.mark_error.as_deref()), (count, Some("422: no payout")));
+        assert_eq!(row.next_attempt_at, next);
+    }
+    world.change(|it| it.fulfil(&row, "read back"));
+    assert_eq!((world.row(1).mark_attempts, world.row(1).mark_error), (0, None));
+}
+
+#[test]
+fn drift_comes_and_goes_and_the_state_stays() {
+    let world = World::new();
+    let row = world.in_state(1, RewardState::Fulfilled);
+    assert!(entry(&world, 1, |it| it.set_drift(&row, true)).starts_with("fulfilled -> fulfilled: drift: "));
+    assert_eq!(world.row(1), Reward { drifted: true, ..row.clone() });
+    assert_eq!(world.column(1, "drift"), "unfulfilled_upstream");
+    assert!(entry(&world, 2, |it| it.set_drift(&row, false)).starts_with("fulfilled -> fulfilled: drift is over: "));
+    assert_eq!(world.row(1), row);
+}
+
+type Transition = fn(&Change<'_>, &Reward) -> Result<(), LedgerError>;
+
+fn transitions() -> Vec<(&'static str, Transition)> {
+    vec![
+        ("wait", |it, row| it.wait(row, at(99), "why")),
+        ("hold", |it, row| it.hold(row, HoldReason::NoRoute, "why")),
+        ("cancel", |it, row| it.cancel(row, "why")),
+        ("fulfil", |it, row| it.fulfil(row, "why")),
+    ]
+}
+
+#[test]
+fn a_row_that_moved_meanwhile_is_left_as_it_is_by_every_transition() {
+    let world = World::new();
+    let mut number = 0;
+    for there in RewardState::ALL {
+        for believed in RewardState::ALL.iter().filter(|state| *state != there) {
+            number += 1;
+            let stale = Reward { state: *believed, ..world.in_state(number, *there) };
+            let before = world.dump();
+            let moved = |name: &str, result: Result<(), LedgerError>| match result {
+                Err(LedgerError::Moved { id, expected, found }) => {
+                    assert_eq!((id, expected, found.as_str()), (stale.id, *believed, there.as_str()), "{name}");
+                }
+                other => panic!("{name}, {there} taken for {believed}: {other:?}"),
+            };
+            // As a pass does: what moved is left out, and the rest of the transaction committed.
+            world.change(|it| {
+                for (name, transition) in transitions() {
+                    moved(name, transition(it, &stale));
+                }
+                if *believed == RewardState::Delivered {
+                    moved("mark_failed", it.mark_failed(&stale, "why", None));
+                }
+                if *believed == RewardState::Fulfilled {
+                    moved("set_drift", it.set_drift(&stale, true));
+                }
+                Ok(())
+            });
+            assert_eq!(world.dump(), before, "{there} taken for {believed}");
+        }
+    }
+    assert_eq!(number, 8 * 7);
+}
+
+#[test]
+fn a_change_that_fails_in_the_middle_leaves_nothing_behind() {
+    let world = World::new();
+    let row = world.waiting(1);
+    let before = world.dump();
+    let result = world.ledger.change(by_us(0), |it| {
+        it.insert(id(2), &key(2), &facts(), &Seen::Waiting(at(0)))?;
+        it.begin(&row, "app", at(2))?;
+        it.cancel(&row, "but it is delivering now")
+    });
+    assert!(matches!(result, Err(LedgerError::Moved { .. })));
+    assert_eq!(world.dump(), before);
+    world.waiting(2);
+}
+
+#[test]
+fn the_journal_names_who_did_it_and_in_which_pass() {
+    let world = World::new();
+    let pass = world.ledger.begin_pass("command", "poll", at(0)).unwrap();
+    let author = Author { actor: "kim", pass_id: Some(pass), now: at(3) };
+    world.ledger.change(author, |it| it.insert(id(1), &key(1), &facts(), &Seen::Waiting(at(15)))).unwrap();
+    assert!(world.journal(1)[0].ends_with("(kim)"));
+    assert_eq!(world.one("SELECT pass_id FROM journal"), pass.to_string());
+}
