@@ -5,4 +5,6 @@
 #[path = "../sandbox/mod.rs"]
 mod sandbox;
 
+mod main_job;
 mod sandbox_itself;
+mod world;
