@@ -69,13 +69,20 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
     /// Asks for these under `fulfilled=no` and `fulfilled=yes`, with canaries; an error where the answers disprove the filter.
     pub(super) async fn ask_both_ways(&self, ids: &[CommissionId], plan: &Plan) -> Result<BothWays, PassError> {
         let canaries = self.choose_canaries(plan)?;
-        let asked: Vec<CommissionId> = ids.iter().chain(&canaries).copied().collect();
-        let unfulfilled = self.unless_stopped(listing::by_ids(self.api, &asked, Some(false))).await?;
-        let fulfilled = self.unless_stopped(listing::by_ids(self.api, &asked, Some(true))).await?;
-        let answers = BothWays {
-            unfulfilled: unfulfilled.into_iter().map(|row| (row.id, row)).collect(),
-            fulfilled: fulfilled.into_iter().map(|row| row.id).collect(),
+        // Beyond one page the canaries are asked for apart: among the others they would leave a gap in a full page,
+        // which then has to be read on.
+        let groups = if ids.len() + canaries.len() <= listing::PER_PAGE as usize {
+            vec![[ids, &canaries].concat()]
+        } else {
+            vec![ids.to_vec(), canaries.clone()]
         };
+        let mut answers = BothWays::default();
+        for asked in groups {
+            let unfulfilled = self.unless_stopped(listing::by_ids(self.api, &asked, Some(false))).await?;
+            let fulfilled = self.unless_stopped(listing::by_ids(self.api, &asked, Some(true))).await?;
+            answers.unfulfilled.extend(unfulfilled.into_iter().map(|row| (row.id, row)));
+            answers.fulfilled.extend(fulfilled.into_iter().map(|row| row.id));
+        }
         if let Some(id) = answers.unfulfilled.keys().find(|id| answers.fulfilled.contains(id)) {
             return Err(PassError::FilterBroken(both_ways(*id)));
         }

@@ -105,9 +105,10 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
             let id = commission.id;
             open.remove(&id);
             let reward = rewards.remove(&id);
+            let due = plan::not_before(&commission, reward.as_ref(), cx).0 <= cx.now;
             let observation = Observation::Listed(Box::new(commission));
             let decision = plan::decide(&observation, Entry { reward: reward.as_ref(), claimed_until: None }, cx);
-            actionable |= acts(&decision, reward.as_ref());
+            actionable |= acts(&decision, reward.as_ref(), due);
             let closed =
                 reward.as_ref().is_some_and(|reward| !reward.state.is_open() && reward.state != RewardState::Cancelled);
             if !(closed && matches!(decision, Decision::Nothing(_))) {
@@ -198,11 +199,11 @@ fn needs_rule(it: &Observed, rules: &Rules, policy: &Policy) -> bool {
 }
 
 /// Whether a decision does something now, so that the listing must be known to be whole.
-fn acts(decision: &Decision, reward: Option<&Reward>) -> bool {
+fn acts(decision: &Decision, reward: Option<&Reward>, due: bool) -> bool {
     match decision {
         Decision::Deliver(_) | Decision::Resume(_) | Decision::Mark | Decision::Drift => true,
         // The rules known so far may just be old.
-        Decision::Hold(..) => reward.is_none_or(|reward| reward.state != RewardState::Held),
+        Decision::Hold(..) => due && reward.is_none_or(|reward| reward.state != RewardState::Held),
         Decision::Nothing(_)
         | Decision::Wait(..)
         | Decision::CannotMark(_)

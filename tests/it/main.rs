@@ -5,4 +5,7 @@
 #[path = "../sandbox/mod.rs"]
 mod sandbox;
 
+mod costs;
+mod main_job;
 mod sandbox_itself;
+mod world;
