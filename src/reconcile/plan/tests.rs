@@ -206,6 +206,7 @@ fn said(decision: &Decision) -> String {
         Decision::Wait(_, Waits::Backoff) => "wait for backoff".to_owned(),
         Decision::Wait(_, Waits::Claimed) => "wait for claim".to_owned(),
         Decision::Wait(_, Waits::Marking) => "wait for marking".to_owned(),
+        Decision::Wait(_, Waits::Target) => "wait for target".to_owned(),
         Decision::Deliver(target) => format!("deliver {target}"),
         Decision::Resume(target) => format!("resume {target}"),
         Decision::Mark => "mark".to_owned(),
