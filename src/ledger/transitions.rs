@@ -209,9 +209,6 @@ impl Change<'_> {
         if claimed == 0 {
             return Ok(Begun::Taken);
         }
-        if reward.state == RewardState::Delivering {
-            self.close_cut_off(reward.id)?;
-        }
         let begun: Option<u32> = self
             .tx
             .prepare_cached(
@@ -235,6 +232,9 @@ impl Change<'_> {
             self.release_claim(reward.id)?;
             return Ok(Begun::Taken);
         };
+        if reward.state == RewardState::Delivering {
+            self.close_cut_off(reward.id)?;
+        }
         self.sql(
             "INSERT INTO attempts (commission_id, attempt, target, started_at, pass_id) VALUES (:id, :attempt, :target, :now, :pass)",
             named_params! {

@@ -147,6 +147,19 @@ fn a_row_that_moved_meanwhile_is_not_begun_and_left_as_it_is() {
 }
 
 #[test]
+fn an_attempt_in_flight_that_somebody_recorded_meanwhile_is_left_to_its_own_outcome() {
+    let world = World::new();
+    world.begin(&world.waiting(1));
+    let stale = world.row(1);
+    world.elsewhere(
+        "UPDATE rewards SET state = 'delivered', delivered_at = state_since, delivered_by = 'outside'; DELETE FROM claims",
+    );
+    let before = world.dump();
+    assert_eq!(world.change(|it| it.begin(&stale, "app", at(2))), Begun::Taken);
+    assert_eq!(world.dump(), before);
+}
+
+#[test]
 fn the_outcome_of_an_attempt_is_kept_when_somebody_recorded_the_reward_meanwhile() {
     let world = World::new();
     let attempt = world.begin(&world.waiting(1));
