@@ -103,7 +103,7 @@ impl Change<'_> {
         if inserted == 0 {
             return Err(self.moved(id, RewardState::Waiting)?);
         }
-        self.write_facts(id, facts)?;
+        self.write_facts(id, state, facts)?;
         let why = match seen {
             Seen::Waiting(until) => format!("first seen; owed, not before {}", timestamp_text(*until)),
             Seen::Held(reason, detail) => format!("first seen; {reason}: {detail}"),
@@ -116,7 +116,7 @@ impl Change<'_> {
         if reward.facts == *facts {
             return Ok(());
         }
-        self.write_facts(reward.id, facts)?;
+        self.write_facts(reward.id, reward.state, facts)?;
         match reward.facts.difference(facts) {
             Some(difference) => self.journal(
                 reward.id,
@@ -217,9 +217,6 @@ impl Change<'_> {
         if claimed == 0 {
             return Ok(Begun::Taken);
         }
-        if reward.state == RewardState::Delivering {
-            self.close_cut_off(reward.id)?;
-        }
         let begun: Option<u32> = self
             .tx
             .prepare_cached(
@@ -243,6 +240,9 @@ impl Change<'_> {
             self.release_claim(reward.id)?;
             return Ok(Begun::Taken);
         };
+        if reward.state == RewardState::Delivering {
+            self.close_cut_off(reward.id)?;
+        }
         self.sql(
             "INSERT INTO attempts (commission_id, attempt, target, started_at, pass_id) VALUES (:id, :attempt, :target, :now, :pass)",
             named_params! {
@@ -350,17 +350,17 @@ impl Change<'_> {
         self.journal(reward.id, Some(RewardState::Fulfilled), RewardState::Fulfilled, why)
     }
 
-    fn write_facts(&self, id: CommissionId, facts: &Facts) -> Result<(), LedgerError> {
+    fn write_facts(&self, id: CommissionId, state: RewardState, facts: &Facts) -> Result<(), LedgerError> {
         let (promoter, referral) = (facts.promoter.as_ref(), facts.referral.as_ref());
         let (campaign, reward) = (facts.campaign.as_ref(), facts.reward.as_ref());
-        self.sql(
+        let changed = self.sql(
             "UPDATE rewards SET unit = :unit, amount = :amount, recipient = :recipient, promoter_id = :promoter_id, \
              promoter_email = :promoter_email, promoter_name = :promoter_name, referral_id = :referral_id, \
              referral_email = :referral_email, referral_uid = :referral_uid, campaign_id = :campaign_id, campaign_name = :campaign_name, \
              reward_id = :reward_id, reward_name = :reward_name, approved_at = :approved_at, created_at = :created_at \
-             WHERE commission_id = :id",
+             WHERE commission_id = :id AND state = :state",
             named_params! {
-                ":id": id.0, ":unit": facts.unit.as_ref().map(crate::domain::Unit::as_str), ":amount": facts.amount,
+                ":id": id.0, ":state": state.as_str(), ":unit": facts.unit.as_ref().map(crate::domain::Unit::as_str), ":amount": facts.amount,
                 ":recipient": facts.recipient.map(crate::domain::RecipientKind::as_str),
                 ":promoter_id": promoter.map(|it| it.id), ":promoter_email": promoter.and_then(|it| it.email.as_deref()),
                 ":promoter_name": promoter.and_then(|it| it.name.as_deref()),
@@ -371,8 +371,8 @@ impl Change<'_> {
                 ":approved_at": facts.approved_at.map(upstream_timestamp_text),
                 ":created_at": facts.created_at.map(upstream_timestamp_text),
             },
-        )
-        .map(|_| ())
+        )?;
+        self.one(changed, id, state)
     }
 
     /// An attempt without an outcome was cut off: its process ended first.

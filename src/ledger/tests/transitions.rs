@@ -298,6 +298,7 @@ fn transitions() -> Vec<(&'static str, Transition)> {
         ("hold", |it, row| it.hold(row, HoldReason::NoRoute, "why")),
         ("cancel", |it, row| it.cancel(row, "why")),
         ("fulfil", |it, row| it.fulfil(row, "why")),
+        ("record_facts", |it, row| it.record_facts(row, &Facts { amount: Some(1), ..row.facts.clone() })),
     ]
 }
 
