@@ -7,5 +7,6 @@ mod sandbox;
 
 mod costs;
 mod main_job;
+mod memory;
 mod sandbox_itself;
 mod world;

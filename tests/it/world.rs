@@ -33,7 +33,7 @@ use tempfile::TempDir;
 use crate::sandbox::{Commission, Sandbox};
 
 /// Longer than any command here takes; a scenario that waits this long has failed.
-pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
 
 /// An approval whose grace period is long over.
 pub(crate) const LONG_AGO: &str = "2025-01-19T10:30:00Z";

@@ -25,6 +25,12 @@ pub enum Answer {
     Honest,
     /// This one.
     Instead(Reply),
+    /// The request's own headers and body, under this status.
+    Echo {
+        status: u16,
+        /// As the words of a JSON answer; else as text.
+        json: bool,
+    },
     /// Nothing, for ever.
     Silence,
     /// The connection is closed without a byte.
@@ -116,6 +122,16 @@ pub fn empty(status: u16) -> Fault {
 /// A redirect.
 pub fn redirect(status: u16, location: &str) -> Fault {
     empty(status).header("location", location)
+}
+
+/// This status with the request quoted back as text, secrets and all.
+pub fn echo(status: u16) -> Fault {
+    Fault::without_effect(Answer::Echo { status, json: false })
+}
+
+/// The same as the words of a JSON answer.
+pub fn echo_json(status: u16) -> Fault {
+    Fault::without_effect(Answer::Echo { status, json: true })
 }
 
 /// Never answers.
