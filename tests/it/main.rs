@@ -5,6 +5,7 @@
 #[path = "../sandbox/mod.rs"]
 mod sandbox;
 
+mod api_failures;
 mod main_job;
 mod sandbox_itself;
 mod world;
