@@ -8,4 +8,5 @@ mod sandbox;
 mod api_failures;
 mod main_job;
 mod sandbox_itself;
+mod targets;
 mod world;
