@@ -6,6 +6,7 @@
 mod sandbox;
 
 mod api_failures;
+mod command_target;
 mod main_job;
 mod sandbox_itself;
 mod targets;
