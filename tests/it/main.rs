@@ -6,7 +6,10 @@
 mod sandbox;
 
 mod costs;
+mod api_failures;
+mod command_target;
 mod main_job;
 mod memory;
 mod sandbox_itself;
+mod targets;
 mod world;
