@@ -5,9 +5,9 @@
 #[path = "../sandbox/mod.rs"]
 mod sandbox;
 
-mod costs;
 mod api_failures;
 mod command_target;
+mod costs;
 mod main_job;
 mod memory;
 mod sandbox_itself;
