@@ -49,7 +49,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
             return Ok(());
         }
         let mut answers = self.ask_both_ways(&ids, plan).await?;
-        let cx = Context { policy: &self.settings.policy, targets, rules: &plan.rules, now: self.clock.now() };
+        let cx = Context { policy: &self.settings.policy, targets, rules: &plan.rules, now: plan.now };
         for id in ids {
             let Some(item) = plan.items.get_mut(&id) else { continue };
             let claimed_until = plan.claims.get(&id).copied();

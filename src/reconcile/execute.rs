@@ -48,15 +48,15 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
     pub(super) fn settle(&self, plan: &mut Plan, report: &mut Report) -> Result<(), PassError> {
         let fresh = std::mem::take(&mut plan.fresh_rules);
         if !fresh.is_empty() {
-            self.ledger.remember_reward_rules(&fresh, self.clock.now())?;
+            self.ledger.remember_reward_rules(&fresh, plan.now)?;
         }
         if !plan.items.values().any(writes) {
             return Ok(());
         }
         let mut settled = Vec::new();
-        self.ledger.change(self.author(report), |change| {
+        self.ledger.change(self.author(report, plan.now), |change| {
             for (id, item) in plan.items.iter().filter(|(_, item)| writes(item)) {
-                match self.settle_one(change, *id, item) {
+                match self.settle_one(change, *id, item, plan.now) {
                     Ok(()) => settled.push(*id),
                     Err(error @ LedgerError::Moved { .. }) => {
                         warn!(commission.id = id.0, "left for the next pass: {error}");
@@ -74,12 +74,18 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         Ok(())
     }
 
-    fn settle_one(&self, change: &Change<'_>, id: CommissionId, item: &Item) -> Result<(), LedgerError> {
+    fn settle_one(
+        &self,
+        change: &Change<'_>,
+        id: CommissionId,
+        item: &Item,
+        now: Timestamp,
+    ) -> Result<(), LedgerError> {
         let Some(reward) = &item.reward else {
             let key = crate::domain::DeliveryKey::new(&self.settings.firstpromoter.account_id, id);
             return match &item.decision {
                 Decision::Wait(until, _) => change.insert(id, &key, &item.facts, &Seen::Waiting(*until)),
-                Decision::Deliver(_) => change.insert(id, &key, &item.facts, &Seen::Waiting(self.clock.now())),
+                Decision::Deliver(_) => change.insert(id, &key, &item.facts, &Seen::Waiting(now)),
                 Decision::Hold(reason, detail) => {
                     change.insert(id, &key, &item.facts, &Seen::Held(*reason, detail.clone()))
                 }
@@ -101,7 +107,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
                 change.wait(reward, *until, waits.as_str())
             }
             Decision::Deliver(_) if reward.state != RewardState::Waiting => {
-                change.wait(reward, self.clock.now(), "owed: nothing stands against delivery any more")
+                change.wait(reward, now, "owed: nothing stands against delivery any more")
             }
             Decision::Hold(reason, detail) if reward.hold_reason != Some(*reason) => {
                 change.hold(reward, *reason, detail)
@@ -217,7 +223,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         };
         let timeout = self.settings.targets.get(target).map_or(Duration::ZERO, |target| target.timeout);
         let claim_until = self.clock.now() + timeout + CLAIM_MARGIN;
-        let author = self.author(&round.report.borrow());
+        let author = self.author(&round.report.borrow(), self.clock.now());
         let attempt = match self.ledger.change(author, |change| change.begin(reward, target, claim_until))? {
             Begun::Attempt(attempt) => attempt,
             Begun::Taken => {
@@ -231,7 +237,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         };
         round.report.borrow_mut().moved(reward.id);
         let outcome = self.targets.deliver(target, &delivery).await;
-        let author = self.author(&round.report.borrow());
+        let author = self.author(&round.report.borrow(), self.clock.now());
         let after = self.aftermath(reward, target, &outcome, author.now);
         let finished =
             self.ledger.change(author, |change| match change.finish(reward.id, attempt, &outcome, &after) {
@@ -315,7 +321,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
             || "mark_fulfilled was answered as done, and the commission still reads back as unfulfilled".to_owned(),
             |error| super::in_full(error),
         );
-        let author = self.author(report);
+        let author = self.author(report, self.clock.now());
         self.ledger.change(author, |change| {
             for reward in
                 ids.iter().filter_map(|id| rewards.get(id)).filter(|reward| reward.state == RewardState::Delivered)
