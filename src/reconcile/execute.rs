@@ -1,6 +1,6 @@
 //! Carries a plan out: writes what was decided, delivers, has it marked, reads back.
 
-use std::{cell::RefCell, time::Duration};
+use std::{cell::RefCell, collections::HashSet, time::Duration};
 
 use futures_util::{StreamExt, future, stream};
 use tracing::{Instrument, info_span, warn};
@@ -306,16 +306,11 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         (self.progress)(Progress::Marking(ids.len() as u64));
         let (complaints, failure) = match marking::mark(self.api, self.clock, &ids).await {
             Ok(marking) => (marking.complaints, None),
-            Err(error) => (std::collections::BTreeMap::new(), Some(error)),
+            Err(error) => (std::collections::BTreeMap::new(), Some(PassError::from(error))),
         };
         // Also after a failure: what was asked before it may have been done.
-        let read_back = listing::by_ids(self.api, &ids, Some(true)).await;
-        let (confirmed, failure) = match (read_back, failure) {
-            (Ok(rows), failure) => (rows, failure.map(PassError::from)),
-            (Err(error), None) => (Vec::new(), Some(PassError::from(error))),
-            (Err(_), Some(error)) => (Vec::new(), Some(PassError::from(error))),
-        };
-        let confirmed: std::collections::HashSet<CommissionId> = confirmed.iter().map(|row| row.id).collect();
+        let (confirmed, trouble) = self.read_back(&ids).await;
+        let failure = failure.or(trouble);
         let rewards = self.ledger.rewards(&ids)?;
         let general = failure.as_ref().map_or_else(
             || "mark_fulfilled was answered as done, and the commission still reads back as unfulfilled".to_owned(),
@@ -339,6 +334,22 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
             report.marked(id, confirmed.contains(&id));
         }
         failure.map_or(Ok(()), Err)
+    }
+
+    /// What FirstPromoter calls fulfilled of these, and why that may not be all. A server that caps its pages cuts the
+    /// answer: the rest is asked for while there is progress.
+    async fn read_back(&self, ids: &[CommissionId]) -> (HashSet<CommissionId>, Option<PassError>) {
+        let mut confirmed = HashSet::new();
+        let (mut rest, mut before) = (ids.to_vec(), usize::MAX);
+        while !rest.is_empty() && rest.len() < before {
+            match listing::by_ids(self.api, &rest, Some(true)).await {
+                Ok(rows) => confirmed.extend(rows.iter().map(|row| row.id)),
+                Err(error) => return (confirmed, Some(error.into())),
+            }
+            before = rest.len();
+            rest.retain(|id| !confirmed.contains(id));
+        }
+        (confirmed, None)
     }
 
     /// From the third failure on, not in every pass.
