@@ -9,4 +9,6 @@ mod costs;
 mod main_job;
 mod memory;
 mod sandbox_itself;
+mod traps;
+mod vanished;
 mod world;
