@@ -1,6 +1,6 @@
 //! Carries a plan out: writes what was decided, delivers, has it marked, reads back.
 
-use std::{cell::RefCell, time::Duration};
+use std::{cell::RefCell, collections::HashSet, time::Duration};
 
 use futures_util::{StreamExt, future, stream};
 use tracing::{Instrument, info_span, warn};
@@ -55,15 +55,15 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
     pub(super) fn settle(&self, plan: &mut Plan, report: &mut Report) -> Result<(), PassError> {
         let fresh = std::mem::take(&mut plan.fresh_rules);
         if !fresh.is_empty() {
-            self.ledger.remember_reward_rules(&fresh, self.clock.now())?;
+            self.ledger.remember_reward_rules(&fresh, plan.now)?;
         }
         if !plan.items.values().any(writes) {
             return Ok(());
         }
         let mut settled = Vec::new();
-        self.ledger.change(self.author(report), |change| {
+        self.ledger.change(self.author(report, plan.now), |change| {
             for (id, item) in plan.items.iter().filter(|(_, item)| writes(item)) {
-                match self.settle_one(change, *id, item) {
+                match self.settle_one(change, *id, item, plan.now) {
                     Ok(()) => settled.push(*id),
                     Err(error @ LedgerError::Moved { .. }) => {
                         warn!(commission.id = id.0, "left for the next pass: {error}");
@@ -81,12 +81,18 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         Ok(())
     }
 
-    fn settle_one(&self, change: &Change<'_>, id: CommissionId, item: &Item) -> Result<(), LedgerError> {
+    fn settle_one(
+        &self,
+        change: &Change<'_>,
+        id: CommissionId,
+        item: &Item,
+        now: Timestamp,
+    ) -> Result<(), LedgerError> {
         let Some(reward) = &item.reward else {
             let key = crate::domain::DeliveryKey::new(&self.settings.firstpromoter.account_id, id);
             return match &item.decision {
                 Decision::Wait(until, _) => change.insert(id, &key, &item.facts, &Seen::Waiting(*until)),
-                Decision::Deliver(_) => change.insert(id, &key, &item.facts, &Seen::Waiting(self.clock.now())),
+                Decision::Deliver(_) => change.insert(id, &key, &item.facts, &Seen::Waiting(now)),
                 Decision::Hold(reason, detail) => {
                     change.insert(id, &key, &item.facts, &Seen::Held(*reason, detail.clone()))
                 }
@@ -108,7 +114,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
                 change.wait(reward, *until, waits.as_str())
             }
             Decision::Deliver(_) if reward.state != RewardState::Waiting => {
-                change.wait(reward, self.clock.now(), "owed: nothing stands against delivery any more")
+                change.wait(reward, now, "owed: nothing stands against delivery any more")
             }
             Decision::Hold(reason, detail) if reward.hold_reason != Some(*reason) => {
                 change.hold(reward, *reason, detail)
@@ -241,7 +247,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         };
         let timeout = self.settings.targets.get(target).map_or(Duration::ZERO, |target| target.timeout);
         let claim_until = self.clock.now() + timeout + CLAIM_MARGIN;
-        let author = self.author(&round.report.borrow());
+        let author = self.author(&round.report.borrow(), self.clock.now());
         let attempt = match self.ledger.change(author, |change| change.begin(reward, target, claim_until))? {
             Begun::Attempt(attempt) => attempt,
             Begun::Taken => {
@@ -255,7 +261,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         };
         round.report.borrow_mut().moved(reward.id);
         let outcome = self.targets.deliver(target, &delivery).await;
-        let author = self.author(&round.report.borrow());
+        let author = self.author(&round.report.borrow(), self.clock.now());
         let after = self.aftermath(reward, target, &outcome, author.now);
         let health = trouble.after(&outcome, &self.settings.policy.retry, author.now);
         let finished = self.ledger.change(author, |change| {
@@ -330,22 +336,17 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         (self.progress)(Progress::Marking(ids.len() as u64));
         let (complaints, failure) = match marking::mark(self.api, self.clock, &ids).await {
             Ok(marking) => (marking.complaints, None),
-            Err(error) => (std::collections::BTreeMap::new(), Some(error)),
+            Err(error) => (std::collections::BTreeMap::new(), Some(PassError::from(error))),
         };
         // Also after a failure: what was asked before it may have been done.
-        let read_back = listing::by_ids(self.api, &ids, Some(true)).await;
-        let (confirmed, failure) = match (read_back, failure) {
-            (Ok(rows), failure) => (rows, failure.map(PassError::from)),
-            (Err(error), None) => (Vec::new(), Some(PassError::from(error))),
-            (Err(_), Some(error)) => (Vec::new(), Some(PassError::from(error))),
-        };
-        let confirmed: std::collections::HashSet<CommissionId> = confirmed.iter().map(|row| row.id).collect();
+        let (confirmed, trouble) = self.read_back(&ids).await;
+        let failure = failure.or(trouble);
         let rewards = self.ledger.rewards(&ids)?;
         let general = failure.as_ref().map_or_else(
             || "mark_fulfilled was answered as done, and the commission still reads back as unfulfilled".to_owned(),
             |error| super::in_full(error),
         );
-        let author = self.author(report);
+        let author = self.author(report, self.clock.now());
         self.ledger.change(author, |change| {
             for reward in
                 ids.iter().filter_map(|id| rewards.get(id)).filter(|reward| reward.state == RewardState::Delivered)
@@ -363,6 +364,22 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
             report.marked(id, confirmed.contains(&id));
         }
         failure.map_or(Ok(()), Err)
+    }
+
+    /// What FirstPromoter calls fulfilled of these, and why that may not be all. A server that caps its pages cuts the
+    /// answer: the rest is asked for while there is progress.
+    async fn read_back(&self, ids: &[CommissionId]) -> (HashSet<CommissionId>, Option<PassError>) {
+        let mut confirmed = HashSet::new();
+        let (mut rest, mut before) = (ids.to_vec(), usize::MAX);
+        while !rest.is_empty() && rest.len() < before {
+            match listing::by_ids(self.api, &rest, Some(true)).await {
+                Ok(rows) => confirmed.extend(rows.iter().map(|row| row.id)),
+                Err(error) => return (confirmed, Some(error.into())),
+            }
+            before = rest.len();
+            rest.retain(|id| !confirmed.contains(id));
+        }
+        (confirmed, None)
     }
 
     /// From the third failure on, not in every pass.

@@ -203,8 +203,8 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         }
     }
 
-    fn author<'b>(&self, report: &Report) -> Author<'b> {
-        Author { actor: "makegood", pass_id: Some(report.pass_id), now: self.clock.now() }
+    fn author<'b>(&self, report: &Report, now: Timestamp) -> Author<'b> {
+        Author { actor: "makegood", pass_id: Some(report.pass_id), now }
     }
 }
 
@@ -225,6 +225,9 @@ pub fn in_full(error: &dyn std::error::Error) -> String {
 /// What is to be done in a pass, by commission.
 #[derive(Debug, Default)]
 pub struct Plan {
+    /// The time of all its decisions, and of what is written of them: a wait that counts from "found" must count from
+    /// what is recorded as found.
+    now: Timestamp,
     /// Rows that FirstPromoter listed.
     pub listed: u64,
     /// One for each commission that is owed, or that the ledger has open.

@@ -33,7 +33,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
     ) -> Result<Plan, PassError> {
         let now = self.clock.now();
         let claims = self.ledger.claims_of_others(now)?;
-        let mut plan = Plan::default();
+        let mut plan = Plan { now, ..Plan::default() };
         let observed = if order.only.is_empty() {
             self.observe_all(&mut plan, targets, now).await?
         } else {

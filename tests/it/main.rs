@@ -12,4 +12,6 @@ mod main_job;
 mod memory;
 mod sandbox_itself;
 mod targets;
+mod traps;
+mod vanished;
 mod world;
