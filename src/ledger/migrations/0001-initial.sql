@@ -30,7 +30,7 @@ CREATE TABLE rewards (
     first_seen_at    TEXT NOT NULL,
     owed_since       TEXT NOT NULL,                 -- when it was last found owed anew; the grace period never starts later
     target           TEXT,
-    key              TEXT NOT NULL UNIQUE,
+    key              TEXT NOT NULL UNIQUE CHECK (key GLOB 'fp-?*-' || commission_id),
     attempts         INTEGER NOT NULL DEFAULT 0 CHECK (attempts >= 0),
     failures         INTEGER NOT NULL DEFAULT 0 CHECK (failures >= 0),   -- in a row: what the backoff counts
     first_attempt_at TEXT,                          -- of this row of failures: what giving up counts from
@@ -67,6 +67,15 @@ CREATE INDEX rewards_referral_email ON rewards (referral_email);
 
 CREATE TRIGGER rewards_are_never_deleted BEFORE DELETE ON rewards
 BEGIN SELECT RAISE(ABORT, 'rewards are never deleted: a forgotten delivery is a double delivery'); END;
+
+-- REPLACE deletes the row that is in its way without firing the trigger above. What the journal knows was there before.
+CREATE TRIGGER rewards_are_never_replaced AFTER INSERT ON rewards
+WHEN EXISTS (SELECT 1 FROM journal WHERE commission_id = NEW.commission_id)
+BEGIN SELECT RAISE(ABORT, 'rewards are never replaced: a forgotten delivery is a double delivery'); END;
+
+CREATE TRIGGER rewards_keep_their_key BEFORE UPDATE OF commission_id, key ON rewards
+WHEN NEW.commission_id <> OLD.commission_id OR NEW.key <> OLD.key
+BEGIN SELECT RAISE(ABORT, 'a reward keeps its commission and its key for ever'); END;
 
 CREATE TRIGGER delivered_is_never_delivered_again BEFORE UPDATE OF state ON rewards
 WHEN OLD.state IN ('delivered', 'fulfilled', 'reversed') AND NEW.state IN ('waiting', 'delivering', 'held', 'cancelled', 'dismissed')
@@ -117,6 +126,10 @@ CREATE INDEX journal_commission ON journal (commission_id);
 CREATE TRIGGER journal_is_append_only_update BEFORE UPDATE ON journal
 BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END;
 CREATE TRIGGER journal_is_append_only_delete BEFORE DELETE ON journal
+BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END;
+-- REPLACE, again: an id that is not above all that AUTOINCREMENT has given was there before.
+CREATE TRIGGER journal_is_append_only_replace AFTER INSERT ON journal
+WHEN NEW.id <= (SELECT seq FROM sqlite_sequence WHERE name = 'journal')
 BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END;
 
 -- Who is about to deliver what. A claim may be taken for a commission that no pass has seen yet.

@@ -119,6 +119,7 @@ fn nonsense_in_the_other_tables_is_refused() {
 fn the_journal_is_append_only() {
     let world = World::new();
     world.waiting(1);
+    world.waiting(2);
     refuses(
         &world,
         &[
@@ -126,6 +127,8 @@ fn the_journal_is_append_only() {
             "UPDATE journal SET id = id + 1",
             "DELETE FROM journal",
             "DELETE FROM journal WHERE id = 1",
+            "REPLACE INTO journal (id, commission_id, at, to_state, reason, actor) VALUES (1, 1, '2026-01-01T12:00:00Z', 'waiting', 'x', 'x')",
+            "REPLACE INTO journal (id, commission_id, at, to_state, reason, actor) VALUES (2, 1, '2026-01-01T12:00:00Z', 'waiting', 'x', 'x')",
         ],
     );
 }
@@ -137,6 +140,50 @@ fn rewards_are_never_deleted() {
         world.in_state(number, *state);
     }
     refuses(&world, &["DELETE FROM rewards", "DELETE FROM rewards WHERE state = 'waiting'"]);
+}
+
+/// REPLACE deletes without a word to the triggers on DELETE.
+#[test]
+fn rewards_are_never_replaced_either() {
+    let world = World::new();
+    let replace = |number: i64, key: &str| {
+        format!(
+            "REPLACE INTO rewards (commission_id, key, state, state_since, first_seen_at, owed_since, next_attempt_at) \
+             SELECT {number}, '{key}', 'waiting', state_since, state_since, state_since, state_since FROM rewards LIMIT 1"
+        )
+    };
+    for (number, state) in (1..).zip(RewardState::ALL) {
+        world.in_state(number, *state);
+        refuses(
+            &world,
+            &[&replace(number, &format!("fp-12345-{number}")), &replace(99, &format!("fp-12345-{number}"))],
+        );
+    }
+    refuses(&world, &["UPDATE OR REPLACE rewards SET commission_id = 2, key = 'fp-12345-2' WHERE commission_id = 1"]);
+}
+
+#[test]
+fn a_key_names_its_commission_and_stays() {
+    let world = World::new();
+    world.waiting(1);
+    let insert = |number: i64, key: &str| {
+        format!(
+            "INSERT INTO rewards (commission_id, key, state, state_since, first_seen_at, owed_since, next_attempt_at) \
+             SELECT {number}, '{key}', 'waiting', state_since, state_since, state_since, state_since FROM rewards LIMIT 1"
+        )
+    };
+    refuses(
+        &world,
+        &[
+            &insert(12, "fp-12345-2"),
+            &insert(2, "fp-12345-12"),
+            &insert(2, "12345-2"),
+            &insert(2, "fp-2"),
+            "UPDATE rewards SET commission_id = 2, key = 'fp-12345-2'",
+            "UPDATE rewards SET key = 'fp-678-1'",
+        ],
+    );
+    world.elsewhere(&insert(2, "fp-12-345-2"));
 }
 
 #[test]
