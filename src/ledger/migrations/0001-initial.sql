@@ -55,7 +55,17 @@ CREATE TABLE rewards (
     CHECK (state <> 'delivered' OR (delivered_at IS NOT NULL AND delivered_by IS NOT NULL)),
     CHECK (state <> 'fulfilled' OR (fulfilled_at IS NOT NULL AND delivered_by IS NOT NULL)),
     CHECK (state <> 'cancelled' OR (delivered_at IS NULL AND uncertain = 0)),
-    CHECK (drift IS NULL OR state = 'fulfilled')
+    CHECK (drift IS NULL OR state = 'fulfilled'),
+    -- Times of ours, in whole seconds or milliseconds: what cannot be read would stop every pass. FirstPromoter's may be finer.
+    CHECK (state_since IS strftime('%Y-%m-%dT%H:%M:%fZ', state_since) OR state_since IS strftime('%Y-%m-%dT%H:%M:%SZ', state_since)),
+    CHECK (first_seen_at IS strftime('%Y-%m-%dT%H:%M:%fZ', first_seen_at) OR first_seen_at IS strftime('%Y-%m-%dT%H:%M:%SZ', first_seen_at)),
+    CHECK (owed_since IS strftime('%Y-%m-%dT%H:%M:%fZ', owed_since) OR owed_since IS strftime('%Y-%m-%dT%H:%M:%SZ', owed_since)),
+    CHECK (first_attempt_at IS strftime('%Y-%m-%dT%H:%M:%fZ', first_attempt_at) OR first_attempt_at IS strftime('%Y-%m-%dT%H:%M:%SZ', first_attempt_at)),
+    CHECK (next_attempt_at IS strftime('%Y-%m-%dT%H:%M:%fZ', next_attempt_at) OR next_attempt_at IS strftime('%Y-%m-%dT%H:%M:%SZ', next_attempt_at)),
+    CHECK (delivered_at IS strftime('%Y-%m-%dT%H:%M:%fZ', delivered_at) OR delivered_at IS strftime('%Y-%m-%dT%H:%M:%SZ', delivered_at)),
+    CHECK (fulfilled_at IS strftime('%Y-%m-%dT%H:%M:%fZ', fulfilled_at) OR fulfilled_at IS strftime('%Y-%m-%dT%H:%M:%SZ', fulfilled_at)),
+    CHECK (approved_at GLOB '????-??-??T??:??:??*Z'),
+    CHECK (created_at GLOB '????-??-??T??:??:??*Z')
 ) STRICT;
 
 -- What a pass looks at each time: it follows the backlog, not history.

@@ -72,6 +72,49 @@ fn nonsense_in_a_reward_is_refused() {
     refuses(&world, &statements.iter().map(String::as_str).collect::<Vec<_>>());
 }
 
+/// A time that we cannot read would stop every pass: a handler is told so when it writes one.
+#[test]
+fn times_are_utc_text_of_rfc_3339_in_whole_seconds_or_milliseconds() {
+    let world = World::new();
+    world.waiting(1);
+    let columns = [
+        "state_since",
+        "first_seen_at",
+        "owed_since",
+        "first_attempt_at",
+        "next_attempt_at",
+        "delivered_at",
+        "fulfilled_at",
+    ];
+    let set = |column: &str, time: &str| format!("UPDATE rewards SET {column} = '{time}' WHERE commission_id = 1");
+    for column in columns {
+        for time in ["2026-01-01T12:00:00Z", "2026-12-31T23:59:59.999Z", "9999-12-31T23:59:59.999Z"] {
+            world.elsewhere(&set(column, time));
+            world.row(1);
+        }
+        let wrong = [
+            "yesterday",
+            "",
+            "2026-01-01 12:00:00",
+            "2026-01-01T12:00:00",
+            "2026-01-01T14:00:00+02:00",
+            "2026-01-01T12:00:00.123456Z",
+            "2026-02-30T12:00:00Z",
+            "2026-01-01T24:00:00Z",
+            "2026-01-01",
+            "1767268800",
+        ];
+        refuses(&world, &wrong.map(|time| set(column, time)).each_ref().map(String::as_str));
+    }
+    for column in ["approved_at", "created_at"] {
+        refuses(&world, &[&set(column, "yesterday"), &set(column, "2026-01-01 12:00:00")]);
+    }
+    let odd = "WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 59999), \
+               t (t) AS (SELECT printf('2026-01-01T12:00:%02d.%03dZ', i / 1000, i % 1000) FROM n) \
+               SELECT count(*) FROM t WHERE strftime('%Y-%m-%dT%H:%M:%fZ', t) IS NOT t";
+    assert_eq!(world.one(odd), "0", "no millisecond of ours is refused");
+}
+
 #[test]
 fn what_a_handler_may_write_is_accepted() {
     let world = World::new();
