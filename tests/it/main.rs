@@ -10,6 +10,7 @@ mod command_target;
 mod costs;
 mod main_job;
 mod memory;
+mod marking;
 mod sandbox_itself;
 mod targets;
 mod traps;
