@@ -17,10 +17,12 @@
 //! 2 + 1 + 4 + 1 + 3 + 1 = 12 at the most, when the batch is asked for three times; 10 when it ends at the first question.
 
 mod confirm;
-mod execute;
+mod deliver;
+mod mark;
 mod observe;
 pub mod plan;
 mod report;
+mod settle;
 mod trouble;
 
 use std::collections::{BTreeMap, HashMap};
@@ -36,7 +38,7 @@ use crate::{
     delivery::Deliver,
     domain::{CommissionId, Timestamp},
     firstpromoter::{Api, ApiError, ListingError, RewardRule},
-    ledger::{Author, Facts, Ledger, LedgerError, Reward, RewardState},
+    ledger::{Facts, Ledger, LedgerError, Reward, RewardState},
 };
 use plan::Rules;
 pub use plan::{Decision, Idempotent, Waits};
@@ -201,10 +203,6 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
             () = self.stop.cancelled() => Err(PassError::Stopped),
             result = reading => result.map_err(Into::into),
         }
-    }
-
-    fn author<'b>(&self, report: &Report, now: Timestamp) -> Author<'b> {
-        Author { actor: "makegood", pass_id: Some(report.pass_id), now }
     }
 }
 

@@ -7,8 +7,8 @@ use serde_json::{Map, Value};
 
 use super::{Decision, Item, Order};
 use crate::{
-    domain::CommissionId,
-    ledger::{Aftermath, Counts, Ledger, LedgerError, PassId},
+    domain::{CommissionId, Timestamp},
+    ledger::{Aftermath, Author, Counts, Ledger, LedgerError, PassId},
 };
 
 /// What a pass did. Serialises as the contract's `once --json`.
@@ -77,6 +77,11 @@ impl Report {
             attempts: 0,
             moved: BTreeSet::new(),
         }
+    }
+
+    /// Who writes to the ledger in this pass.
+    pub(super) fn author(&self, now: Timestamp) -> Author<'static> {
+        Author { actor: "makegood", pass_id: Some(self.pass_id), now }
     }
 
     pub(super) fn moved(&mut self, id: CommissionId) {

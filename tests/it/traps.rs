@@ -302,7 +302,8 @@ fn what_a_lagging_replica_still_shows_as_unfulfilled_is_not_delivered_again() {
             assert!(passes < 8, "{lag}: {ran}");
         }
         assert_eq!(world.sandbox.merchant.requests(), 2, "lag {lag}");
-        while !world.attention().is_empty() || world.query("SELECT 1 FROM rewards WHERE state <> 'fulfilled'").len() > 0
+        while !world.attention().is_empty()
+            || !world.query("SELECT 1 FROM rewards WHERE state <> 'fulfilled'").is_empty()
         {
             let ran = world.once();
             passes += 1;
