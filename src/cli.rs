@@ -59,11 +59,11 @@ pub enum Command {
     Plan,
     /// Show from the ledger where things stand
     Status,
-    /// Show everything the ledger knows of one commission
+    /// Show where a commission stands and why, or all those of one person
     Show {
-        /// FirstPromoter's id of the commission
-        #[arg(value_name = "ID", value_parser = commission_id)]
-        id: CommissionId,
+        /// FirstPromoter's id of the commission, or the email of a promoter or referral
+        #[arg(value_name = "ID|EMAIL", value_parser = whom)]
+        whom: Whom,
     },
     /// Decide on a held reward
     #[command(group = ArgGroup::new("decision").required(true))]
@@ -157,6 +157,25 @@ fn commission_id(text: &str) -> Result<CommissionId, String> {
         .ok_or_else(|| "a commission's id is a positive whole number, as FirstPromoter shows it".to_owned())
 }
 
+/// Whom or what `show` is asked about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Whom {
+    /// One commission.
+    Commission(CommissionId),
+    /// All those of a promoter or referral with this email, whatever its case.
+    Email(String),
+}
+
+fn whom(text: &str) -> Result<Whom, String> {
+    match text.trim().split_once('@') {
+        Some((name, host)) if !name.is_empty() && !host.is_empty() => Ok(Whom::Email(text.trim().to_owned())),
+        Some(_) => Err("an email has something before and after its @".to_owned()),
+        None => commission_id(text)
+            .map(Whom::Commission)
+            .map_err(|error| format!("{error}; or give a promoter's or referral's email")),
+    }
+}
+
 fn claim_period(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text)
         .ok()
@@ -195,6 +214,23 @@ mod tests {
     #[test]
     fn an_id_that_is_no_positive_number_is_refused() {
         for text in ["0", "-1", "x", "1.5", ""] {
+            for command in ["show", "claim"] {
+                assert!(Cli::try_parse_from(["makegood", command, text]).is_err(), "{command} {text:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn show_takes_an_id_or_an_email() {
+        let whom = |text| {
+            let Command::Show { whom } = Cli::try_parse_from(["makegood", "show", text]).unwrap().command else {
+                panic!("{text}")
+            };
+            whom
+        };
+        assert_eq!(whom("88901"), Whom::Commission(CommissionId(88_901)));
+        assert_eq!(whom(" Pat@Example.com "), Whom::Email("Pat@Example.com".to_owned()));
+        for text in ["@", "pat@", "@example.com"] {
             assert!(Cli::try_parse_from(["makegood", "show", text]).is_err(), "{text:?}");
         }
     }

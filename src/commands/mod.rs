@@ -3,6 +3,7 @@
 //! Reports go to stdout, as text or as one JSON document; everything else goes to stderr.
 
 mod handler;
+mod ink;
 mod ledger;
 mod once;
 mod plan;
@@ -97,7 +98,7 @@ pub async fn dispatch(cli: &Cli) -> Exit {
         Command::Once { commissions, max_deliveries } => once::once(cli, commissions, *max_deliveries).await,
         Command::Plan => plan::plan(cli).await,
         Command::Status => status::status(cli),
-        Command::Show { id } => show::show(cli, *id),
+        Command::Show { whom } => show::show(cli, whom),
         Command::Resolve { id, delivered, retry, receipt, reason, dismiss: _ } => {
             let resolution = match (delivered, retry) {
                 (true, _) => Resolution::Delivered(receipt.clone()),

@@ -33,7 +33,7 @@ use std::{
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior};
 
-pub use claims::Claimed;
+pub use claims::{Claimed, LiveClaim};
 pub use decisions::Resolution;
 pub use error::LedgerError;
 pub use health::Health;

@@ -11,6 +11,7 @@ mod costs;
 mod main_job;
 mod marking;
 mod memory;
+mod operator;
 mod sandbox_itself;
 mod targets;
 mod traps;
