@@ -57,6 +57,8 @@ pub enum Command {
     },
     /// Show what a pass would do, and why; changes nothing anywhere
     Plan,
+    /// Check configuration, secrets, FirstPromoter, targets and ledger; changes nothing anywhere
+    Check,
     /// Show from the ledger where things stand
     Status,
     /// Show where a commission stands and why, or all those of one person
@@ -87,11 +89,33 @@ pub enum Command {
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
     },
+    /// Take back what was delivered: unfulfilled at FirstPromoter, reversed in the ledger, never delivered again
+    Reverse {
+        /// FirstPromoter's id of the commission
+        #[arg(value_name = "ID", value_parser = commission_id)]
+        id: CommissionId,
+        /// Why, for the journal
+        #[arg(long, value_name = "TEXT", value_parser = reason)]
+        reason: String,
+    },
     /// Look after the ledger itself
     Ledger {
         /// What to do
         #[command(subcommand)]
         command: LedgerCommand,
+    },
+    /// Print the completion script of a shell
+    #[command(hide = true)]
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write a page a command into a folder
+    #[command(hide = true)]
+    Man {
+        /// Where the pages go; created where needed
+        #[arg(value_name = "DIR")]
+        folder: Option<PathBuf>,
     },
     /// For a webhook handler: take a commission before delivering it (exit 0 taken, 3 delivered already, 4 somebody has it)
     Claim {
@@ -119,7 +143,7 @@ pub enum Command {
     },
 }
 
-/// What can be done to the ledger itself.
+/// What can be done to or with the ledger itself.
 #[derive(Debug, Subcommand)]
 pub enum LedgerCommand {
     /// Go on with a ledger that is behind its mark (restored from an old backup); shows first what is at stake
@@ -127,6 +151,12 @@ pub enum LedgerCommand {
         /// Do it, after having looked
         #[arg(long)]
         yes: bool,
+    },
+    /// Copy the ledger to a new file, at any time, also while makegood runs
+    Backup {
+        /// The file to be made; must not exist
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
     },
 }
 
@@ -137,10 +167,14 @@ impl Cli {
             Command::Run => Verbosity::from_flags(self.quiet, self.verbose),
             Command::Once { .. }
             | Command::Plan
+            | Command::Check
             | Command::Status
             | Command::Show { .. }
             | Command::Resolve { .. }
+            | Command::Reverse { .. }
             | Command::Ledger { .. }
+            | Command::Completions { .. }
+            | Command::Man { .. }
             | Command::Claim { .. }
             | Command::Record { .. } => match self.verbose {
                 0 => Verbosity::Quiet,
@@ -173,6 +207,13 @@ fn whom(text: &str) -> Result<Whom, String> {
         None => commission_id(text)
             .map(Whom::Commission)
             .map_err(|error| format!("{error}; or give a promoter's or referral's email")),
+    }
+}
+
+fn reason(text: &str) -> Result<String, String> {
+    match text.trim() {
+        "" => Err("say why: it is kept in the journal".to_owned()),
+        text => Ok(text.to_owned()),
     }
 }
 

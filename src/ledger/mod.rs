@@ -9,6 +9,7 @@
 //!
 //! Assumptions: the file lies on a file system where locks and `fsync` work, and nobody edits it by hand.
 
+mod backup;
 mod claims;
 mod decisions;
 mod error;
@@ -33,6 +34,7 @@ use std::{
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior};
 
+pub use backup::BackedUp;
 pub use claims::{Claimed, LiveClaim};
 pub use decisions::Resolution;
 pub use error::LedgerError;

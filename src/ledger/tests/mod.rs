@@ -11,6 +11,7 @@ use crate::{
 };
 
 mod attempts;
+mod backup;
 mod claims;
 mod lock;
 mod looking;
