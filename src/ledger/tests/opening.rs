@@ -253,3 +253,14 @@ fn a_ledger_in_memory_is_a_ledger() {
     assert_eq!(ledger.open_ids().unwrap().len(), 1);
     assert_eq!(ledger.account_id().unwrap(), ACCOUNT);
 }
+
+#[test]
+fn a_value_that_no_version_writes_is_named_with_its_column() {
+    let world = World::new();
+    world.waiting(1);
+    world.elsewhere("PRAGMA ignore_check_constraints = ON; UPDATE rewards SET recipient = 'nobody'");
+    let error = world.ledger.rewards(&[id(1)]).unwrap_err();
+    let LedgerError::Nonsense { column, value, .. } = &error else { panic!("{error:?}") };
+    assert_eq!((*column, value.as_str()), ("recipient", "nobody"));
+    explains(&error, &world.place);
+}
