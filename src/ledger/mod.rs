@@ -80,6 +80,10 @@ impl Ledger {
             other => other?,
         };
         ledger.refuse_strangers()?;
+        // The process that made the file ended before it put anything in.
+        if ledger.version()? == 0 {
+            return Err(LedgerError::Missing { path: path.to_owned() });
+        }
         Ok(ledger)
     }
 

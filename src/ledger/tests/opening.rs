@@ -264,3 +264,14 @@ fn a_value_that_no_version_writes_is_named_with_its_column() {
     assert_eq!((*column, value.as_str()), ("recipient", "nobody"));
     explains(&error, &world.place);
 }
+
+/// Made, and then the process ended: for a pass it is a new one, for a person there is none.
+#[test]
+fn an_empty_file_is_no_ledger_to_look_into() {
+    let place = Place::new();
+    std::fs::write(place.path(), "").unwrap();
+    let error = Ledger::open_read_only(&place.path()).unwrap_err();
+    assert!(matches!(error, LedgerError::Missing { .. }), "{error:?}");
+    assert_eq!(place.bytes(), b"");
+    assert_eq!(place.open().account_id().unwrap(), ACCOUNT);
+}
