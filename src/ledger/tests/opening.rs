@@ -275,3 +275,11 @@ fn an_empty_file_is_no_ledger_to_look_into() {
     assert_eq!(place.bytes(), b"");
     assert_eq!(place.open().account_id().unwrap(), ACCOUNT);
 }
+
+#[test]
+fn two_slashes_are_one() {
+    let place = Place::new();
+    drop(place.open());
+    let path = PathBuf::from(format!("/{}", place.path().display()));
+    assert_eq!(Ledger::open_read_only(&path).unwrap().account_id().unwrap(), ACCOUNT);
+}
