@@ -21,6 +21,8 @@ mod execute;
 mod observe;
 pub mod plan;
 mod report;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 
