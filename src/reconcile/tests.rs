@@ -236,3 +236,12 @@ async fn an_id_that_nobody_knows_is_an_error_and_the_others_are_dealt_with() {
     assert!(report.error.unwrap().contains("no commission 6"));
     assert_eq!(world.state(5), "fulfilled");
 }
+
+#[tokio::test]
+async fn an_id_given_twice_is_one() {
+    let world = World::new();
+    world.outside.put(commission(5));
+    let report = world.try_pass(&[5, 5]).await.unwrap();
+    assert_eq!(report.error, None);
+    assert_eq!((report.counts.delivered, world.state(5).as_str()), (1, "fulfilled"));
+}
