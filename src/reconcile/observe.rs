@@ -191,11 +191,12 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
     }
 }
 
-/// Whether who receives it hangs on a rule that is not known.
+/// Whether who receives it hangs on a rule that is not known, or did not say.
 fn needs_rule(it: &Observed, rules: &Rules, policy: &Policy) -> bool {
     let Observation::Listed(commission) = &it.observation else { return false };
     let open = it.reward.as_ref().is_none_or(|reward| reward.state.is_open() || reward.state == RewardState::Cancelled);
-    let unknown = commission.reward.as_ref().is_some_and(|reward| !rules.known.contains_key(&reward.id));
+    let unknown =
+        commission.reward.as_ref().is_some_and(|reward| rules.known.get(&reward.id).copied().flatten().is_none());
     open && unknown && plan::in_scope(commission, policy)
 }
 

@@ -245,3 +245,18 @@ async fn an_id_given_twice_is_one() {
     assert_eq!(report.error, None);
     assert_eq!((report.counts.delivered, world.state(5).as_str()), (1, "fulfilled"));
 }
+
+#[tokio::test]
+async fn a_rule_that_did_not_say_who_receives_is_asked_for_again() {
+    let world = World::new();
+    world.outside.rule.set(None);
+    world.outside.put(commission(1));
+    world.pass().await;
+    assert_eq!(world.state(1), "recipient_unknown");
+    world.outside.rule.set(Some(false));
+    world.pass().await;
+    assert_eq!(world.state(1), "fulfilled", "a hold made by policy goes when its cause goes");
+    world.outside.put(commission(2));
+    world.pass().await;
+    assert_eq!(world.outside.rules_asked.get(), 2, "what is known is not asked for");
+}
