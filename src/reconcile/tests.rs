@@ -260,3 +260,14 @@ async fn a_rule_that_did_not_say_who_receives_is_asked_for_again() {
     world.pass().await;
     assert_eq!(world.outside.rules_asked.get(), 2, "what is known is not asked for");
 }
+
+#[tokio::test]
+async fn what_is_held_already_does_not_become_held() {
+    let world = World::new();
+    world.outside.put(Commission { is_self_referral: true, ..commission(1) });
+    assert_eq!(world.pass().await.counts.held, 1);
+    let promoter = Promoter { id: 3, email: None, name: Some("Pat".to_owned()) };
+    world.outside.put(Commission { is_self_referral: true, promoter: Some(promoter), ..commission(1) });
+    let report = world.pass().await;
+    assert_eq!((report.counts.held, report.needs_attention), (0, 1));
+}
