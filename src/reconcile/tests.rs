@@ -271,3 +271,13 @@ async fn what_is_held_already_does_not_become_held() {
     let report = world.pass().await;
     assert_eq!((report.counts.held, report.needs_attention), (0, 1));
 }
+
+#[tokio::test]
+async fn a_pass_that_cannot_be_reported_is_still_closed() {
+    let world = World::new();
+    world.shell().execute_batch("DROP VIEW attention").unwrap();
+    assert!(world.try_pass(&[]).await.is_err());
+    let finished: Option<String> =
+        world.shell().query_row("SELECT finished FROM passes", [], |row| row.get(0)).unwrap();
+    assert_eq!(finished.as_deref(), Some("2026-01-01T12:00:00.000Z"));
+}
