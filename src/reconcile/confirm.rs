@@ -70,8 +70,10 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
     pub(super) async fn ask_both_ways(&self, ids: &[CommissionId], plan: &Plan) -> Result<BothWays, PassError> {
         let canaries = self.choose_canaries(plan)?;
         let asked: Vec<CommissionId> = ids.iter().chain(&canaries).copied().collect();
-        let unfulfilled = self.unless_stopped(listing::by_ids(self.api, &asked, Some(false))).await?;
+        // In this order: what somebody fulfils in between is then in neither answer, not in both. And nothing is fresher
+        // than that it is still unfulfilled.
         let fulfilled = self.unless_stopped(listing::by_ids(self.api, &asked, Some(true))).await?;
+        let unfulfilled = self.unless_stopped(listing::by_ids(self.api, &asked, Some(false))).await?;
         let answers = BothWays {
             unfulfilled: unfulfilled.into_iter().map(|row| (row.id, row)).collect(),
             fulfilled: fulfilled.into_iter().map(|row| row.id).collect(),

@@ -62,6 +62,8 @@ struct Outside {
     /// Who receives what comes from rule 9.
     rule: Cell<Option<bool>>,
     requests: Cell<u64>,
+    /// After this many requests somebody marks everything as fulfilled.
+    fulfilled_after: Cell<Option<u64>>,
     rules_asked: Cell<u64>,
     delivered: RefCell<Vec<CommissionId>>,
 }
@@ -84,9 +86,11 @@ impl Api for Outside {
                 && query.fulfilled.is_none_or(|wanted| wanted == *fulfilled)
                 && (!query.approved_only || it.approved_now())
         };
-        let all = self.commissions.borrow();
-        let rows = all.values().filter(wanted).map(|(it, _)| it.clone());
-        Ok(if query.page == 1 { rows.collect() } else { Vec::new() })
+        let rows: Vec<_> = self.commissions.borrow().values().filter(wanted).map(|(it, _)| it.clone()).collect();
+        if self.fulfilled_after.get() == Some(self.requests.get()) {
+            self.commissions.borrow_mut().values_mut().for_each(|(_, fulfilled)| *fulfilled = true);
+        }
+        Ok(if query.page == 1 { rows } else { Vec::new() })
     }
 
     async fn mark_fulfilled(&self, ids: &[CommissionId]) -> Result<Batch, ApiError> {
@@ -280,4 +284,20 @@ async fn a_pass_that_cannot_be_reported_is_still_closed() {
     let finished: Option<String> =
         world.shell().query_row("SELECT finished FROM passes", [], |row| row.get(0)).unwrap();
     assert_eq!(finished.as_deref(), Some("2026-01-01T12:00:00.000Z"));
+}
+
+#[tokio::test]
+async fn somebody_who_fulfils_between_any_two_of_our_questions_makes_no_pass_fail() {
+    for after in 1..=7 {
+        let world = World::new();
+        world.outside.put(commission(1));
+        world.outside.put(Commission { is_self_referral: true, ..commission(2) });
+        world.outside.fulfilled_after.set(Some(after));
+        let first = world.try_pass(&[]).await.unwrap();
+        assert_eq!(first.error, None, "fulfilled after {after} requests");
+        world.pass().await;
+        let open = world.ledger.open_ids().unwrap();
+        let fulfilled = world.outside.commissions.borrow().values().all(|(_, fulfilled)| *fulfilled);
+        assert!(!fulfilled || open.is_empty(), "fulfilled after {after} requests: {open:?}");
+    }
 }
