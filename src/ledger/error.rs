@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::ErrorCode;
 use thiserror::Error;
 
-use super::RewardState;
+use super::{RewardState, reward::Odd};
 use crate::domain::CommissionId;
 
 /// Why the ledger could not be used.
@@ -179,6 +179,11 @@ impl LedgerError {
     /// Puts SQLite's error into words; `path` names the ledger.
     pub(super) fn from_sqlite(path: &Path, waited_s: u64, source: rusqlite::Error) -> Self {
         let path = path.to_owned();
+        if let rusqlite::Error::FromSqlConversionFailure(_, _, cause) = &source
+            && let Some(Odd { column, value }) = cause.downcast_ref()
+        {
+            return Self::Nonsense { path, column, value: value.clone() };
+        }
         match source.sqlite_error_code() {
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Locked { path, waited_s },
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Damaged { path, source },

@@ -91,6 +91,10 @@ impl Ledger {
             other => other?,
         };
         ledger.refuse_strangers()?;
+        // The process that made the file ended before it put anything in.
+        if ledger.version()? == 0 {
+            return Err(LedgerError::Missing { path: path.to_owned() });
+        }
         Ok(ledger)
     }
 
@@ -136,7 +140,9 @@ impl Ledger {
 
     fn open_uri(path: &Path, query: &str) -> Result<Self, LedgerError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
-        let uri = format!("file:{}?{query}", percent_encoded(path));
+        // With the empty authority spelt out, or SQLite takes what follows two slashes for one.
+        let scheme = if path.is_absolute() { "file://" } else { "file:" };
+        let uri = format!("{scheme}{}?{query}", percent_encoded(path));
         let conn =
             Connection::open_with_flags(uri, flags).map_err(|source| LedgerError::from_sqlite(path, 0, source))?;
         let ledger = Self { conn, path: path.to_owned(), mark: Some(Mark::beside(path)) };

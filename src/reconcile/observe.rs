@@ -3,7 +3,7 @@
 //! Guarantees: memory follows what is owed or open, not what was listed; open ledger rows that a complete listing did not
 //! contain are asked for by id before anything is decided about them.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::{
     Decision, Idempotent, Item, Order, Pass, PassError, Plan, Progress,
@@ -138,11 +138,14 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
 
     /// Asks for single commissions both ways, and without a filter for those that are in neither answer.
     async fn ask(&self, ids: &[CommissionId]) -> Result<BTreeMap<CommissionId, Observed>, PassError> {
+        // Each once: a second answer about the same id would be that it is gone.
+        let ids: Vec<CommissionId> = ids.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
         if ids.is_empty() {
             return Ok(BTreeMap::new());
         }
-        let unfulfilled = self.unless_stopped(listing::by_ids(self.api, ids, Some(false))).await?;
-        let fulfilled = self.unless_stopped(listing::by_ids(self.api, ids, Some(true))).await?;
+        // In this order: what somebody fulfils in between is then in neither answer, not in both.
+        let fulfilled = self.unless_stopped(listing::by_ids(self.api, &ids, Some(true))).await?;
+        let unfulfilled = self.unless_stopped(listing::by_ids(self.api, &ids, Some(false))).await?;
         let fulfilled: HashSet<CommissionId> = fulfilled.iter().map(|row| row.id).collect();
         if let Some(both) = unfulfilled.iter().find(|row| fulfilled.contains(&row.id)) {
             return Err(PassError::FilterBroken(super::confirm::both_ways(both.id)));
@@ -159,12 +162,12 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
             fulfilled.into_iter().map(|id| (id, Observation::Fulfilled)).collect();
         observations.extend(unfulfilled.into_iter().map(|row| (row.id, open_or_not(row))));
         observations.extend(rest.into_iter().map(|row| (row.id, neither_way(&row))));
-        let mut rewards = self.ledger.rewards(ids)?;
+        let mut rewards = self.ledger.rewards(&ids)?;
         Ok(ids
-            .iter()
+            .into_iter()
             .map(|id| {
-                let observation = observations.remove(id).unwrap_or(Observation::Gone);
-                (*id, Observed { observation, reward: rewards.remove(id) })
+                let observation = observations.remove(&id).unwrap_or(Observation::Gone);
+                (id, Observed { observation, reward: rewards.remove(&id) })
             })
             .collect())
     }
@@ -190,11 +193,12 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
     }
 }
 
-/// Whether who receives it hangs on a rule that is not known.
+/// Whether who receives it hangs on a rule that is not known, or did not say.
 fn needs_rule(it: &Observed, rules: &Rules, policy: &Policy) -> bool {
     let Observation::Listed(commission) = &it.observation else { return false };
     let open = it.reward.as_ref().is_none_or(|reward| reward.state.is_open() || reward.state == RewardState::Cancelled);
-    let unknown = commission.reward.as_ref().is_some_and(|reward| !rules.known.contains_key(&reward.id));
+    let unknown =
+        commission.reward.as_ref().is_some_and(|reward| rules.known.get(&reward.id).copied().flatten().is_none());
     open && unknown && plan::in_scope(commission, policy)
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::{Decision, Item, Order};
 use crate::{
     domain::{CommissionId, Timestamp},
-    ledger::{Aftermath, Author, Counts, Ledger, LedgerError, PassId},
+    ledger::{Aftermath, Author, Counts, Ledger, LedgerError, PassId, RewardState},
 };
 
 /// What a pass did. Serialises as the contract's `once --json`.
@@ -92,7 +92,10 @@ impl Report {
         self.moved(id);
         match &item.decision {
             Decision::Adopt => self.counts.fulfilled += 1,
-            Decision::Hold(..) => self.counts.held += 1,
+            Decision::Hold(..) => {
+                let held_before = item.reward.as_ref().is_some_and(|reward| reward.state == RewardState::Held);
+                self.counts.held += u64::from(!held_before);
+            }
             Decision::Nothing(_)
             | Decision::Wait(..)
             | Decision::Deliver(_)
