@@ -8,6 +8,7 @@ mod sandbox;
 mod costs;
 mod main_job;
 mod memory;
+mod plan;
 mod sandbox_itself;
 mod traps;
 mod vanished;

@@ -51,6 +51,7 @@ pub use {
     fault::*,
     firstpromoter::{BASE_PATH, Endpoint, FirstPromoter},
     gate::{Gate, Moment},
+    http::Ask,
     merchant::{Effect, Merchant},
     switches::{IgnoredFilters, RateLimit},
     world::{World, small_world},
