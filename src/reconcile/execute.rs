@@ -54,7 +54,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
             return Ok(());
         }
         let mut settled = Vec::new();
-        self.ledger.change(self.author(report, plan.now), |change| {
+        self.ledger.change(super::author(report, plan.now), |change| {
             for (id, item) in plan.items.iter().filter(|(_, item)| writes(item)) {
                 match self.settle_one(change, *id, item, plan.now) {
                     Ok(()) => settled.push(*id),
@@ -223,7 +223,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         };
         let timeout = self.settings.targets.get(target).map_or(Duration::ZERO, |target| target.timeout);
         let claim_until = self.clock.now() + timeout + CLAIM_MARGIN;
-        let author = self.author(&round.report.borrow(), self.clock.now());
+        let author = super::author(&round.report.borrow(), self.clock.now());
         let attempt = match self.ledger.change(author, |change| change.begin(reward, target, claim_until))? {
             Begun::Attempt(attempt) => attempt,
             Begun::Taken => {
@@ -237,7 +237,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         };
         round.report.borrow_mut().moved(reward.id);
         let outcome = self.targets.deliver(target, &delivery).await;
-        let author = self.author(&round.report.borrow(), self.clock.now());
+        let author = super::author(&round.report.borrow(), self.clock.now());
         let after = self.aftermath(reward, target, &outcome, author.now);
         let finished =
             self.ledger.change(author, |change| match change.finish(reward.id, attempt, &outcome, &after) {
@@ -316,7 +316,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
             || "mark_fulfilled was answered as done, and the commission still reads back as unfulfilled".to_owned(),
             |error| super::in_full(error),
         );
-        let author = self.author(report, self.clock.now());
+        let author = super::author(report, self.clock.now());
         self.ledger.change(author, |change| {
             for reward in
                 ids.iter().filter_map(|id| rewards.get(id)).filter(|reward| reward.state == RewardState::Delivered)

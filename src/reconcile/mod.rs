@@ -191,10 +191,10 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
             result = reading => result.map_err(Into::into),
         }
     }
+}
 
-    fn author<'b>(&self, report: &Report, now: Timestamp) -> Author<'b> {
-        Author { actor: "makegood", pass_id: Some(report.pass_id), now }
-    }
+fn author(report: &Report, now: Timestamp) -> Author<'static> {
+    Author { actor: "makegood", pass_id: Some(report.pass_id), now }
 }
 
 /// An error and all its causes, on one line.
