@@ -9,6 +9,7 @@ mod costs;
 mod main_job;
 mod memory;
 mod plan;
+mod policy;
 mod sandbox_itself;
 mod traps;
 mod vanished;
