@@ -11,6 +11,7 @@ mod memory;
 mod plan;
 mod policy;
 mod sandbox_itself;
+mod secrets;
 mod traps;
 mod vanished;
 mod world;
