@@ -141,8 +141,9 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         if ids.is_empty() {
             return Ok(BTreeMap::new());
         }
-        let unfulfilled = self.unless_stopped(listing::by_ids(self.api, ids, Some(false))).await?;
+        // In this order: what is marked between the two questions must not pass for a broken filter.
         let fulfilled = self.unless_stopped(listing::by_ids(self.api, ids, Some(true))).await?;
+        let unfulfilled = self.unless_stopped(listing::by_ids(self.api, ids, Some(false))).await?;
         let fulfilled: HashSet<CommissionId> = fulfilled.iter().map(|row| row.id).collect();
         if let Some(both) = unfulfilled.iter().find(|row| fulfilled.contains(&row.id)) {
             return Err(PassError::FilterBroken(super::confirm::both_ways(both.id)));
