@@ -85,11 +85,15 @@ impl Ledger {
         if !path.exists() {
             return Err(LedgerError::Missing { path: path.to_owned() });
         }
-        let ledger = match Self::open_uri(path, "mode=ro").and_then(|ledger| ledger.version().map(|_| ledger)) {
+        // Where there is no WAL, a reader makes one, with its index; only a connection that may write takes both away
+        // again when it closes. Where there is one, it may hold what a crash left: that stays as it is.
+        let query = if has_wal(path) { "mode=ro" } else { "mode=rw" };
+        let ledger = match Self::open_uri(path, query).and_then(|ledger| ledger.version().map(|_| ledger)) {
             // A reader that may not write the folder cannot make the WAL's index; without a WAL none is needed.
             Err(LedgerError::ReadOnly { .. }) if !has_wal(path) => Self::open_uri(path, "immutable=1")?,
             other => other?,
         };
+        ledger.run(|conn| conn.pragma_update(None, "query_only", true))?;
         ledger.refuse_strangers()?;
         // The process that made the file ended before it put anything in.
         if ledger.version()? == 0 {
@@ -139,7 +143,8 @@ impl Ledger {
     }
 
     fn open_uri(path: &Path, query: &str) -> Result<Self, LedgerError> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+        // What `mode` in the URI says goes before the flags, but may not exceed them.
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
         // With the empty authority spelt out, or SQLite takes what follows two slashes for one.
         let scheme = if path.is_absolute() { "file://" } else { "file:" };
         let uri = format!("{scheme}{}?{query}", percent_encoded(path));
