@@ -88,6 +88,27 @@ pub enum LedgerError {
         /// When it was there; RFC 3339 UTC.
         mark_at: String,
     },
+    /// Another file lies in its place now.
+    #[error(
+        "the ledger {path} was replaced while it was open: what would be recorded now would go to the file that is gone. \
+         Nothing is delivered. Restart makegood, so that it opens the one that is there"
+    )]
+    Replaced {
+        /// Where it should lie.
+        path: PathBuf,
+    },
+    /// Written by an earlier version, and only to be looked at.
+    #[error(
+        "the ledger {path} has schema version {found}, and is to be brought to {known} first: the next pass does that"
+    )]
+    Older {
+        /// Which ledger.
+        path: PathBuf,
+        /// Its `user_version`.
+        found: i64,
+        /// The version that this program reads.
+        known: i64,
+    },
     /// The mark beside the ledger is not what makegood writes.
     #[error(
         "the mark {path} beside the ledger cannot be understood, so it cannot be told whether the ledger is an old copy. Nothing is \

@@ -166,6 +166,7 @@ impl Change<'_> {
         self.one(changed, reward.id, reward.state)?;
         if cut_off {
             self.close_cut_off(reward.id)?;
+            self.release_claim(reward.id)?;
         }
         self.journal(reward.id, Some(reward.state), RewardState::Held, &format!("{reason}: {detail}"))
     }
@@ -199,6 +200,7 @@ impl Change<'_> {
         self.one(changed, reward.id, reward.state)?;
         if cut_off {
             self.close_cut_off(reward.id)?;
+            self.release_claim(reward.id)?;
         }
         self.journal(reward.id, Some(reward.state), RewardState::Fulfilled, why)
     }

@@ -89,7 +89,24 @@ impl Report {
     }
 
     pub(super) fn settled(&mut self, id: CommissionId, item: &Item) {
-        self.moved(id);
+        let moves = match (&item.reward, &item.decision) {
+            (Some(reward), Decision::Wait(..)) => reward.state != RewardState::Waiting,
+            (Some(reward), Decision::Hold(reason, _)) => reward.hold_reason != Some(*reason),
+            (Some(_), Decision::Nothing(_) | Decision::Resume(_) | Decision::Mark) => false,
+            (
+                Some(_),
+                Decision::Deliver(_)
+                | Decision::CannotMark(_)
+                | Decision::Adopt
+                | Decision::Cancel(_)
+                | Decision::Drift
+                | Decision::DriftOver,
+            )
+            | (None, _) => true,
+        };
+        if moves {
+            self.moved(id);
+        }
         match &item.decision {
             Decision::Adopt => self.counts.fulfilled += 1,
             Decision::Hold(..) => {
