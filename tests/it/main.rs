@@ -7,6 +7,7 @@ mod sandbox;
 
 mod api_failures;
 mod command_target;
+mod config;
 mod main_job;
 mod marking;
 mod sandbox_itself;
