@@ -298,17 +298,19 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
             return Err(PassError::Stopped);
         }
         (self.progress)(Progress::Marking(ids.len() as u64));
-        let (complaints, failure) = match marking::mark(self.api, self.clock, &ids).await {
+        // A stop waits for none of this: the next pass sees what was done, and has the rest marked.
+        let (complaints, failure) = match self.unless_stopped(marking::mark(self.api, self.clock, &ids)).await {
             Ok(marking) => (marking.complaints, None),
+            Err(PassError::Stopped) => return Err(PassError::Stopped),
             Err(error) => (std::collections::BTreeMap::new(), Some(error)),
         };
         // Also after a failure: what was asked before it may have been done.
-        let read_back = listing::by_ids(self.api, &ids, Some(true)).await;
-        let (confirmed, failure) = match (read_back, failure) {
-            (Ok(rows), failure) => (rows, failure.map(PassError::from)),
-            (Err(error), None) => (Vec::new(), Some(PassError::from(error))),
-            (Err(_), Some(error)) => (Vec::new(), Some(PassError::from(error))),
-        };
+        let (confirmed, failure) =
+            match (self.unless_stopped(listing::by_ids(self.api, &ids, Some(true))).await, failure) {
+                (Ok(rows), failure) => (rows, failure),
+                (Err(PassError::Stopped), _) => return Err(PassError::Stopped),
+                (Err(error), None) | (Err(_), Some(error)) => (Vec::new(), Some(error)),
+            };
         let confirmed: std::collections::HashSet<CommissionId> = confirmed.iter().map(|row| row.id).collect();
         let rewards = self.ledger.rewards(&ids)?;
         let general = failure.as_ref().map_or_else(
