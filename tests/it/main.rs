@@ -11,5 +11,6 @@ mod config;
 mod main_job;
 mod marking;
 mod sandbox_itself;
+mod service;
 mod targets;
 mod world;
