@@ -8,6 +8,7 @@ mod sandbox;
 mod api_failures;
 mod command_target;
 mod config;
+mod ledger;
 mod main_job;
 mod marking;
 mod sandbox_itself;

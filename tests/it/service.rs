@@ -10,7 +10,7 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
-    sandbox::{Endpoint, Moment, always, delayed, hang, never, once, status},
+    sandbox::{Endpoint, Moment, always, delayed, hang, once, status},
     targets::{owed, the_time_has_come},
     world::{PATIENCE, World, given},
 };
@@ -184,27 +184,40 @@ fn signals_during_a_pass_make_exactly_one_more() {
     assert_eq!(world.sandbox.merchant.requests(), 1);
 }
 
+/// Rewards go to a command, one at a time, that says that it has begun and ends when it is let go.
+fn delivered_when_let_go(world: &mut World) {
+    let script = world.file("grant.sh", ": > begun-$MAKEGOOD_COMMISSION_ID; until [ -e let-go ]; do sleep 0.05; done");
+    let argv = json!(["/bin/sh", script]);
+    let toml = format!("[targets.script]\ntype = \"command\"\nargv = {argv}\n[[routes]]\ntarget = \"script\"\n");
+    world.toml(&toml);
+}
+
+fn begun(world: &World) -> Vec<i64> {
+    (1..=9).filter(|id| world.path(&format!("begun-{id}")).exists()).collect()
+}
+
 #[test]
-fn a_stop_lets_deliveries_in_flight_end_and_starts_no_new_one() {
+fn a_stop_lets_a_delivery_in_flight_end_and_starts_no_new_one() {
     let mut world = on_demand(1..=3);
-    world.set("targets.app.concurrency", "1");
-    world.sandbox.merchant.lock().faults = always(delayed(Duration::from_secs(2)));
+    delivered_when_let_go(&mut world);
     let mut service = Service::start(&world);
     service.ring();
-    assert!(world.sandbox.wait_until(PATIENCE, |sandbox| sandbox.merchant.requests() == 1));
+    eventually("the first delivery begins", || begun(&world) == [1]);
     service.signal("TERM");
+    eventually("the signal is heard", || service.said("what is in flight ends first"));
+    assert!(service.child.try_wait().unwrap().is_none(), "the delivery in flight is waited for");
+    world.file("let-go", "");
     assert_eq!(service.ends_within(PROMPTLY).code(), Some(0), "{}", service.log());
     let states = || [1, 2, 3].map(|id| world.state_of(id));
     assert_eq!(states(), ["delivered", "waiting", "waiting"], "{}", service.log());
-    assert_eq!(world.sandbox.merchant.requests(), 1, "none was started after the signal");
+    assert_eq!(begun(&world), [1], "none was started after the signal");
     let pass = world.last_pass();
     assert!(pass["error"].as_str().unwrap().contains("the next pass goes on from here"), "{pass}");
     assert_eq!((&pass["delivered"], &pass["fulfilled"]), (&json!(1), &json!(0)));
 
-    world.sandbox.merchant.lock().faults = never();
     world.once().exits(0);
     assert_eq!(states(), ["fulfilled", "fulfilled", "fulfilled"]);
-    assert_eq!(world.sandbox.merchant.requests(), 3, "one request a reward");
+    assert_eq!([1, 2, 3].map(|id| world.attempts(id).len()), [1, 1, 1], "one attempt a reward");
     world.then_nothing_more_happens().exits(0);
 }
 
@@ -234,17 +247,10 @@ fn a_second_signal_aborts_and_the_next_pass_resumes_with_the_same_key() {
 }
 
 /// Stops the service while this request of its first pass is not answered.
-fn stopped_while_it_waits_for(endpoint: Endpoint, state: &str) {
+fn stopped_while_it_waits_for(endpoint: Endpoint, hangs: impl Fn(&World), state: &str) {
     let mut world = on_demand([1]);
     world.set("firstpromoter.timeout", "10m");
-    {
-        let faults = &mut world.sandbox.firstpromoter.lock().faults;
-        match endpoint {
-            Endpoint::Listing => faults.listing = always(hang()),
-            Endpoint::ByIds => faults.by_ids = always(hang()),
-            _ => faults.mark = always(hang()),
-        }
-    }
+    hangs(&world);
     let mut service = Service::start(&world);
     service.ring();
     assert!(world.sandbox.wait_until(PATIENCE, |sandbox| sandbox.firstpromoter.requests_to(endpoint) == 1));
@@ -265,13 +271,25 @@ fn stopped_while_it_waits_for(endpoint: Endpoint, state: &str) {
 
 #[test]
 fn a_stop_does_not_wait_for_a_listing_or_a_confirmation() {
-    stopped_while_it_waits_for(Endpoint::Listing, "none");
-    stopped_while_it_waits_for(Endpoint::ByIds, "none");
+    stopped_while_it_waits_for(
+        Endpoint::Listing,
+        |world| world.sandbox.firstpromoter.lock().faults.listing = always(hang()),
+        "none",
+    );
+    stopped_while_it_waits_for(
+        Endpoint::ByIds,
+        |world| world.sandbox.firstpromoter.lock().faults.by_ids = always(hang()),
+        "none",
+    );
 }
 
 #[test]
 fn a_stop_does_not_wait_for_a_mark() {
-    stopped_while_it_waits_for(Endpoint::Mark, "delivered");
+    stopped_while_it_waits_for(
+        Endpoint::Mark,
+        |world| world.sandbox.firstpromoter.lock().faults.mark = always(hang()),
+        "delivered",
+    );
 }
 
 #[test]
@@ -426,28 +444,34 @@ fn a_killed_holder_keeps_nobody_waiting() {
 }
 
 #[test]
-fn a_once_that_is_told_to_stop_says_so_and_exits_1() {
-    for (in_delivery, state) in [(false, "none"), (true, "delivered")] {
-        let mut world = on_demand([1]);
-        world.set("firstpromoter.timeout", "10m");
-        if in_delivery {
-            world.sandbox.merchant.lock().faults = always(delayed(Duration::from_secs(2)));
-        } else {
-            world.sandbox.firstpromoter.lock().faults.listing = once(hang());
-        }
-        let pass = world.start(&["once", "--json"]);
-        let reached = |it: &crate::sandbox::Sandbox| {
-            if in_delivery { it.merchant.requests() == 1 } else { it.firstpromoter.requests() == 1 }
-        };
-        assert!(world.sandbox.wait_until(PATIENCE, reached));
-        pass.signal("TERM");
-        let ran = pass.wait().exits(1);
-        assert!(ran.error().contains("stopped by a signal"), "{ran}");
-        assert_eq!((&world.last_pass()["error"], world.state_of(1).as_str()), (&ran.json["error"], state), "{ran}");
-        world.sandbox.merchant.lock().faults = never();
-        world.once().exits(0);
-        assert_eq!((world.state_of(1).as_str(), world.sandbox.merchant.requests()), ("fulfilled", 1));
-    }
+fn a_once_that_is_told_to_stop_while_it_reads_says_so_and_exits_1() {
+    let mut world = on_demand([1]);
+    world.set("firstpromoter.timeout", "10m");
+    world.sandbox.firstpromoter.lock().faults.listing = once(hang());
+    let pass = world.start(&["once", "--json"]);
+    assert!(world.sandbox.wait_until(PATIENCE, |sandbox| sandbox.firstpromoter.requests() == 1));
+    pass.signal("TERM");
+    let ran = pass.wait().exits(1);
+    assert!(ran.error().contains("stopped by a signal"), "{ran}");
+    assert_eq!((&world.last_pass()["error"], world.state_of(1).as_str()), (&ran.json["error"], "none"), "{ran}");
+    world.once().exits(0);
+    assert_eq!((world.state_of(1).as_str(), world.sandbox.merchant.requests()), ("fulfilled", 1));
+}
+
+#[test]
+fn a_once_that_is_told_to_stop_while_it_delivers_finishes_that_delivery() {
+    let mut world = on_demand([1, 2]);
+    delivered_when_let_go(&mut world);
+    let pass = world.start(&["once", "--json"]);
+    eventually("the first delivery begins", || begun(&world) == [1]);
+    pass.signal("TERM");
+    world.file("let-go", "");
+    let ran = pass.wait().exits(1);
+    assert!(ran.error().contains("stopped by a signal"), "{ran}");
+    assert_eq!((world.state_of(1).as_str(), world.state_of(2).as_str()), ("delivered", "waiting"), "{ran}");
+    assert_eq!((world.last_pass()["error"].as_str(), begun(&world)), (Some(ran.error()), vec![1]), "{ran}");
+    world.once().exits(0);
+    assert_eq!([1, 2].map(|id| world.attempts(id).len()), [1, 1]);
 }
 
 #[test]
