@@ -146,7 +146,7 @@ fn rewards_cannot_be_deleted_and_the_journal_cannot_be_changed() {
         (
             "INSERT INTO rewards (commission_id, state, state_since, first_seen_at, owed_since, key, delivered_at, delivered_by) \
           VALUES (2, 'delivered', 'x', 'x', 'x', 'fp-12345-1', 'x', 'makegood')",
-            "UNIQUE constraint failed",
+            "constraint failed",
         ),
     ] {
         let error = shell.execute_batch(sql).unwrap_err().to_string();
