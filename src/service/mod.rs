@@ -7,6 +7,8 @@ mod pulse;
 mod systemd;
 pub mod triggers;
 
+use std::collections::BTreeSet;
+
 use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, error, info, info_span, warn};
@@ -180,9 +182,13 @@ async fn watched<T>(work: impl Future<Output = T>, well: impl Fn() -> bool) -> T
 /// Keeps a persistent failure quiet, and its end loud.
 #[derive(Debug, Default)]
 struct Failures {
-    last: Option<String>,
+    /// What has been told since passes completed last: two failures that take turns are no news either.
+    told: BTreeSet<String>,
     count: u64,
 }
+
+/// Failures of so many kinds are remembered; what comes after that many is told each time.
+const TOLD_MAX: usize = 100;
 
 impl Failures {
     /// Logs how a pass ended; returns it as a line for systemd.
@@ -207,11 +213,13 @@ impl Failures {
             Some(error) if stopping => info!("{error}"),
             Some(error) => {
                 self.count += 1;
-                if self.last.as_ref() == Some(&error) {
-                    debug!("the pass did not complete, for the {}th time: {error}", self.count);
+                if self.told.contains(&error) {
+                    debug!("the pass did not complete, {} times by now: {error}", self.count);
                 } else {
                     error!("the pass did not complete: {error}");
-                    self.last = Some(error);
+                    if self.told.len() < TOLD_MAX {
+                        self.told.insert(error);
+                    }
                 }
             }
         }

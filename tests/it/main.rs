@@ -7,7 +7,9 @@ mod sandbox;
 
 mod api_failures;
 mod command_target;
+mod config;
 mod costs;
+mod ledger;
 mod main_job;
 mod marking;
 mod memory;
@@ -15,6 +17,7 @@ mod plan;
 mod policy;
 mod sandbox_itself;
 mod secrets;
+mod service;
 mod targets;
 mod traps;
 mod vanished;
