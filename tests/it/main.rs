@@ -5,7 +5,10 @@
 #[path = "../sandbox/mod.rs"]
 mod sandbox;
 
+mod audit;
 mod costs;
+mod crash;
+mod harm;
 mod main_job;
 mod sandbox_itself;
 mod world;
