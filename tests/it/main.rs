@@ -9,6 +9,7 @@ mod audit;
 mod costs;
 mod crash;
 mod harm;
+mod ledger_trouble;
 mod main_job;
 mod sandbox_itself;
 mod world;
