@@ -30,7 +30,9 @@ pub enum LedgerError {
         path: PathBuf,
     },
     /// A file could not be opened, made or written, beside SQLite's own words.
-    #[error("cannot {doing} {path}: check that the path is right, that this user may write there, and that the disk has room")]
+    #[error(
+        "cannot {doing} {path}: check that the path is right, that this user may write there, and that the disk has room"
+    )]
     File {
         /// What was tried, for example `create`.
         doing: &'static str,
