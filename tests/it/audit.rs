@@ -33,6 +33,7 @@ pub(crate) fn run_to_rest(world: &World, person: impl Fn(&World)) {
         let ran = world.once();
         assert!(ran.error().is_empty() && [0, 3].contains(&ran.exit), "a pass in peace does not complete: {ran}");
         person(world);
+        consistent(world);
         let open = "SELECT commission_id FROM rewards WHERE state IN ('waiting', 'delivering', 'delivered')";
         if world.query(open).is_empty() {
             return;

@@ -31,8 +31,8 @@ pub(crate) enum Harm {
     KilledAtSync(Moment, u64),
     /// From this write on nothing goes to disk any more; half of it still does.
     FullFrom(u64),
-    /// Just this write finds no room.
-    FullOnlyAt(u64),
+    /// Just this `fsync` or `fdatasync` fails.
+    SyncFails(u64),
     /// Nothing opens for writing.
     ReadOnly,
     /// The time of day is this many seconds later.
@@ -56,8 +56,8 @@ pub(crate) fn harmed(world: &World, harm: Harm, args: &[&str]) -> (Ran, Calls) {
         Harm::None => &mut command,
         Harm::KilledAtSync(Moment::Before, n) => command.env("HARM_KILL", format!("before:{n}")),
         Harm::KilledAtSync(Moment::After, n) => command.env("HARM_KILL", format!("after:{n}")),
-        Harm::FullFrom(n) => command.env("HARM_FULL", format!("from:{n}")),
-        Harm::FullOnlyAt(n) => command.env("HARM_FULL", format!("only:{n}")),
+        Harm::FullFrom(n) => command.env("HARM_FULL_FROM", n.to_string()),
+        Harm::SyncFails(n) => command.env("HARM_SYNC_FAILS", n.to_string()),
         Harm::ReadOnly => command.env("HARM_READ_ONLY", "1"),
         Harm::Later(seconds) => command.env("HARM_CLOCK_S", seconds.to_string()),
     };
