@@ -11,5 +11,6 @@ mod crash;
 mod harm;
 mod ledger_trouble;
 mod main_job;
+mod people;
 mod sandbox_itself;
 mod world;
