@@ -33,6 +33,8 @@ pub(crate) enum Harm {
     FullFrom(u64),
     /// Just this `fsync` or `fdatasync` fails.
     SyncFails(u64),
+    /// Each `fsync` and `fdatasync` takes so many milliseconds longer, as over a network.
+    SlowSyncs(u64),
     /// Nothing opens for writing.
     ReadOnly,
     /// The time of day is this many seconds later.
@@ -48,24 +50,32 @@ pub(crate) struct Calls {
 
 /// Runs a command under this harm, to its end.
 pub(crate) fn harmed(world: &World, harm: Harm, args: &[&str]) -> (Ran, Calls) {
+    let mut command = command(world, harm, args);
     let counts = world.path("counts");
     fs::remove_file(&counts).ok();
+    command.env("HARM_COUNTS", &counts);
+    let ran = Running::start(command).wait();
+    let text = fs::read_to_string(&counts).unwrap_or_default();
+    let mut numbers = text.split_whitespace().map(|number| number.parse().expect("a count"));
+    let mut next = || numbers.next().unwrap_or_default();
+    (ran, Calls { syncs: next(), writes: next() })
+}
+
+/// The command, not started yet.
+pub(crate) fn command(world: &World, harm: Harm, args: &[&str]) -> Command {
     let mut command = world.command(args);
-    command.env("LD_PRELOAD", library()).env("HARM_FILES", world.ledger_path()).env("HARM_COUNTS", &counts);
+    command.env("LD_PRELOAD", library()).env("HARM_FILES", world.ledger_path());
     match harm {
         Harm::None => &mut command,
         Harm::KilledAtSync(Moment::Before, n) => command.env("HARM_KILL", format!("before:{n}")),
         Harm::KilledAtSync(Moment::After, n) => command.env("HARM_KILL", format!("after:{n}")),
         Harm::FullFrom(n) => command.env("HARM_FULL_FROM", n.to_string()),
         Harm::SyncFails(n) => command.env("HARM_SYNC_FAILS", n.to_string()),
+        Harm::SlowSyncs(ms) => command.env("HARM_SLOW_MS", ms.to_string()),
         Harm::ReadOnly => command.env("HARM_READ_ONLY", "1"),
         Harm::Later(seconds) => command.env("HARM_CLOCK_S", seconds.to_string()),
     };
-    let ran = Running::start(command).wait();
-    let text = fs::read_to_string(&counts).unwrap_or_default();
-    let mut numbers = text.split_whitespace().map(|number| number.parse().expect("a count"));
-    let mut next = || numbers.next().unwrap_or_default();
-    (ran, Calls { syncs: next(), writes: next() })
+    command
 }
 
 /// `makegood once --json`, so many seconds later.

@@ -13,4 +13,5 @@ mod ledger_trouble;
 mod main_job;
 mod people;
 mod sandbox_itself;
+mod two_of_us;
 mod world;

@@ -113,7 +113,11 @@ impl World {
     /// `makegood --config ... ARGS`, not started yet.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let toml = format!("{}\n{}", self.sandbox.config_toml(&self.ledger_path()), self.extra_toml);
-        let config = self.file("makegood.toml", &toml);
+        let config = self.path("makegood.toml");
+        // Only what differs is written: another command may be reading it now.
+        if std::fs::read_to_string(&config).unwrap_or_default() != toml {
+            self.file("makegood.toml", &toml);
+        }
         let mut command = Command::new(env!("CARGO_BIN_EXE_makegood"));
         command
             .env_clear()
