@@ -6,6 +6,7 @@
 mod sandbox;
 
 mod audit;
+mod changed;
 mod costs;
 mod crash;
 mod harm;
@@ -13,5 +14,6 @@ mod ledger_trouble;
 mod main_job;
 mod people;
 mod sandbox_itself;
+mod trouble;
 mod two_of_us;
 mod world;
