@@ -81,7 +81,8 @@ pub enum Command {
         #[arg(long, group = "decision")]
         dismiss: bool,
         /// What the recipient's system calls the delivery
-        #[arg(long, value_name = "R", requires = "delivered")]
+        // Not `requires`: clap lets that go where something present excludes what is required.
+        #[arg(long, value_name = "R", conflicts_with_all = ["retry", "dismiss"])]
         receipt: Option<String>,
         /// Why, for the journal
         #[arg(long, value_name = "TEXT")]

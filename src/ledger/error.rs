@@ -30,7 +30,9 @@ pub enum LedgerError {
         path: PathBuf,
     },
     /// A file could not be opened, made or written, beside SQLite's own words.
-    #[error("cannot {doing} {path}: check that the path is right and that this user may write there")]
+    #[error(
+        "cannot {doing} {path}: check that the path is right, that this user may write there, and that the disk has room"
+    )]
     File {
         /// What was tried, for example `create`.
         doing: &'static str,
@@ -152,11 +154,24 @@ pub enum LedgerError {
         #[source]
         source: rusqlite::Error,
     },
-    /// No right to write, or a read-only file system.
+    /// No right to write, a read-only file system, or no room for a file beside the ledger: SQLite does not tell which.
     #[error(
-        "the ledger {path} cannot be written: give this user the right to write the file and its folder, on a disk mounted read-write"
+        "the ledger {path} cannot be written: give this user the right to write the file and its folder, on a disk that is mounted \
+         read-write and has room. Nothing is delivered until then"
     )]
     ReadOnly {
+        /// Which ledger.
+        path: PathBuf,
+        /// SQLite's words.
+        #[source]
+        source: rusqlite::Error,
+    },
+    /// The disk failed, or had no room where SQLite could not tell that apart (an `fsync`).
+    #[error(
+        "the disk failed the ledger {path}: see that it has room, and what the system's log (`dmesg`) says of it. Nothing is delivered \
+         until it works again"
+    )]
+    Disk {
         /// Which ledger.
         path: PathBuf,
         /// SQLite's words.
@@ -212,6 +227,7 @@ impl LedgerError {
             Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => {
                 Self::ReadOnly { path, source }
             }
+            Some(ErrorCode::SystemIoFailure) => Self::Disk { path, source },
             Some(_) | None => Self::Sqlite { path, source },
         }
     }

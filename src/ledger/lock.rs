@@ -36,7 +36,7 @@ pub enum LockError {
         path: PathBuf,
     },
     /// The lock file could not be used.
-    #[error("cannot {doing} the pass lock {path}: check that this user may write there")]
+    #[error("cannot {doing} the pass lock {path}: check that this user may write there, and that the disk has room")]
     File {
         /// What was tried.
         doing: &'static str,

@@ -106,7 +106,14 @@ impl Ledger {
         }
     }
 
-    /// A ledger in memory, empty: what `plan` compares with when there is none yet.
+    /// A stand-in, in memory and empty, for the ledger at `path` that no pass has made yet: what `plan` compares with. Where a
+    /// mark is left there, the ledger was removed, and the stand-in is behind it as a new one would be.
+    pub fn not_made_yet(path: &Path, account_id: &str, now: Timestamp) -> Result<Self, LedgerError> {
+        let ledger = Self::in_memory(account_id, now)?;
+        Ok(Self { path: path.to_owned(), mark: Some(Mark::beside(path)), ..ledger })
+    }
+
+    /// A ledger in memory, empty.
     pub fn in_memory(account_id: &str, now: Timestamp) -> Result<Self, LedgerError> {
         let path = PathBuf::from(":memory:");
         let conn = Connection::open_in_memory().map_err(|source| LedgerError::from_sqlite(&path, 0, source))?;

@@ -124,8 +124,20 @@ impl World {
         let own = self.sandbox.config_toml(&self.ledger_path());
         let is_secret = |line: &&str| ["api_key", "secret", "bearer"].iter().any(|key| line.starts_with(key));
         let own: Vec<&str> = own.lines().filter(|line| self.secrets_in_file || !is_secret(line)).collect();
-        let toml = format!("{}\n{}", own.join("\n"), self.extra_toml);
-        let config = self.file("makegood.toml", &toml);
+        let toml = format!(
+            "{}
+{}",
+            own.join(
+                "
+"
+            ),
+            self.extra_toml
+        );
+        let config = self.path("makegood.toml");
+        // Only what differs is written: another command may be reading it now.
+        if std::fs::read_to_string(&config).unwrap_or_default() != toml {
+            self.file("makegood.toml", &toml);
+        }
         let mut command = Command::new(env!("CARGO_BIN_EXE_makegood"));
         command
             .env_clear()
