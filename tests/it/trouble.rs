@@ -21,8 +21,9 @@ fn a_failing_endpoint() -> World {
     let mut world = given(for_the_endpoint.chain(for_the_program));
     let script = world.file("grant.sh", include_str!("../fixtures/grant.sh"));
     world.toml(&format!(
-        "[targets.script]\ntype = \"command\"\nargv = [\"sh\", {script:?}]\n\
-         [[routes]]\nunit = \"credits\"\ntarget = \"script\"\n[[routes]]\ntarget = \"app\"\n"
+        "[targets.script]\ntype = \"command\"\nargv = [\"sh\", '{}']\n\
+         [[routes]]\nunit = \"credits\"\ntarget = \"script\"\n[[routes]]\ntarget = \"app\"\n",
+        script.display()
     ));
     let mut merchant = world.sandbox.merchant.lock();
     merchant.secret = None; // whose timestamps it compares with its own clock
