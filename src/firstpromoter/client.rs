@@ -140,7 +140,7 @@ impl<C: Clock> Client<C> {
             let Some(wait) = trouble.wait_after(attempt) else {
                 let detail = match trouble.retry_after() {
                     Some(asked) if asked > PATIENCE => {
-                        format!("{detail}; FirstPromoter asks to wait {} s, the next pass tries again", asked.as_secs())
+                        format!("{detail}; FirstPromoter asks to wait {} s", asked.as_secs())
                     }
                     Some(_) | None if attempt > 1 => format!("{detail} (after {attempt} attempts)"),
                     Some(_) | None => detail,
@@ -220,7 +220,8 @@ impl<C: Clock> Client<C> {
             }
             cause = inner.source();
         }
-        let detail = format!("no answer from {}: {}", self.host(), wire::quote(&causes.join(": "), wire::QUOTE_MAX));
+        let causes = wire::quote(&causes.join(": "), wire::QUOTE_MAX);
+        let detail = format!("no answer from {} (check the network and firstpromoter.base_url): {causes}", self.host());
         Failure::Again { trouble, detail }
     }
 
@@ -241,9 +242,11 @@ impl<C: Clock> Client<C> {
                 Admission::Blocked(ms) => {
                     let wait = Duration::from_millis(ms);
                     if wait > PATIENCE {
+                        // A time, to the minute: what is left of the wait would make each pass's failure look like a new one.
+                        let until = self.clock.now() + wait + Duration::from_secs(30);
                         let detail = format!(
-                            "not sent: FirstPromoter asked to stay away, for {} s more; a later pass tries again",
-                            wait.as_secs()
+                            "not sent: FirstPromoter asked to stay away until about {} UTC",
+                            until.format("%Y-%m-%d %H:%M")
                         );
                         return Err(ApiError::Transient { what: what.to_owned(), detail });
                     }

@@ -13,7 +13,7 @@ use super::{retry::Trouble, wire};
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ApiError {
     /// It may work later: network, timeout, 429, 5xx; the bounded retries are used up.
-    #[error("{what}: {detail}")]
+    #[error("{what}: {detail}; the next pass tries again")]
     Transient {
         /// What was asked, for a person (`GET /commissions page 3`).
         what: String,
@@ -21,7 +21,7 @@ pub enum ApiError {
         detail: String,
     },
     /// This request was refused (404, 422, other 4xx); another may not be.
-    #[error("{what}: FirstPromoter refused with {status}: {detail}")]
+    #[error("{what}: FirstPromoter refused with {status}: {detail}; {}", remedy(*status))]
     Rejected {
         /// What was asked.
         what: String,
@@ -118,10 +118,7 @@ pub(super) fn classify(what: &str, answer: &Answer) -> Result<(), Failure> {
         400..=499 => Err(Failure::Final(ApiError::Rejected {
             what: what.to_owned(),
             status,
-            detail: words.unwrap_or_else(|| {
-                let hint = if status == 404 { "; check firstpromoter.base_url" } else { "" };
-                format!("no reason that could be read{}{hint}", looks_like(answer))
-            }),
+            detail: words.unwrap_or_else(|| format!("no reason that could be read{}", looks_like(answer))),
         })),
         _ => fatal(format!("the answer has a status that means nothing here ({status})")),
     }
@@ -139,6 +136,14 @@ pub(super) fn unreadable(what: &str, answer: &Answer, why: &wire::Unreadable) ->
             answer.status,
             if kind.is_empty() { "no content type" } else { &kind }
         ),
+    }
+}
+
+/// What to do about a refusal that stops a pass.
+fn remedy(status: u16) -> &'static str {
+    match status {
+        404 => "check firstpromoter.base_url and firstpromoter.account_id",
+        _ => "the next pass asks again; if it is refused again, ask FirstPromoter's support",
     }
 }
 

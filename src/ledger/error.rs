@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::ErrorCode;
 use thiserror::Error;
 
-use super::RewardState;
+use super::{RewardState, reward::Odd};
 use crate::domain::CommissionId;
 
 /// Why the ledger could not be used.
@@ -89,6 +89,27 @@ pub enum LedgerError {
         mark: i64,
         /// When it was there; RFC 3339 UTC.
         mark_at: String,
+    },
+    /// Another file lies in its place now.
+    #[error(
+        "the ledger {path} was replaced while it was open: what would be recorded now would go to the file that is gone. \
+         Nothing is delivered. Restart makegood, so that it opens the one that is there"
+    )]
+    Replaced {
+        /// Where it should lie.
+        path: PathBuf,
+    },
+    /// Written by an earlier version, and only to be looked at.
+    #[error(
+        "the ledger {path} has schema version {found}, and is to be brought to {known} first: the next pass does that"
+    )]
+    Older {
+        /// Which ledger.
+        path: PathBuf,
+        /// Its `user_version`.
+        found: i64,
+        /// The version that this program reads.
+        known: i64,
     },
     /// The mark beside the ledger is not what makegood writes.
     #[error(
@@ -194,6 +215,11 @@ impl LedgerError {
     /// Puts SQLite's error into words; `path` names the ledger.
     pub(super) fn from_sqlite(path: &Path, waited_s: u64, source: rusqlite::Error) -> Self {
         let path = path.to_owned();
+        if let rusqlite::Error::FromSqlConversionFailure(_, _, cause) = &source
+            && let Some(Odd { column, value }) = cause.downcast_ref()
+        {
+            return Self::Nonsense { path, column, value: value.clone() };
+        }
         match source.sqlite_error_code() {
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Locked { path, waited_s },
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Damaged { path, source },

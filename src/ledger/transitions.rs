@@ -103,7 +103,7 @@ impl Change<'_> {
         if inserted == 0 {
             return Err(self.moved(id, RewardState::Waiting)?);
         }
-        self.write_facts(id, facts)?;
+        self.write_facts(id, state, facts)?;
         let why = match seen {
             Seen::Waiting(until) => format!("first seen; owed, not before {}", timestamp_text(*until)),
             Seen::Held(reason, detail) => format!("first seen; {reason}: {detail}"),
@@ -116,7 +116,7 @@ impl Change<'_> {
         if reward.facts == *facts {
             return Ok(());
         }
-        self.write_facts(reward.id, facts)?;
+        self.write_facts(reward.id, reward.state, facts)?;
         match reward.facts.difference(facts) {
             Some(difference) => self.journal(
                 reward.id,
@@ -137,15 +137,13 @@ impl Change<'_> {
             )?;
             return self.one(changed, reward.id, reward.state);
         }
-        let anew = reward.state == RewardState::Cancelled;
         let changed = self.sql(
             "UPDATE rewards SET state = 'waiting', state_since = :now, next_attempt_at = :until, hold_reason = NULL, last_error = NULL, \
-             owed_since = iif(:anew, :now, owed_since), failures = iif(:anew, 0, failures), \
-             first_attempt_at = iif(:anew, NULL, first_attempt_at) \
+             owed_since = iif(state = 'cancelled', :now, owed_since) \
              WHERE commission_id = :id AND state = :from",
             named_params! {
                 ":id": reward.id.0, ":from": reward.state.as_str(), ":now": timestamp_text(self.author.now),
-                ":until": timestamp_text(until), ":anew": anew,
+                ":until": timestamp_text(until),
             },
         )?;
         self.one(changed, reward.id, reward.state)?;
@@ -158,7 +156,8 @@ impl Change<'_> {
         let changed = self.sql(
             "UPDATE rewards SET state = 'held', state_since = :now, hold_reason = :reason, last_error = :detail, \
              next_attempt_at = iif(failures > 0, next_attempt_at, NULL), \
-             uncertain = max(uncertain, :cut_off) WHERE commission_id = :id AND state = :from",
+             uncertain = max(uncertain, :cut_off), owed_since = iif(state = 'cancelled', :now, owed_since) \
+             WHERE commission_id = :id AND state = :from",
             named_params! {
                 ":id": reward.id.0, ":from": reward.state.as_str(), ":now": timestamp_text(self.author.now),
                 ":reason": reason.as_str(), ":detail": detail, ":cut_off": cut_off,
@@ -167,14 +166,16 @@ impl Change<'_> {
         self.one(changed, reward.id, reward.state)?;
         if cut_off {
             self.close_cut_off(reward.id)?;
+            self.release_claim(reward.id)?;
         }
         self.journal(reward.id, Some(reward.state), RewardState::Held, &format!("{reason}: {detail}"))
     }
 
-    /// No longer approved upstream, and never delivered.
+    /// No longer approved upstream, and never delivered. Ends a row of failures: approved again, it is owed anew.
     pub fn cancel(&self, reward: &Reward, why: &str) -> Result<(), LedgerError> {
         let changed = self.sql(
-            "UPDATE rewards SET state = 'cancelled', state_since = :now, hold_reason = NULL, next_attempt_at = NULL, last_error = NULL \
+            "UPDATE rewards SET state = 'cancelled', state_since = :now, hold_reason = NULL, next_attempt_at = NULL, last_error = NULL, \
+             failures = 0, first_attempt_at = NULL \
              WHERE commission_id = :id AND state = :from",
             named_params! {
                 ":id": reward.id.0, ":from": reward.state.as_str(), ":now": timestamp_text(self.author.now),
@@ -199,6 +200,7 @@ impl Change<'_> {
         self.one(changed, reward.id, reward.state)?;
         if cut_off {
             self.close_cut_off(reward.id)?;
+            self.release_claim(reward.id)?;
         }
         self.journal(reward.id, Some(reward.state), RewardState::Fulfilled, why)
     }
@@ -216,9 +218,6 @@ impl Change<'_> {
         )?;
         if claimed == 0 {
             return Ok(Begun::Taken);
-        }
-        if reward.state == RewardState::Delivering {
-            self.close_cut_off(reward.id)?;
         }
         let begun: Option<u32> = self
             .tx
@@ -243,6 +242,9 @@ impl Change<'_> {
             self.release_claim(reward.id)?;
             return Ok(Begun::Taken);
         };
+        if reward.state == RewardState::Delivering {
+            self.close_cut_off(reward.id)?;
+        }
         self.sql(
             "INSERT INTO attempts (commission_id, attempt, target, started_at, pass_id) VALUES (:id, :attempt, :target, :now, :pass)",
             named_params! {
@@ -350,17 +352,17 @@ impl Change<'_> {
         self.journal(reward.id, Some(RewardState::Fulfilled), RewardState::Fulfilled, why)
     }
 
-    fn write_facts(&self, id: CommissionId, facts: &Facts) -> Result<(), LedgerError> {
+    fn write_facts(&self, id: CommissionId, state: RewardState, facts: &Facts) -> Result<(), LedgerError> {
         let (promoter, referral) = (facts.promoter.as_ref(), facts.referral.as_ref());
         let (campaign, reward) = (facts.campaign.as_ref(), facts.reward.as_ref());
-        self.sql(
+        let changed = self.sql(
             "UPDATE rewards SET unit = :unit, amount = :amount, recipient = :recipient, promoter_id = :promoter_id, \
              promoter_email = :promoter_email, promoter_name = :promoter_name, referral_id = :referral_id, \
              referral_email = :referral_email, referral_uid = :referral_uid, campaign_id = :campaign_id, campaign_name = :campaign_name, \
              reward_id = :reward_id, reward_name = :reward_name, approved_at = :approved_at, created_at = :created_at \
-             WHERE commission_id = :id",
+             WHERE commission_id = :id AND state = :state",
             named_params! {
-                ":id": id.0, ":unit": facts.unit.as_ref().map(crate::domain::Unit::as_str), ":amount": facts.amount,
+                ":id": id.0, ":state": state.as_str(), ":unit": facts.unit.as_ref().map(crate::domain::Unit::as_str), ":amount": facts.amount,
                 ":recipient": facts.recipient.map(crate::domain::RecipientKind::as_str),
                 ":promoter_id": promoter.map(|it| it.id), ":promoter_email": promoter.and_then(|it| it.email.as_deref()),
                 ":promoter_name": promoter.and_then(|it| it.name.as_deref()),
@@ -371,8 +373,8 @@ impl Change<'_> {
                 ":approved_at": facts.approved_at.map(upstream_timestamp_text),
                 ":created_at": facts.created_at.map(upstream_timestamp_text),
             },
-        )
-        .map(|_| ())
+        )?;
+        self.one(changed, id, state)
     }
 
     /// An attempt without an outcome was cut off: its process ended first.

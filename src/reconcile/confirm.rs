@@ -29,6 +29,14 @@ pub(super) struct BothWays {
     pub(super) fulfilled: HashSet<CommissionId>,
 }
 
+impl BothWays {
+    /// Those that are in neither answer.
+    fn without(&self, ids: &[CommissionId]) -> Vec<CommissionId> {
+        let answered = |id: &CommissionId| self.unfulfilled.contains_key(id) || self.fulfilled.contains(id);
+        ids.iter().copied().filter(|id| !answered(id)).collect()
+    }
+}
+
 /// What it means that a commission is fulfilled and unfulfilled at the same time.
 pub(super) fn both_ways(id: CommissionId) -> String {
     format!(
@@ -49,7 +57,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
             return Ok(());
         }
         let mut answers = self.ask_both_ways(&ids, plan).await?;
-        let cx = Context { policy: &self.settings.policy, targets, rules: &plan.rules, now: self.clock.now() };
+        let cx = Context { policy: &self.settings.policy, targets, rules: &plan.rules, now: plan.now };
         for id in ids {
             let Some(item) = plan.items.get_mut(&id) else { continue };
             let claimed_until = plan.claims.get(&id).copied();
@@ -71,17 +79,20 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         let canaries = self.choose_canaries(plan)?;
         // Beyond one page the canaries are asked for apart: among the others they would leave a gap in a full page,
         // which then has to be read on.
-        let groups = if ids.len() + canaries.len() <= listing::PER_PAGE as usize {
-            vec![[ids, &canaries].concat()]
-        } else {
-            vec![ids.to_vec(), canaries.clone()]
-        };
         let mut answers = BothWays::default();
-        for asked in groups {
-            let unfulfilled = self.unless_stopped(listing::by_ids(self.api, &asked, Some(false))).await?;
-            let fulfilled = self.unless_stopped(listing::by_ids(self.api, &asked, Some(true))).await?;
-            answers.unfulfilled.extend(unfulfilled.into_iter().map(|row| (row.id, row)));
-            answers.fulfilled.extend(fulfilled.into_iter().map(|row| row.id));
+        if ids.len() + canaries.len() <= listing::PER_PAGE as usize {
+            self.ask_once(&[ids, &canaries].concat(), &mut answers).await?;
+        } else {
+            self.ask_once(ids, &mut answers).await?;
+            self.ask_once(&canaries, &mut answers).await?;
+        }
+        // In neither answer: gone, or cut off by a server that caps its pages. The latter ends while there is progress.
+        let mut rest = answers.without(ids);
+        let mut before = ids.len();
+        while !rest.is_empty() && rest.len() < before {
+            self.ask_once(&rest, &mut answers).await?;
+            before = rest.len();
+            rest = answers.without(&rest);
         }
         if let Some(id) = answers.unfulfilled.keys().find(|id| answers.fulfilled.contains(id)) {
             return Err(PassError::FilterBroken(both_ways(*id)));
@@ -92,6 +103,16 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
             Some(id) if right == 0 => Err(PassError::FilterBroken(canary(**id))),
             Some(_) | None => Ok(answers),
         }
+    }
+
+    async fn ask_once(&self, ids: &[CommissionId], answers: &mut BothWays) -> Result<(), PassError> {
+        // In this order: what somebody fulfils in between is then in neither answer, not in both. And nothing is fresher
+        // than that it is still unfulfilled.
+        let fulfilled = self.unless_stopped(listing::by_ids(self.api, ids, Some(true))).await?;
+        let unfulfilled = self.unless_stopped(listing::by_ids(self.api, ids, Some(false))).await?;
+        answers.unfulfilled.extend(unfulfilled.into_iter().map(|row| (row.id, row)));
+        answers.fulfilled.extend(fulfilled.into_iter().map(|row| row.id));
+        Ok(())
     }
 
     /// Prefers those that this pass did not see listed as unfulfilled: a person may have changed a few of them.

@@ -17,10 +17,14 @@
 //! 2 + 1 + 4 + 1 + 3 + 1 = 12 at the most, when the batch is asked for three times; 10 when it ends at the first question.
 
 mod confirm;
-mod execute;
+mod deliver;
+mod mark;
 mod observe;
 pub mod plan;
 mod report;
+mod settle;
+#[cfg(test)]
+mod tests;
 mod trouble;
 
 use std::collections::{BTreeMap, HashMap};
@@ -36,7 +40,7 @@ use crate::{
     delivery::Deliver,
     domain::{CommissionId, Timestamp},
     firstpromoter::{Api, ApiError, ListingError, RewardRule},
-    ledger::{Author, Facts, Ledger, LedgerError, Reward, RewardState},
+    ledger::{Facts, Ledger, LedgerError, Reward, RewardState},
 };
 use plan::Rules;
 pub use plan::{Decision, Idempotent, Waits};
@@ -150,12 +154,13 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         let result = self.work(order, &mut report).await;
         report.counts.api_requests = self.api.requests() - requests_before;
         report.error = result.err().map(|error| in_full(&error));
-        report.look_up(self.ledger)?;
         self.ledger.finish_pass(pass_id, &report.counts, report.error.as_deref(), self.clock.now())?;
+        report.look_up(self.ledger)?;
         Ok(report)
     }
 
     async fn work(&self, order: &Order, report: &mut Report) -> Result<(), PassError> {
+        self.ledger.require_in_place()?;
         self.ledger.require_not_behind()?;
         let mut plan = self.plan(order).await?;
         report.counts.listed = plan.listed;
@@ -202,10 +207,6 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
             result = reading => result.map_err(Into::into),
         }
     }
-
-    fn author<'b>(&self, report: &Report) -> Author<'b> {
-        Author { actor: "makegood", pass_id: Some(report.pass_id), now: self.clock.now() }
-    }
 }
 
 /// An error and all its causes, on one line.
@@ -225,6 +226,9 @@ pub fn in_full(error: &dyn std::error::Error) -> String {
 /// What is to be done in a pass, by commission.
 #[derive(Debug, Default)]
 pub struct Plan {
+    /// The time of all its decisions, and of what is written of them: a wait that counts from "found" must count from
+    /// what is recorded as found.
+    now: Timestamp,
     /// Rows that FirstPromoter listed.
     pub listed: u64,
     /// One for each commission that is owed, or that the ledger has open.

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// So many failures in a row, of any rewards, are the target's rather than the rewards'.
-const FAILURES_TOLERATED: u32 = 5;
+const FAILURES_TOLERATED: u32 = 10;
 /// A target that has recovered is found out within this time, at the price of one attempt.
 const LONGEST_WAIT: Duration = Duration::from_mins(15);
 
@@ -77,19 +77,19 @@ mod tests {
     }
 
     #[test]
-    fn the_fifth_failure_in_a_row_closes_a_target_until_the_first_reward_is_due() {
+    fn the_tenth_failure_in_a_row_closes_a_target_until_the_first_reward_is_due() {
         let trouble = Trouble::new(0);
-        for second in 0..4 {
+        for second in 0..9 {
             assert_eq!(trouble.after(&failed(), &retry(), at(second)).retry_at, None);
             assert!(!trouble.too_many());
         }
-        assert_eq!(trouble.after(&failed(), &retry(), at(4)), Health { failures: 5, retry_at: Some(at(60)) });
+        assert_eq!(trouble.after(&failed(), &retry(), at(9)), Health { failures: 10, retry_at: Some(at(60)) });
         assert!(trouble.too_many());
     }
 
     #[test]
     fn a_probe_that_fails_waits_longer_but_never_longer_than_a_quarter_of_an_hour() {
-        let waits: Vec<_> = (5..9).map(|n| Trouble::new(n).after(&failed(), &retry(), at(0)).retry_at).collect();
+        let waits: Vec<_> = (10..14).map(|n| Trouble::new(n).after(&failed(), &retry(), at(0)).retry_at).collect();
         assert_eq!(waits, [Some(at(240)), Some(at(900)), Some(at(900)), Some(at(900))]);
     }
 
@@ -109,13 +109,13 @@ mod tests {
     #[test]
     fn retry_after_is_longer_than_our_own_wait() {
         let outcome = Outcome::Unknown { detail: String::new(), retry_after: Some(Duration::from_hours(2)) };
-        assert_eq!(Trouble::new(4).after(&outcome, &retry(), at(0)).retry_at, Some(at(7200)));
+        assert_eq!(Trouble::new(9).after(&outcome, &retry(), at(0)).retry_at, Some(at(7200)));
     }
 
     #[test]
     fn an_answer_ends_the_trouble_even_if_it_is_a_refusal() {
         for outcome in [Outcome::Delivered { receipt: None }, Outcome::Refused { detail: String::new() }] {
-            let trouble = Trouble::new(7);
+            let trouble = Trouble::new(12);
             assert_eq!(trouble.after(&outcome, &retry(), at(0)), Health { failures: 0, retry_at: None });
             assert!(!trouble.too_many());
         }

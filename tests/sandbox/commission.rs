@@ -5,6 +5,14 @@ use makegood::clock::{Clock, SystemClock};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+/// Stands around a text that goes over the wire as it is, without its quotation marks.
+const RAW: char = '\u{e000}';
+
+/// A JSON text in which [`Commission::odd_text`] has had its way.
+pub(super) fn with_raw_text(json: &str) -> String {
+    json.replace(&format!("\"{RAW}"), "").replace(&format!("{RAW}\""), "")
+}
+
 /// An instant, in UTC.
 pub type Timestamp = DateTime<Utc>;
 
@@ -213,6 +221,11 @@ impl Commission {
     pub fn self_referral(mut self) -> Self {
         self.is_self_referral = true;
         self
+    }
+
+    /// Lays a field over the answer whose value is no JSON that a program would write (`1e400`).
+    pub fn odd_text(self, field: &str, raw: &str) -> Self {
+        self.odd(field, format!("{RAW}{raw}{RAW}").into())
     }
 
     /// Lays a field over the answer: unknown, or with a value that FirstPromoter should not write. Null takes the

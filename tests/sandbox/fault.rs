@@ -25,6 +25,13 @@ pub enum Answer {
     Honest,
     /// This one.
     Instead(Reply),
+    /// The request's own headers and body, under this status.
+    Echo {
+        status: u16,
+        /// As the words of a JSON answer; else as text.
+        json: bool,
+        headers: Vec<(String, String)>,
+    },
     /// Nothing, for ever.
     Silence,
     /// The connection is closed without a byte.
@@ -69,10 +76,10 @@ impl Fault {
         self
     }
 
-    /// Adds a header to an answer of [`status`], [`page`] or [`empty`].
+    /// Adds a header to an answer of [`status`], [`page`], [`empty`] or [`echo`].
     pub fn header(mut self, name: &str, value: &str) -> Self {
-        if let Answer::Instead(reply) = &mut self.answer {
-            reply.headers.push((name.to_owned(), value.to_owned()));
+        if let Answer::Instead(Reply { headers, .. }) | Answer::Echo { headers, .. } = &mut self.answer {
+            headers.push((name.to_owned(), value.to_owned()));
         }
         self
     }
@@ -116,6 +123,16 @@ pub fn empty(status: u16) -> Fault {
 /// A redirect.
 pub fn redirect(status: u16, location: &str) -> Fault {
     empty(status).header("location", location)
+}
+
+/// This status with the request quoted back as text, secrets and all.
+pub fn echo(status: u16) -> Fault {
+    Fault::without_effect(Answer::Echo { status, json: false, headers: Vec::new() })
+}
+
+/// The same as the words of a JSON answer.
+pub fn echo_json(status: u16) -> Fault {
+    Fault::without_effect(Answer::Echo { status, json: true, headers: Vec::new() })
 }
 
 /// Never answers.

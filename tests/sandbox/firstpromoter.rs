@@ -183,9 +183,12 @@ impl State {
         match endpoint {
             Endpoint::Listing | Endpoint::ByIds => {
                 let pairs = ask.pairs();
-                let rows = self.list(Filter::read(&pairs, &self.switches), Page::read(&pairs, &self.switches));
+                let rows =
+                    self.list(Filter::read(&pairs, &self.switches), Page::read(&pairs, &self.switches)).join(",");
                 self.replicas_catch_up();
-                Reply::json(200, &if self.switches.wrapped { json!({ "data": rows, "meta": {} }) } else { json!(rows) })
+                let wrapped = self.switches.wrapped;
+                let text = if wrapped { format!(r#"{{"data":[{rows}],"meta":{{}}}}"#) } else { format!("[{rows}]") };
+                Reply::new(200, "application/json; charset=utf-8", text)
             }
             Endpoint::Mark => self.mark(ask, true),
             Endpoint::Unmark => self.mark(ask, false),

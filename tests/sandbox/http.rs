@@ -107,6 +107,23 @@ impl Reply {
         Self::new(status, "application/json; charset=utf-8", body.to_string())
     }
 
+    /// What came in, quoted back as error pages do: the headers first, then the body; in JSON's clothes, too.
+    fn echo(status: u16, ask: &Ask, json: bool) -> Self {
+        let headers = ask.headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap_or_default()));
+        // The secrets first: an excerpt must not miss them by being short.
+        let (mut lines, others): (Vec<_>, Vec<_>) = headers.partition(|line| line.starts_with("authorization"));
+        lines.extend(others);
+        lines.push(ask.body.clone());
+        let text = lines.join("\n");
+        if json {
+            let body =
+                serde_json::json!({ "message": text, "code": text, "errors": { "request": [text] }, "receipt": text });
+            Self::json(status, &body)
+        } else {
+            Self::new(status, "text/plain", text)
+        }
+    }
+
     /// No body.
     pub const fn empty(status: u16) -> Self {
         Self { status, headers: Vec::new(), body: Vec::new() }
@@ -168,10 +185,10 @@ async fn answer<P: Party>(party: P, gate: Gate, line: Line, request: Request) ->
     if !gate.pass(Moment::AfterEffect).await {
         return cut(&line, Vec::new());
     }
-    play(fault.answer, honest, &line).await
+    play(fault.answer, honest, &ask, &line).await
 }
 
-async fn play(answer: Answer, honest: Reply, line: &Line) -> Response {
+async fn play(answer: Answer, honest: Reply, ask: &Ask, line: &Line) -> Response {
     let length = honest.body.len();
     match answer {
         Answer::Honest => {
@@ -179,6 +196,12 @@ async fn play(answer: Answer, honest: Reply, line: &Line) -> Response {
             honest.into_response(Body::from(body))
         }
         Answer::Instead(reply) => {
+            let body = reply.body.clone();
+            reply.into_response(Body::from(body))
+        }
+        Answer::Echo { status, json, headers } => {
+            let mut reply = Reply::echo(status, ask, json);
+            reply.headers.extend(headers);
             let body = reply.body.clone();
             reply.into_response(Body::from(body))
         }

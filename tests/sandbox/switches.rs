@@ -45,6 +45,8 @@ pub struct Switches {
     pub cash_in_fulfilled_listing: bool,
     /// These ids are listed whatever was asked.
     pub always_listed: Vec<i64>,
+    /// Listings (without `ids[]`) end with this many rows more, which are not kept: cash, and points of campaign 99.
+    pub also_listed: usize,
     /// After a change of `fulfilled`, this many listings still show what was before.
     pub replica_lag: u32,
     /// Marking answers that all went well, and changes nothing.
@@ -74,6 +76,7 @@ impl Default for Switches {
             fulfilled_yes_is_nothing_no_is_everything: false,
             cash_in_fulfilled_listing: false,
             always_listed: Vec::new(),
+            also_listed: 0,
             replica_lag: 0,
             mark_lies: false,
             mark_fails: BTreeSet::new(),

@@ -30,7 +30,7 @@ CREATE TABLE rewards (
     first_seen_at    TEXT NOT NULL,
     owed_since       TEXT NOT NULL,                 -- when it was last found owed anew; the grace period never starts later
     target           TEXT,
-    key              TEXT NOT NULL UNIQUE,
+    key              TEXT NOT NULL UNIQUE CHECK (key GLOB 'fp-?*-' || commission_id),
     attempts         INTEGER NOT NULL DEFAULT 0 CHECK (attempts >= 0),
     failures         INTEGER NOT NULL DEFAULT 0 CHECK (failures >= 0),   -- in a row: what the backoff counts
     first_attempt_at TEXT,                          -- of this row of failures: what giving up counts from
@@ -55,7 +55,17 @@ CREATE TABLE rewards (
     CHECK (state <> 'delivered' OR (delivered_at IS NOT NULL AND delivered_by IS NOT NULL)),
     CHECK (state <> 'fulfilled' OR (fulfilled_at IS NOT NULL AND delivered_by IS NOT NULL)),
     CHECK (state <> 'cancelled' OR (delivered_at IS NULL AND uncertain = 0)),
-    CHECK (drift IS NULL OR state = 'fulfilled')
+    CHECK (drift IS NULL OR state = 'fulfilled'),
+    -- Times of ours, in whole seconds or milliseconds: what cannot be read would stop every pass. FirstPromoter's may be finer.
+    CHECK (state_since IS strftime('%Y-%m-%dT%H:%M:%fZ', state_since) OR state_since IS strftime('%Y-%m-%dT%H:%M:%SZ', state_since)),
+    CHECK (first_seen_at IS strftime('%Y-%m-%dT%H:%M:%fZ', first_seen_at) OR first_seen_at IS strftime('%Y-%m-%dT%H:%M:%SZ', first_seen_at)),
+    CHECK (owed_since IS strftime('%Y-%m-%dT%H:%M:%fZ', owed_since) OR owed_since IS strftime('%Y-%m-%dT%H:%M:%SZ', owed_since)),
+    CHECK (first_attempt_at IS strftime('%Y-%m-%dT%H:%M:%fZ', first_attempt_at) OR first_attempt_at IS strftime('%Y-%m-%dT%H:%M:%SZ', first_attempt_at)),
+    CHECK (next_attempt_at IS strftime('%Y-%m-%dT%H:%M:%fZ', next_attempt_at) OR next_attempt_at IS strftime('%Y-%m-%dT%H:%M:%SZ', next_attempt_at)),
+    CHECK (delivered_at IS strftime('%Y-%m-%dT%H:%M:%fZ', delivered_at) OR delivered_at IS strftime('%Y-%m-%dT%H:%M:%SZ', delivered_at)),
+    CHECK (fulfilled_at IS strftime('%Y-%m-%dT%H:%M:%fZ', fulfilled_at) OR fulfilled_at IS strftime('%Y-%m-%dT%H:%M:%SZ', fulfilled_at)),
+    CHECK (approved_at GLOB '????-??-??T??:??:??*Z'),
+    CHECK (created_at GLOB '????-??-??T??:??:??*Z')
 ) STRICT;
 
 -- What a pass looks at each time: it follows the backlog, not history.
@@ -68,9 +78,21 @@ CREATE INDEX rewards_referral_email ON rewards (referral_email);
 CREATE TRIGGER rewards_are_never_deleted BEFORE DELETE ON rewards
 BEGIN SELECT RAISE(ABORT, 'rewards are never deleted: a forgotten delivery is a double delivery'); END;
 
+-- REPLACE deletes the row that is in its way without firing the trigger above. What the journal knows was there before.
+CREATE TRIGGER rewards_are_never_replaced AFTER INSERT ON rewards
+WHEN EXISTS (SELECT 1 FROM journal WHERE commission_id = NEW.commission_id)
+BEGIN SELECT RAISE(ABORT, 'rewards are never replaced: a forgotten delivery is a double delivery'); END;
+
+CREATE TRIGGER rewards_keep_their_key BEFORE UPDATE OF commission_id, key ON rewards
+WHEN NEW.commission_id <> OLD.commission_id OR NEW.key <> OLD.key
+BEGIN SELECT RAISE(ABORT, 'a reward keeps its commission and its key for ever'); END;
+
 CREATE TRIGGER delivered_is_never_delivered_again BEFORE UPDATE OF state ON rewards
-WHEN OLD.state IN ('delivered', 'fulfilled', 'reversed') AND NEW.state IN ('waiting', 'delivering', 'held', 'cancelled', 'dismissed')
-BEGIN SELECT RAISE(ABORT, 'what was delivered is never delivered again'); END;
+WHEN (OLD.state = 'delivered' AND NEW.state NOT IN ('delivered', 'fulfilled', 'reversed'))
+  OR (OLD.state = 'fulfilled' AND NEW.state NOT IN ('fulfilled', 'reversed'))
+  OR (OLD.state = 'reversed' AND NEW.state <> 'reversed')
+  OR (OLD.state = 'dismissed' AND NEW.state NOT IN ('dismissed', 'delivered'))
+BEGIN SELECT RAISE(ABORT, 'what was delivered, or decided by a person, is never delivered again'); END;
 
 CREATE TABLE passes (
     id           INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -117,6 +139,10 @@ CREATE INDEX journal_commission ON journal (commission_id);
 CREATE TRIGGER journal_is_append_only_update BEFORE UPDATE ON journal
 BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END;
 CREATE TRIGGER journal_is_append_only_delete BEFORE DELETE ON journal
+BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END;
+-- REPLACE, again: an id that is not above all that AUTOINCREMENT has given was there before.
+CREATE TRIGGER journal_is_append_only_replace AFTER INSERT ON journal
+WHEN NEW.id <= (SELECT seq FROM sqlite_sequence WHERE name = 'journal')
 BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END;
 
 -- Who is about to deliver what. A claim may be taken for a commission that no pass has seen yet.
@@ -174,7 +200,7 @@ SELECT commission_id, state,
                WHEN 'recipient_unknown' THEN 'Cannot tell whether promoter or referral receives it. Set policy.recipient, or let the API key read /rewards.'
                WHEN 'refused_by_target' THEN 'The target said no. Look at `makegood show ' || commission_id || '`, then `makegood resolve ' || commission_id || ' --retry`, or --delivered, or --dismiss.'
                WHEN 'outcome_unknown' THEN 'It may or may not have taken effect. Look in the target for key ' || key || ', then `makegood resolve ' || commission_id || ' --delivered` or --retry, or --dismiss.'
-               WHEN 'gave_up' THEN 'All attempts failed for longer than policy.retry.give_up_after. Repair the target, then `makegood resolve ' || commission_id || ' --retry`, or --dismiss.'
+               WHEN 'gave_up' THEN iif(uncertain, 'No attempt had a good answer for longer than policy.retry.give_up_after, and one may have taken effect. Look in the target for key ' || key || '; then repair', 'All attempts failed for longer than policy.retry.give_up_after. Repair') || ' the target, then `makegood resolve ' || commission_id || ' --retry`, or --dismiss.'
                WHEN 'changed' THEN 'It changed in FirstPromoter after an attempt whose outcome is unknown. Look in the target for key ' || key || ', then `makegood resolve ' || commission_id || ' --delivered` or --retry, or --dismiss.'
            END
        END AS what_to_do

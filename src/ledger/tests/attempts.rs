@@ -100,8 +100,9 @@ fn what_was_uncertain_once_stays_so_through_failures_that_are_certain() {
     let world = World::new();
     let first = world.begin(&world.waiting(1));
     world.finish(1, first, &unknown(), &Aftermath::Retry(at(1)));
-    let second = world.begin(&world.row(1));
-    world.finish(1, second, &not_delivered(), &Aftermath::Retry(at(2)));
+    let row = world.row(1);
+    assert_eq!(world.change_at(5, |it| it.begin(&row, "app", at(7))), Begun::Attempt(2));
+    world.finish(1, 2, &not_delivered(), &Aftermath::Retry(at(9)));
     let row = world.row(1);
     assert!(row.uncertain);
     assert_eq!((row.failures, row.first_attempt_at), (2, Some(at(0))));
@@ -143,6 +144,19 @@ fn a_row_that_moved_meanwhile_is_not_begun_and_left_as_it_is() {
             assert_eq!(world.dump(), before, "{there} taken for {believed}");
         }
     }
+}
+
+#[test]
+fn an_attempt_in_flight_that_somebody_recorded_meanwhile_is_left_to_its_own_outcome() {
+    let world = World::new();
+    world.begin(&world.waiting(1));
+    let stale = world.row(1);
+    world.elsewhere(
+        "UPDATE rewards SET state = 'delivered', delivered_at = state_since, delivered_by = 'outside'; DELETE FROM claims",
+    );
+    let before = world.dump();
+    assert_eq!(world.change(|it| it.begin(&stale, "app", at(2))), Begun::Taken);
+    assert_eq!(world.dump(), before);
 }
 
 #[test]

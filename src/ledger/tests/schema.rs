@@ -72,6 +72,49 @@ fn nonsense_in_a_reward_is_refused() {
     refuses(&world, &statements.iter().map(String::as_str).collect::<Vec<_>>());
 }
 
+/// A time that we cannot read would stop every pass: a handler is told so when it writes one.
+#[test]
+fn times_are_utc_text_of_rfc_3339_in_whole_seconds_or_milliseconds() {
+    let world = World::new();
+    world.waiting(1);
+    let columns = [
+        "state_since",
+        "first_seen_at",
+        "owed_since",
+        "first_attempt_at",
+        "next_attempt_at",
+        "delivered_at",
+        "fulfilled_at",
+    ];
+    let set = |column: &str, time: &str| format!("UPDATE rewards SET {column} = '{time}' WHERE commission_id = 1");
+    for column in columns {
+        for time in ["2026-01-01T12:00:00Z", "2026-12-31T23:59:59.999Z", "9999-12-31T23:59:59.999Z"] {
+            world.elsewhere(&set(column, time));
+            world.row(1);
+        }
+        let wrong = [
+            "yesterday",
+            "",
+            "2026-01-01 12:00:00",
+            "2026-01-01T12:00:00",
+            "2026-01-01T14:00:00+02:00",
+            "2026-01-01T12:00:00.123456Z",
+            "2026-02-30T12:00:00Z",
+            "2026-01-01T24:00:00Z",
+            "2026-01-01",
+            "1767268800",
+        ];
+        refuses(&world, &wrong.map(|time| set(column, time)).each_ref().map(String::as_str));
+    }
+    for column in ["approved_at", "created_at"] {
+        refuses(&world, &[&set(column, "yesterday"), &set(column, "2026-01-01 12:00:00")]);
+    }
+    let odd = "WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 59999), \
+               t (t) AS (SELECT printf('2026-01-01T12:00:%02d.%03dZ', i / 1000, i % 1000) FROM n) \
+               SELECT count(*) FROM t WHERE strftime('%Y-%m-%dT%H:%M:%fZ', t) IS NOT t";
+    assert_eq!(world.one(odd), "0", "no millisecond of ours is refused");
+}
+
 #[test]
 fn what_a_handler_may_write_is_accepted() {
     let world = World::new();
@@ -119,6 +162,7 @@ fn nonsense_in_the_other_tables_is_refused() {
 fn the_journal_is_append_only() {
     let world = World::new();
     world.waiting(1);
+    world.waiting(2);
     refuses(
         &world,
         &[
@@ -126,6 +170,8 @@ fn the_journal_is_append_only() {
             "UPDATE journal SET id = id + 1",
             "DELETE FROM journal",
             "DELETE FROM journal WHERE id = 1",
+            "REPLACE INTO journal (id, commission_id, at, to_state, reason, actor) VALUES (1, 1, '2026-01-01T12:00:00Z', 'waiting', 'x', 'x')",
+            "REPLACE INTO journal (id, commission_id, at, to_state, reason, actor) VALUES (2, 1, '2026-01-01T12:00:00Z', 'waiting', 'x', 'x')",
         ],
     );
 }
@@ -137,6 +183,50 @@ fn rewards_are_never_deleted() {
         world.in_state(number, *state);
     }
     refuses(&world, &["DELETE FROM rewards", "DELETE FROM rewards WHERE state = 'waiting'"]);
+}
+
+/// REPLACE deletes without a word to the triggers on DELETE.
+#[test]
+fn rewards_are_never_replaced_either() {
+    let world = World::new();
+    let replace = |number: i64, key: &str| {
+        format!(
+            "REPLACE INTO rewards (commission_id, key, state, state_since, first_seen_at, owed_since, next_attempt_at) \
+             SELECT {number}, '{key}', 'waiting', state_since, state_since, state_since, state_since FROM rewards LIMIT 1"
+        )
+    };
+    for (number, state) in (1..).zip(RewardState::ALL) {
+        world.in_state(number, *state);
+        refuses(
+            &world,
+            &[&replace(number, &format!("fp-12345-{number}")), &replace(99, &format!("fp-12345-{number}"))],
+        );
+    }
+    refuses(&world, &["UPDATE OR REPLACE rewards SET commission_id = 2, key = 'fp-12345-2' WHERE commission_id = 1"]);
+}
+
+#[test]
+fn a_key_names_its_commission_and_stays() {
+    let world = World::new();
+    world.waiting(1);
+    let insert = |number: i64, key: &str| {
+        format!(
+            "INSERT INTO rewards (commission_id, key, state, state_since, first_seen_at, owed_since, next_attempt_at) \
+             SELECT {number}, '{key}', 'waiting', state_since, state_since, state_since, state_since FROM rewards LIMIT 1"
+        )
+    };
+    refuses(
+        &world,
+        &[
+            &insert(12, "fp-12345-2"),
+            &insert(2, "fp-12345-12"),
+            &insert(2, "12345-2"),
+            &insert(2, "fp-2"),
+            "UPDATE rewards SET commission_id = 2, key = 'fp-12345-2'",
+            "UPDATE rewards SET key = 'fp-678-1'",
+        ],
+    );
+    world.elsewhere(&insert(2, "fp-12-345-2"));
 }
 
 #[test]

@@ -233,6 +233,12 @@ fn the_grace_period_counts_from_the_approval() {
 }
 
 #[test]
+fn a_grace_period_made_shorter_is_shorter_for_what_waits_already() {
+    let row = Reward { next_attempt_at: Some(in_minutes(60)), ..reward(RewardState::Waiting) };
+    assert_eq!(World::new().says(commission(), Some(&row)), "deliver app");
+}
+
+#[test]
 fn without_a_time_of_approval_the_grace_period_counts_from_when_it_was_first_seen() {
     let world = World::new();
     let undated = || but(|it| it.status_updated_at = None);

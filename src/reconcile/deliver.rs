@@ -1,23 +1,20 @@
-//! Carries a plan out: writes what was decided, delivers, has it marked, reads back.
+//! Delivers: the intent on disk, the request, the outcome on disk. A few at a time per target; a target in trouble does not
+//! hold up the others.
 
-use std::{cell::RefCell, time::Duration};
+use std::{cell::RefCell, collections::BTreeMap, time::Duration};
 
 use futures_util::{StreamExt, future, stream};
 use tracing::{Instrument, info_span, warn};
 
-use super::{
-    Decision, Item, Pass, PassError, Plan, Progress, Report, Waits,
-    plan::{self, MARK_ATTEMPTS_BEFORE_ATTENTION},
-    trouble::Trouble,
-};
+use super::{Decision, Pass, PassError, Plan, Progress, Report, plan, trouble::Trouble};
 use crate::{
     clock::Clock,
     config::{TargetKind, TargetSettings},
     delivery::Deliver,
     domain::{CommissionId, Timestamp},
     failure::{Outcome, backoff, given_up},
-    firstpromoter::{Api, listing, marking},
-    ledger::{Aftermath, Begun, Change, HoldReason, LedgerError, Reward, RewardState, Seen},
+    firstpromoter::Api,
+    ledger::{Aftermath, Begun, HoldReason, LedgerError, Reward, RewardState},
 };
 
 /// A confirmation older than this is asked for again before the next delivery starts.
@@ -51,82 +48,6 @@ impl Round<'_> {
 }
 
 impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
-    /// Writes all decisions that need no delivery, in one transaction; what is to be delivered is owed in the ledger then.
-    pub(super) fn settle(&self, plan: &mut Plan, report: &mut Report) -> Result<(), PassError> {
-        let fresh = std::mem::take(&mut plan.fresh_rules);
-        if !fresh.is_empty() {
-            self.ledger.remember_reward_rules(&fresh, self.clock.now())?;
-        }
-        if !plan.items.values().any(writes) {
-            return Ok(());
-        }
-        let mut settled = Vec::new();
-        self.ledger.change(self.author(report), |change| {
-            for (id, item) in plan.items.iter().filter(|(_, item)| writes(item)) {
-                match self.settle_one(change, *id, item) {
-                    Ok(()) => settled.push(*id),
-                    Err(error @ LedgerError::Moved { .. }) => {
-                        warn!(commission.id = id.0, "left for the next pass: {error}");
-                    }
-                    Err(error) => return Err(error),
-                }
-            }
-            Ok(())
-        })?;
-        for id in settled {
-            if let Some(item) = plan.items.get(&id) {
-                report.settled(id, item);
-            }
-        }
-        Ok(())
-    }
-
-    fn settle_one(&self, change: &Change<'_>, id: CommissionId, item: &Item) -> Result<(), LedgerError> {
-        let Some(reward) = &item.reward else {
-            let key = crate::domain::DeliveryKey::new(&self.settings.firstpromoter.account_id, id);
-            return match &item.decision {
-                Decision::Wait(until, _) => change.insert(id, &key, &item.facts, &Seen::Waiting(*until)),
-                Decision::Deliver(_) => change.insert(id, &key, &item.facts, &Seen::Waiting(self.clock.now())),
-                Decision::Hold(reason, detail) => {
-                    change.insert(id, &key, &item.facts, &Seen::Held(*reason, detail.clone()))
-                }
-                Decision::Nothing(_)
-                | Decision::Resume(_)
-                | Decision::Mark
-                | Decision::CannotMark(_)
-                | Decision::Adopt
-                | Decision::Cancel(_)
-                | Decision::Drift
-                | Decision::DriftOver => Ok(()),
-            };
-        };
-        if refreshes(item, reward) {
-            change.record_facts(reward, &item.facts)?;
-        }
-        match &item.decision {
-            Decision::Wait(until, waits) if moves_wait(reward, *until, *waits) => {
-                change.wait(reward, *until, waits.as_str())
-            }
-            Decision::Deliver(_) if reward.state != RewardState::Waiting => {
-                change.wait(reward, self.clock.now(), "owed: nothing stands against delivery any more")
-            }
-            Decision::Hold(reason, detail) if reward.hold_reason != Some(*reason) => {
-                change.hold(reward, *reason, detail)
-            }
-            Decision::CannotMark(why) => change.mark_failed(reward, why, None),
-            Decision::Adopt => change.fulfil(reward, "FirstPromoter says fulfilled"),
-            Decision::Cancel(why) => change.cancel(reward, why),
-            Decision::Drift => change.set_drift(reward, true),
-            Decision::DriftOver => change.set_drift(reward, false),
-            Decision::Wait(..)
-            | Decision::Deliver(_)
-            | Decision::Hold(..)
-            | Decision::Nothing(_)
-            | Decision::Resume(_)
-            | Decision::Mark => Ok(()),
-        }
-    }
-
     /// Delivers what the plan says, a few at a time per target; returns what was delivered.
     pub(super) async fn deliver(&self, plan: &Plan, report: &mut Report) -> Result<Vec<CommissionId>, PassError> {
         let mut ready = self.ready(plan)?;
@@ -139,7 +60,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
             confirmed_at: self.clock.now(),
         };
         loop {
-            let mut by_target = std::collections::BTreeMap::<String, Vec<Ready>>::new();
+            let mut by_target = BTreeMap::<String, Vec<Ready>>::new();
             for it in ready {
                 by_target.entry(it.target.clone()).or_default().push(it);
             }
@@ -241,7 +162,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         };
         let timeout = self.settings.targets.get(target).map_or(Duration::ZERO, |target| target.timeout);
         let claim_until = self.clock.now() + timeout + CLAIM_MARGIN;
-        let author = self.author(&round.report.borrow());
+        let author = round.report.borrow().author(self.clock.now());
         let attempt = match self.ledger.change(author, |change| change.begin(reward, target, claim_until))? {
             Begun::Attempt(attempt) => attempt,
             Begun::Taken => {
@@ -255,7 +176,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         };
         round.report.borrow_mut().moved(reward.id);
         let outcome = self.targets.deliver(target, &delivery).await;
-        let author = self.author(&round.report.borrow());
+        let author = round.report.borrow().author(self.clock.now());
         let after = self.aftermath(reward, target, &outcome, author.now);
         let health = trouble.after(&outcome, &self.settings.policy.retry, author.now);
         let finished = self.ledger.change(author, |change| {
@@ -310,110 +231,6 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
             })
         };
         Ok(ready.into_iter().filter(unchanged).collect())
-    }
-
-    /// Has everything delivered marked, and believes only what reads back.
-    pub(super) async fn mark(
-        &self,
-        plan: &Plan,
-        delivered: Vec<CommissionId>,
-        report: &mut Report,
-    ) -> Result<(), PassError> {
-        let to_mark = plan.items.iter().filter(|(_, item)| item.decision == Decision::Mark).map(|(id, _)| *id);
-        let ids: Vec<CommissionId> = to_mark.chain(delivered).collect();
-        if ids.is_empty() {
-            return Ok(());
-        }
-        if self.stop.is_cancelled() {
-            return Err(PassError::Stopped);
-        }
-        (self.progress)(Progress::Marking(ids.len() as u64));
-        let (complaints, failure) = match marking::mark(self.api, self.clock, &ids).await {
-            Ok(marking) => (marking.complaints, None),
-            Err(error) => (std::collections::BTreeMap::new(), Some(error)),
-        };
-        // Also after a failure: what was asked before it may have been done.
-        let read_back = listing::by_ids(self.api, &ids, Some(true)).await;
-        let (confirmed, failure) = match (read_back, failure) {
-            (Ok(rows), failure) => (rows, failure.map(PassError::from)),
-            (Err(error), None) => (Vec::new(), Some(PassError::from(error))),
-            (Err(_), Some(error)) => (Vec::new(), Some(PassError::from(error))),
-        };
-        let confirmed: std::collections::HashSet<CommissionId> = confirmed.iter().map(|row| row.id).collect();
-        let rewards = self.ledger.rewards(&ids)?;
-        let general = failure.as_ref().map_or_else(
-            || "mark_fulfilled was answered as done, and the commission still reads back as unfulfilled".to_owned(),
-            |error| super::in_full(error),
-        );
-        let author = self.author(report);
-        self.ledger.change(author, |change| {
-            for reward in
-                ids.iter().filter_map(|id| rewards.get(id)).filter(|reward| reward.state == RewardState::Delivered)
-            {
-                if confirmed.contains(&reward.id) {
-                    change.fulfil(reward, "marked, and FirstPromoter, read back, says fulfilled")?;
-                } else {
-                    let words = complaints.get(&reward.id).unwrap_or(&general);
-                    change.mark_failed(reward, words, self.next_mark(reward, author.now))?;
-                }
-            }
-            Ok(())
-        })?;
-        for id in ids {
-            report.marked(id, confirmed.contains(&id));
-        }
-        failure.map_or(Ok(()), Err)
-    }
-
-    /// From the third failure on, not in every pass.
-    fn next_mark(&self, reward: &Reward, now: Timestamp) -> Option<Timestamp> {
-        let failures = reward.mark_attempts + 1;
-        let beyond = failures.checked_sub(MARK_ATTEMPTS_BEFORE_ATTENTION)?;
-        Some(now + backoff(&self.settings.policy.retry, beyond + 1, None))
-    }
-}
-
-/// Whether carrying out this item's decision writes to the ledger, besides a delivery and a mark.
-fn writes(item: &Item) -> bool {
-    let Some(reward) = &item.reward else {
-        return matches!(item.decision, Decision::Wait(..) | Decision::Deliver(_) | Decision::Hold(..));
-    };
-    if refreshes(item, reward) {
-        return true;
-    }
-    match &item.decision {
-        Decision::Wait(until, waits) => moves_wait(reward, *until, *waits),
-        Decision::Deliver(_) => reward.state != RewardState::Waiting,
-        Decision::Hold(reason, _) => reward.hold_reason != Some(*reason),
-        Decision::CannotMark(_) | Decision::Adopt | Decision::Cancel(_) | Decision::Drift | Decision::DriftOver => true,
-        Decision::Nothing(_) | Decision::Resume(_) | Decision::Mark => false,
-    }
-}
-
-/// What FirstPromoter says now replaces what was recorded, unless an attempt with that content may have taken effect.
-fn refreshes(item: &Item, reward: &Reward) -> bool {
-    let untouched = match reward.state {
-        RewardState::Waiting | RewardState::Held | RewardState::Cancelled => !reward.uncertain,
-        RewardState::Delivering
-        | RewardState::Delivered
-        | RewardState::Fulfilled
-        | RewardState::Reversed
-        | RewardState::Dismissed => false,
-    };
-    // A handler may have recorded it before any pass had seen it.
-    let never_seen = reward.facts.unit.is_none();
-    item.listed && (untouched || never_seen) && reward.facts != item.facts
-}
-
-fn moves_wait(reward: &Reward, until: Timestamp, waits: Waits) -> bool {
-    match reward.state {
-        RewardState::Waiting => matches!(waits, Waits::Grace | Waits::Target) && reward.next_attempt_at != Some(until),
-        RewardState::Held | RewardState::Cancelled => true,
-        RewardState::Delivering
-        | RewardState::Delivered
-        | RewardState::Fulfilled
-        | RewardState::Reversed
-        | RewardState::Dismissed => false,
     }
 }
 

@@ -1,0 +1,175 @@
+//! The `command` target as a real process: what its end means, what it is given, and what is kept from it.
+
+use serde_json::{Value, json};
+
+use crate::{
+    sandbox::{API_KEY, BEARER, SIGNING_SECRET, Timestamp, commission, instant},
+    targets::{owed, the_time_has_come},
+    world::{LONG_AGO, Ran, World, given},
+};
+
+/// A world whose rewards go to this shell script. No shell of ours: `sh` is the program, and reads a file.
+fn with_script(mut world: World, settings: &str, script: &str) -> World {
+    let path = world.file("grant.sh", script);
+    let argv = json!(["/bin/sh", path, "an argument with blanks; $HOME"]);
+    with_argv(&mut world, settings, &argv);
+    world
+}
+
+fn with_argv(world: &mut World, settings: &str, argv: &Value) {
+    let toml =
+        format!("[targets.script]\ntype = \"command\"\nargv = {argv}\n{settings}\n[[routes]]\ntarget = \"script\"\n");
+    world.toml(&toml);
+}
+
+fn at(time: &Value) -> Timestamp {
+    instant(time.as_str().unwrap_or_else(|| panic!("{time} is no time")))
+}
+
+/// Ends in every way there is, by commission. Each call leaves a line in `calls`.
+const EVERY_END: &str = r#"
+echo "$MAKEGOOD_KEY" >> calls
+case $MAKEGOOD_COMMISSION_ID in
+    1) printf 'r-1\nmore\n' ;;
+    2) exit 0 ;;
+    3) echo 'the wallet is closed' >&2; exit 75 ;;
+    4) echo 'no such customer' >&2; exit 1 ;;
+    5) echo 'only stdout'; exit 74 ;;
+    6) kill -KILL $$ ;;
+    7) sleep 60 & sleep 60 ;;
+    8) exec <&-; echo r-8 ;;
+esac
+"#;
+
+fn every_end(idempotent: bool) -> (World, Ran) {
+    let settings = format!("timeout = \"3s\"\nidempotent = {idempotent}");
+    let world = with_script(given((1..=8).map(owed)), &settings, EVERY_END);
+    let ran = world.once().exits(3);
+    assert_eq!((ran.error(), world.sandbox.merchant.requests()), ("", 0), "{ran}");
+    (world, ran)
+}
+
+#[test]
+fn every_end_has_its_meaning() {
+    for idempotent in [false, true] {
+        let (world, ran) = every_end(idempotent);
+        let unknown = if idempotent { ("waiting", "none") } else { ("held", "outcome_unknown") };
+        for (id, (state, reason), outcome, said) in [
+            (1, ("fulfilled", "none"), "delivered", "r-1"),
+            (2, ("fulfilled", "none"), "delivered", ""),
+            (3, ("waiting", "none"), "not_delivered", "asks to be called again (exit 75): the wallet is closed"),
+            (4, ("held", "refused_by_target"), "refused", "exited with 1: no such customer"),
+            (5, ("held", "refused_by_target"), "refused", "exited with 74: only stdout"),
+            (6, unknown, "unknown", "was killed by signal 9: it said nothing"),
+            (7, unknown, "unknown", "ran past its timeout of 3s and was killed"),
+            (8, ("fulfilled", "none"), "delivered", "r-8"),
+        ] {
+            assert_eq!((world.state_of(id).as_str(), world.hold_reason(id).as_str()), (state, reason), "{id}: {ran}");
+            let (reward, attempt) = (world.reward(id), world.attempts(id).remove(0));
+            assert_eq!(
+                (&attempt["outcome"], &attempt["target"]),
+                (&json!(outcome), &json!("script")),
+                "{id}: {attempt}"
+            );
+            if outcome == "delivered" {
+                assert_eq!(reward["receipt"].as_str().unwrap_or_default(), said, "{id}: {reward}");
+            } else {
+                let words = reward["last_error"].as_str().unwrap();
+                assert!(words.starts_with("/bin/sh ") && words.contains(said), "{id}: {words}");
+            }
+            if state == "waiting" {
+                let wait = at(&reward["next_attempt_at"]) - at(&attempt["finished_at"]);
+                assert_eq!(wait.num_milliseconds(), 60_000, "{id}: {reward}");
+            }
+        }
+        the_time_has_come(&world);
+        world.file("grant.sh", "echo \"$MAKEGOOD_KEY\" >> calls; echo later");
+        let ran = world.once().exits(3);
+        assert_eq!((&world.reward(3)["receipt"], world.state_of(3).as_str()), (&json!("later"), "fulfilled"), "{ran}");
+        let calls = std::fs::read_to_string(world.path("calls")).unwrap();
+        let called = |id| calls.lines().filter(|line| *line == world.sandbox.key(id)).count();
+        let again = if idempotent { 2 } else { 1 };
+        assert_eq!((1..=8).map(called).collect::<Vec<_>>(), [1, 1, 2, 1, 1, again, again, 1]);
+        world.then_nothing_more_happens().exits(3);
+    }
+}
+
+#[test]
+fn a_program_that_is_not_there_is_certainly_not_delivered_to() {
+    let mut world = given([owed(1)]);
+    with_argv(&mut world, "", &json!(["/nowhere/grant-reward"]));
+    let ran = world.once().exits(0);
+    let reward = world.reward(1);
+    assert_eq!((&reward["state"], &reward["uncertain"]), (&json!("waiting"), &json!(0)), "{ran}");
+    let words = reward["last_error"].as_str().unwrap();
+    assert!(words.contains("/nowhere/grant-reward cannot be started: No such file"), "{words}");
+    let there = world.file("grant.sh", "echo r-1");
+    with_argv(&mut world, "", &json!(["/bin/sh", there]));
+    the_time_has_come(&world);
+    world.once().exits(0);
+    assert_eq!((&world.reward(1)["receipt"], world.attempts(1).len()), (&json!("r-1"), 2));
+}
+
+#[test]
+fn a_command_gets_the_contracts_body_and_environment_and_none_of_our_secrets() {
+    let script = "env > seen.env; cat > seen.json; printf '%s' \"$1\" > seen.arg";
+    let mut world = with_script(given([commission(88901).approved(LONG_AGO)]), "", script);
+    world.set("firstpromoter.api_key", API_KEY).set("targets.app.bearer", BEARER).set("policy.grace", "1m");
+    world.env("makegood_targets__app__secret", SIGNING_SECRET).env("NOTIFY_SOCKET", "/run/nobody/notify");
+    world.env("WATCHDOG_USEC", "1000000").env("GREETING", "hello");
+    world.once().exits(0);
+
+    let body = std::fs::read_to_string(world.path("seen.json")).unwrap();
+    assert!(body.ends_with("}\n") && body.lines().count() == 1, "one line: {body:?}");
+    let expected = json!({
+        "type": "reward.deliver",
+        "key": "fp-12345-88901",
+        "commission_id": 88901,
+        "unit": "points",
+        "amount": 500,
+        "recipient": { "kind": "promoter", "id": 12345, "email": "p@example.com", "name": "Pat", "uid": null },
+        "promoter":  { "id": 12345, "email": "p@example.com", "name": "Pat" },
+        "referral":  { "id": 55678, "email": "user@example.com", "uid": "user_ext_id" },
+        "campaign":  { "id": 17, "name": "Spring" },
+        "reward":    { "id": 9, "name": "500 points per sale" },
+        "approved_at": "2025-01-19T10:30:00Z",
+        "created_at": "2025-01-18T09:00:00Z"
+    });
+    assert_eq!(serde_json::from_str::<Value>(&body).unwrap(), expected);
+
+    let seen = std::fs::read_to_string(world.path("seen.env")).unwrap();
+    let mut ours: Vec<_> = seen.lines().filter(|line| line.to_uppercase().starts_with("MAKEGOOD_")).collect();
+    ours.sort_unstable();
+    assert_eq!(
+        ours,
+        [
+            "MAKEGOOD_AMOUNT=500",
+            "MAKEGOOD_COMMISSION_ID=88901",
+            "MAKEGOOD_KEY=fp-12345-88901",
+            "MAKEGOOD_RECIPIENT_EMAIL=p@example.com",
+            "MAKEGOOD_RECIPIENT_KIND=promoter",
+            "MAKEGOOD_UNIT=points",
+        ]
+    );
+    assert!(seen.contains("GREETING=hello\n"), "the rest of the environment goes along: {seen}");
+    for kept in [API_KEY, BEARER, SIGNING_SECRET, "NOTIFY_SOCKET", "WATCHDOG_USEC"] {
+        assert!(!seen.contains(kept), "{kept} must not reach a command: {seen}");
+    }
+    assert_eq!(std::fs::read_to_string(world.path("seen.arg")).unwrap(), "an argument with blanks; $HOME");
+}
+
+#[test]
+fn a_command_is_called_one_at_a_time() {
+    // `mkdir` is the lock: a second one at the same time fails.
+    let script = "mkdir busy || exit 1; sleep 0.2; rmdir busy";
+    let world = with_script(given((1..=4).map(owed)), "", script);
+    let ran = world.once().exits(0);
+    assert_eq!(ran.count("fulfilled"), 4, "{ran}");
+}
+
+#[test]
+fn a_command_that_writes_more_than_any_pipe_holds_is_still_heard() {
+    let world = with_script(given([owed(1)]), "", "echo r-1; yes | head -c 1000000; yes | head -c 1000000 >&2");
+    let ran = world.once().exits(0);
+    assert_eq!((&world.reward(1)["receipt"], world.state_of(1).as_str()), (&json!("r-1"), "fulfilled"), "{ran}");
+}

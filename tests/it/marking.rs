@@ -1,0 +1,260 @@
+//! Delivered, and FirstPromoter does not mark it: the reward stays `delivered`, is marked by a later pass, shown after
+//! three that could not, then asked for less often, and never delivered again.
+
+use serde_json::{Value, json};
+
+use crate::{
+    sandbox::{BatchEnd, Commission, Endpoint, always, half, instant, never, once, status},
+    targets::{owed, the_time_has_come},
+    world::{Ran, World, given},
+};
+
+/// What the ledger says of marking: state, failures in a row, FirstPromoter's words.
+fn marking_of(world: &World, id: i64) -> (String, u64, String) {
+    let reward = world.reward(id);
+    let words = reward["mark_error"].as_str().unwrap_or_default().to_owned();
+    (world.state_of(id), reward["mark_attempts"].as_u64().unwrap(), words)
+}
+
+fn marks(world: &World) -> u64 {
+    world.sandbox.firstpromoter.requests_to(Endpoint::Mark)
+}
+
+/// Three passes that cannot mark this reward; what stands in its way in these words.
+#[track_caller]
+fn three_passes_cannot_mark(world: &World, id: i64, words: &str) -> Ran {
+    for pass in 1..=3 {
+        let ran = world.once().exits(if pass < 3 { 0 } else { 3 });
+        assert_eq!(ran.error(), "", "a reward that cannot be marked is no failed pass");
+        let (state, failures, said) = marking_of(world, id);
+        assert_eq!((state.as_str(), failures), ("delivered", pass), "{ran}");
+        assert!(said.contains(words), "{words:?} is not said in {said:?}");
+        assert_eq!(world.attention().contains_key(&id), pass == 3, "after pass {pass}: {ran}");
+    }
+    let ran = world.once().exits(3);
+    let line = ran.line(id);
+    assert_eq!((&line["reason"], &line["needs_attention"]), (&json!("not_marked"), &json!(true)), "{ran}");
+    assert!(line["detail"].as_str().unwrap().contains(words), "{line}");
+    ran
+}
+
+/// FirstPromoter marks again: the next pass whose time has come makes it good, without a second delivery.
+#[track_caller]
+fn then_it_is_marked(world: &World, ids: impl IntoIterator<Item = i64>) {
+    the_time_has_come(world);
+    let ran = world.once().exits(0);
+    for id in ids {
+        assert_eq!(marking_of(world, id), ("fulfilled".to_owned(), 0, String::new()), "{ran}");
+        assert_eq!(world.sandbox.merchant.bodies_of(id).len(), 1, "delivered once: {ran}");
+        assert_eq!(world.reward(id)["delivered_by"], "makegood");
+    }
+    assert!(world.attention().is_empty(), "{ran}");
+    world.then_nothing_more_happens().exits(0);
+}
+
+/// Milliseconds from the newest pass to the next time that it is marked.
+fn next_mark_ms(world: &World, id: i64) -> i64 {
+    let [next, pass] = [&world.reward(id)["next_attempt_at"], &world.last_pass()["started"]]
+        .map(|time| instant(time.as_str().unwrap()));
+    (next - pass).num_milliseconds()
+}
+
+#[test]
+fn a_mark_that_lies_is_shown_after_three_passes_and_then_asked_for_less_often() {
+    let world = given([owed(1)]);
+    world.sandbox.firstpromoter.lock().switches.mark_lies = true;
+    let ran =
+        three_passes_cannot_mark(&world, 1, "answered as done, and the commission still reads back as unfulfilled");
+    assert_eq!(marks(&world), 3, "beyond the third not in every pass: {ran}");
+    let words = world.run(&["once"]).exits(3).stdout;
+    assert!(words.contains("not_marked: mark_fulfilled was answered as done"), "{words}");
+    assert!(words.contains("-> The recipient has it"), "{words}");
+
+    the_time_has_come(&world);
+    world.once().exits(3);
+    assert_eq!((marks(&world), marking_of(&world, 1).1), (4, 4));
+    let wait = next_mark_ms(&world, 1);
+    assert!((240_000..270_000).contains(&wait), "a minute, then four: {wait}");
+    world.then_nothing_more_happens().exits(3);
+
+    world.sandbox.firstpromoter.lock().switches.mark_lies = false;
+    then_it_is_marked(&world, [1]);
+}
+
+#[test]
+fn somebody_who_marks_it_by_hand_is_seen_at_once() {
+    let world = given([owed(1)]);
+    world.sandbox.firstpromoter.lock().switches.mark_lies = true;
+    three_passes_cannot_mark(&world, 1, "reads back as unfulfilled");
+    world.sandbox.firstpromoter.fulfil(1);
+    // Not before its time, and without being asked to mark.
+    let ran = world.once().exits(0);
+    assert_eq!((marking_of(&world, 1).0.as_str(), marks(&world)), ("fulfilled", 3), "{ran}");
+    assert_eq!(world.reward(1)["delivered_by"], "makegood", "we delivered it, whoever marked it");
+    world.then_nothing_more_happens().exits(0);
+}
+
+#[test]
+fn the_one_that_cannot_be_marked_does_not_keep_the_others() {
+    let world = given([owed(1), owed(2), owed(3)]);
+    world.sandbox.firstpromoter.lock().switches.mark_fails = [2].into();
+    three_passes_cannot_mark(&world, 2, "Commission could not be updated");
+    assert!([1, 3].iter().all(|id| world.state_of(*id) == "fulfilled"));
+    assert_eq!(world.attention(), [(2, "not_marked".to_owned())].into());
+    world.sandbox.firstpromoter.lock().switches.mark_fails.clear();
+    then_it_is_marked(&world, [1, 2, 3]);
+}
+
+#[test]
+fn a_call_refused_whole_because_of_one_bad_id_is_made_in_halves() {
+    let world = given([owed(1), owed(2).without_payout(), owed(3), owed(4)]);
+    world.sandbox.firstpromoter.lock().switches.mark_all_or_nothing = true;
+    let ran = world.once().exits(0);
+    assert_eq!((ran.count("delivered"), ran.count("fulfilled")), (4, 3), "{ran}");
+    // 1234, 12, 1, 2, 34
+    assert_eq!(marks(&world), 5, "{ran}");
+    let (state, failures, words) = marking_of(&world, 2);
+    assert_eq!((state.as_str(), failures), ("delivered", 1));
+    assert_eq!(words, "refused with 422: Commission has no payout (invalid_record)");
+    world.sandbox.firstpromoter.change(2, |commission| commission.has_payout = true);
+    then_it_is_marked(&world, 1..=4);
+}
+
+#[test]
+fn a_commission_without_a_payout_record_is_shown_in_firstpromoters_words() {
+    let world = given([owed(1).without_payout()]);
+    three_passes_cannot_mark(&world, 1, "Commission has no payout");
+    world.sandbox.firstpromoter.change(1, |commission| commission.has_payout = true);
+    then_it_is_marked(&world, [1]);
+}
+
+/// A world in which every call becomes a batch, however small.
+fn batches(end: BatchEnd) -> World {
+    let world = given([owed(1)]);
+    let mut state = world.sandbox.firstpromoter.lock();
+    (state.switches.batch_threshold, state.switches.batch_polls, state.switches.batch_end) = (0, 0, end);
+    drop(state);
+    world
+}
+
+#[test]
+fn a_batch_that_does_nothing_is_complained_of_and_asked_for_again() {
+    for (end, words) in [
+        (BatchEnd::Fails, "the batch was stopped before its end (batch 8): no reason given"),
+        (BatchEnd::Stops, "the batch was stopped before its end (batch 8): no reason given"),
+        (BatchEnd::Vanishes, "batch 8 could not be asked for (404): Record not found"),
+    ] {
+        let world = batches(end);
+        let ran = world.once().exits(0);
+        let (state, failures, said) = marking_of(&world, 1);
+        assert_eq!((state.as_str(), failures), ("delivered", 1), "{end:?}: {ran}");
+        assert!(said.starts_with(words), "{end:?}: {said}");
+        world.sandbox.firstpromoter.lock().switches.batch_end = BatchEnd::Completes;
+        then_it_is_marked(&world, [1]);
+    }
+}
+
+#[test]
+fn three_failed_batches_are_shown() {
+    let world = batches(BatchEnd::Fails);
+    three_passes_cannot_mark(&world, 1, "the batch was stopped before its end");
+    world.sandbox.firstpromoter.lock().switches.batch_end = BatchEnd::Completes;
+    then_it_is_marked(&world, [1]);
+}
+
+#[test]
+fn a_batch_that_vanishes_after_its_work_is_believed_when_it_reads_back() {
+    let world = batches(BatchEnd::VanishesDone);
+    // The sandbox carries it out when it is first asked for, and says 404.
+    let ran = world.once().exits(0);
+    assert_eq!((world.state_of(1).as_str(), ran.count("fulfilled")), ("fulfilled", 1), "{ran}");
+    world.then_nothing_more_happens().exits(0);
+}
+
+#[test]
+fn a_batch_is_waited_for_whatever_status_announces_it() {
+    for announced in [200, 202] {
+        let world = batches(BatchEnd::Completes);
+        let mut state = world.sandbox.firstpromoter.lock();
+        (state.switches.batch_status, state.switches.batch_polls) = (announced, 1);
+        drop(state);
+        let ran = world.once().exits(0);
+        assert_eq!(world.sandbox.firstpromoter.requests_to(Endpoint::Batch), 2, "{announced}: {ran}");
+        assert_eq!(world.state_of(1), "fulfilled", "{announced}: {ran}");
+    }
+}
+
+#[test]
+fn a_listing_that_lags_behind_the_mark_costs_a_pass_and_no_second_delivery() {
+    let world = given([owed(1)]);
+    world.sandbox.firstpromoter.lock().switches.replica_lag = 1;
+    let ran = world.once().exits(0);
+    assert_eq!((world.state_of(1).as_str(), ran.count("fulfilled")), ("delivered", 0), "{ran}");
+    let ran = world.once().exits(0);
+    assert_eq!((world.state_of(1).as_str(), ran.count("fulfilled")), ("fulfilled", 1), "{ran}");
+    assert_eq!((marks(&world), world.sandbox.merchant.requests()), (1, 1), "{ran}");
+    world.then_nothing_more_happens().exits(0);
+}
+
+#[test]
+fn passes_that_fail_to_mark_are_counted_too() {
+    let world = given([owed(1)]);
+    world.sandbox.firstpromoter.lock().faults.mark = always(status(401));
+    for pass in 1..=3 {
+        let ran = world.once().exits(1);
+        assert_eq!(marking_of(&world, 1).1, pass, "{ran}");
+    }
+    assert_eq!(world.attention(), [(1, "not_marked".to_owned())].into());
+    world.sandbox.firstpromoter.lock().faults.mark = never();
+    then_it_is_marked(&world, [1]);
+}
+
+#[test]
+fn a_mark_that_took_effect_behind_an_unreadable_answer_is_fulfilled_although_the_pass_failed() {
+    let world = given([owed(1), owed(2)]);
+    world.sandbox.firstpromoter.lock().faults.mark = once(half());
+    let ran = world.once().exits(1);
+    assert_eq!((ran.count("delivered"), ran.count("fulfilled")), (2, 2), "{ran}");
+    assert_eq!([1, 2].map(|id| world.state_of(id)), ["fulfilled", "fulfilled"]);
+    world.then_nothing_more_happens().exits(0);
+}
+
+/// Delivered, not marked, and then this happens to it at FirstPromoter.
+fn after_delivery(happens: impl Fn(&World), words: &str) {
+    let world = given([owed(1)]);
+    world.sandbox.firstpromoter.lock().faults.mark = once(status(422));
+    world.once().exits(0);
+    happens(&world);
+    for (pass, exit) in [(2, 0), (3, 3)] {
+        let ran = world.once().exits(exit);
+        let (state, failures, said) = marking_of(&world, 1);
+        assert_eq!((state.as_str(), failures, said.as_str()), ("delivered", pass, words), "{ran}");
+    }
+    assert_eq!((marks(&world), world.sandbox.merchant.requests()), (1, 1), "what cannot be marked is not asked for");
+    assert_eq!(world.attention(), [(1, "not_marked".to_owned())].into());
+    world.then_nothing_more_happens().exits(3);
+}
+
+#[test]
+fn what_is_denied_after_its_delivery_stays_delivered_and_is_shown() {
+    let words = "FirstPromoter calls it denied now, and marks only approved ones";
+    after_delivery(|world| world.sandbox.firstpromoter.deny(1), words);
+}
+
+#[test]
+fn what_is_deleted_after_its_delivery_stays_delivered_and_is_shown() {
+    after_delivery(|world| world.sandbox.firstpromoter.delete(1), "FirstPromoter does not have it any more");
+}
+
+#[test]
+fn what_changes_after_its_delivery_is_marked_and_not_delivered_again() {
+    let world = given([owed(1)]);
+    world.sandbox.firstpromoter.lock().faults.mark = once(status(422));
+    world.once().exits(0);
+    world.sandbox.firstpromoter.change(1, |commission: &mut Commission| commission.amount = 9_000);
+    let ran = world.once().exits(0);
+    assert_eq!((world.state_of(1).as_str(), &world.reward(1)["amount"]), ("fulfilled", &json!(500)), "{ran}");
+    assert_eq!(world.sandbox.merchant.balance("promoter", 12345, "points"), 500);
+    assert_eq!(world.reward(1)["next_attempt_at"], Value::Null);
+    world.then_nothing_more_happens().exits(0);
+}
