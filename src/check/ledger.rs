@@ -6,6 +6,7 @@ use rustix::fs::{Access, access, statvfs};
 
 use super::{Check, here};
 use crate::{
+    clock::{Clock, SystemClock},
     config::Settings,
     domain::CommissionId,
     ledger::{Ledger, LedgerError},
@@ -29,7 +30,7 @@ pub(super) fn ledger(settings: &Settings) -> (Vec<Check>, Vec<CommissionId>) {
     let path = &settings.ledger.path;
     match look(settings) {
         Ok((detail, canaries)) => (vec![Check::ok(NAME, detail), rights(path)], canaries),
-        Err(LedgerError::Missing { .. }) => (vec![to_be_created(path)], Vec::new()),
+        Err(LedgerError::Missing { .. }) => (vec![to_be_created(path, settings)], Vec::new()),
         Err(error) => (vec![Check::failed_as_told(NAME, &in_full(&error))], Vec::new()),
     }
 }
@@ -52,11 +53,16 @@ fn folder(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-fn to_be_created(path: &Path) -> Check {
+fn to_be_created(path: &Path, settings: &Settings) -> Check {
     let folder = folder(path);
     if !folder.is_dir() {
         let no_folder = LedgerError::NoFolder { path: path.to_owned() };
         return Check::failed_as_told(NAME, &no_folder.to_string());
+    }
+    // With a mark beside it, it was removed, and a new one would have forgotten everything.
+    let stand_in = Ledger::not_made_yet(path, &settings.firstpromoter.account_id, SystemClock.now());
+    if let Err(error) = stand_in.and_then(|ledger| ledger.require_not_behind()) {
+        return Check::failed_as_told(NAME, &in_full(&error));
     }
     let detail = format!("{}: none yet; the first pass will create it", path.display());
     if access(folder, Access::WRITE_OK | Access::EXEC_OK).is_err() {

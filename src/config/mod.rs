@@ -41,6 +41,7 @@ mod suggest;
 mod targets;
 #[cfg(test)]
 mod tests;
+mod words;
 
 pub use environment::environment;
 pub use error::{ConfigError, Problem};

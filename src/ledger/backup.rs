@@ -59,11 +59,13 @@ impl Ledger {
         match Backup::new(&self.conn, &mut conn).and_then(|backup| backup.step(-1)).map_err(sqlite)? {
             StepResult::Done => {}
             // Somebody keeps it locked for longer than the busy timeout.
-            StepResult::More | StepResult::Busy | StepResult::Locked | _ => return Err(LedgerError::Locked { path: self.path.clone(), waited_s: BUSY_TIMEOUT.as_secs() }),
+            StepResult::More | StepResult::Busy | StepResult::Locked | _ => {
+                return Err(LedgerError::Locked { path: self.path.clone(), waited_s: BUSY_TIMEOUT.as_secs() });
+            }
         }
         // The header came along and says WAL: one file is easier to keep than three.
         conn.pragma_update(None, "journal_mode", "DELETE").map_err(sqlite)?;
-        let copy = Self { conn, path: draft.to_owned(), mark: None };
+        let copy = Self { conn, path: draft.to_owned(), mark: None, file: None };
         copy.check_sound()?;
         let rewards = copy.states()?.values().sum();
         let position = copy.position()?;

@@ -297,6 +297,8 @@ fn a_ledger_of_another_account_a_damaged_one_and_one_behind_its_mark_have_failed
     comes_to(&check(&world).exits(1), "ledger", "failed", &["behind its mark"]);
     world.file("ledger.db.mark", &mark);
     all_is_well_but(&check(&world), &[]);
+    fs::rename(world.ledger_path(), world.path("elsewhere.db")).unwrap();
+    comes_to(&check(&world).exits(1), "ledger", "failed", &["behind its mark", "makegood ledger accept"]);
     world.file("ledger.db", "not a database, and long enough to be looked at as one: ".repeat(100).as_str());
     let ran = check(&world).exits(1);
     comes_to(&ran, "ledger", "failed", &["damaged"]);
