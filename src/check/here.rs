@@ -95,6 +95,6 @@ pub(super) fn everybody_reads(path: &PathBuf) -> bool {
 pub(super) fn schedule(settings: &Settings, now: Timestamp) -> Check {
     let poll = &settings.schedule.poll;
     let times: Vec<String> =
-        next_times(poll, now, TIMES).iter().map(|at| at.format("%Y-%m-%d %H:%M:%SZ").to_string()).collect();
+        next_times(poll, now, TIMES).iter().map(|at| at.format("%Y-%m-%dT%H:%M:%SZ").to_string()).collect();
     Check::ok("schedule", format!("{poll:?}, next at {}", times.join(", ")))
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{Exit, Failure, load, print, print_json};
+use super::{Exit, Failure, load, print, print_json, text};
 use crate::{
     cli::Cli,
     clock::{Clock, SystemClock},
@@ -42,7 +42,7 @@ pub(super) fn claim(cli: &Cli, id: CommissionId, owner: &str, period: Duration) 
             "expires_at": (claimed == Claimed::Taken).then(|| timestamp_text(until)), "reason": words,
         }))?;
     } else {
-        print(&format!("Commission {id}: {words}\n"))?;
+        print(&text::wrapped(&format!("Commission {id}: {words}"), 0))?;
     }
     Ok(exit)
 }
@@ -76,7 +76,7 @@ pub(super) fn record(cli: &Cli, id: CommissionId, owner: &str, receipt: Option<&
             "commission_id": id, "recorded": recorded, "state_before": before, "receipt": receipt, "reason": words,
         }))?;
     } else {
-        print(&format!("Commission {id}: {words}\n"))?;
+        print(&text::wrapped(&format!("Commission {id}: {words}"), 0))?;
     }
     Ok(Exit::Done)
 }

@@ -41,28 +41,36 @@ pub(super) async fn accept(cli: &Cli, yes: bool) -> Result<Exit, Failure> {
     if yes {
         ledger.accept_as_it_is()?;
     }
-    let mut out = match &marked {
+    let came = match &marked {
         Some(mark) => format!(
-            "The ledger ends at journal entry {} ({}), and had come to {} ({}).\n\
-             What was delivered between the two is forgotten, unless FirstPromoter has it marked fulfilled.\n\n",
-            ends.journal, ends.at, mark.journal, mark.at
+            "The ledger ends at journal entry {} ({}), and had come to {} ({}). What was delivered between the two is \
+             forgotten, unless FirstPromoter has it marked fulfilled.",
+            ends.journal,
+            text::when(&ends.at),
+            mark.journal,
+            text::when(&mark.at)
         ),
-        None => "The mark beside the ledger cannot be understood, so nobody knows how far the ledger had come.\n\n"
-            .to_owned(),
+        None => {
+            "The mark beside the ledger cannot be understood, so nobody knows how far the ledger had come.".to_owned()
+        }
     };
+    let mut out = format!("{}\n", text::wrapped(&came, 0));
     if at_stake.is_empty() {
-        out.push_str("At stake: nothing. FirstPromoter lists nothing as owed that a pass would deliver.\n");
+        let nothing = "At stake: nothing. FirstPromoter lists nothing as owed that a pass would deliver.";
+        out.push_str(&text::wrapped(nothing, 0));
     } else {
-        out.push_str("At stake: the next pass delivers these, some of them perhaps for the second time:\n");
+        let these = "At stake: the next pass delivers these, some of them perhaps for the second time:";
+        out.push_str(&text::wrapped(these, 0));
         for (id, what) in &at_stake {
             let _infallible = writeln!(out, "  {:>9}  {what}", id.0);
         }
         out.push_str("Those that were delivered: `makegood record ID` first.\n");
     }
-    out.push_str(if yes {
-        "\nAccepted: passes go on from here.\n"
+    out.push('\n');
+    out.push_str(&if yes {
+        text::wrapped("Accepted: passes go on from here.", 0)
     } else {
-        "\nNothing is changed. To go on with the ledger as it is: makegood ledger accept --yes\n"
+        text::wrapped("Nothing is changed. To go on with the ledger as it is: `makegood ledger accept --yes`", 0)
     });
     report(cli, &out, &ends, marked.as_ref(), &at_stake, yes)
 }

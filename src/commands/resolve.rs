@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Exit, Failure, load, operator, print, print_json};
+use super::{Exit, Failure, load, operator, print, print_json, text};
 use crate::{
     cli::Cli,
     clock::{Clock, SystemClock},
@@ -53,7 +53,7 @@ pub(super) fn resolve(
     if cli.json {
         print_json(&json!({"commission_id": id, "state": state, "was": held, "actor": actor}))?;
     } else {
-        print(&format!("Commission {id}: {decided}; {next}.\n"))?;
+        print(&text::wrapped(&format!("Commission {id}: {decided}; {next}."), 0))?;
     }
     Ok(Exit::Done)
 }

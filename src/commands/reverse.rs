@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Exit, Failure, Outside, operator, print, print_json};
+use super::{Exit, Failure, Outside, operator, print, print_json, text};
 use crate::{
     cli::Cli,
     clock::{Clock, SystemClock},
@@ -32,12 +32,13 @@ pub(super) async fn reverse(cli: &Cli, id: CommissionId, reason: &str) -> Result
         print_json(&document)?;
         return Ok(Exit::Done);
     }
-    print(&match reversal {
+    let words = match reversal {
         Reversal::Done(was) => format!(
-            "Commission {id}: reversed (was {was}); FirstPromoter, read back, says unfulfilled.\n\
-             makegood never delivers it again. What the recipient got is still theirs: take it back in your own system.\n"
+            "reversed (was {was}); FirstPromoter, read back, says unfulfilled. makegood never delivers it again. What the recipient \
+             got is still theirs: take it back in your own system."
         ),
-        Reversal::Already => format!("Commission {id}: reversed already; nothing changed (`makegood show {id}`).\n"),
-    })?;
+        Reversal::Already => format!("reversed already; nothing changed (`makegood show {id}`)."),
+    };
+    print(&text::wrapped(&format!("Commission {id}: {words}"), 0))?;
     Ok(Exit::Done)
 }

@@ -171,6 +171,7 @@ fn facts(row: &Row<'_>, account_id: &str) -> String {
         ("referral", party("referral_email", "referral_uid", "referral_id")),
         ("account", Some(account_id.to_owned())),
         ("key", plain("key")),
+        ("target", plain("target")),
         ("tried", row.tried()),
         ("receipt", plain("receipt")),
     ] {

@@ -30,12 +30,37 @@ pub(super) fn cut(text: &str, width: usize) -> String {
     harmless(text).take(width.saturating_sub(1)).chain(['…']).collect()
 }
 
+/// The words of a text; what stands in backquotes is one, so that it can be copied, if it fits on a line.
+fn words(text: &str, room: usize) -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
+    let mut rest = text.split_whitespace();
+    while let Some(word) = rest.next() {
+        let mut whole = word.to_owned();
+        if word.matches('`').count() % 2 == 1 {
+            let mut ahead = rest.clone();
+            for next in ahead.by_ref() {
+                whole = format!("{whole} {next}");
+                if next.contains('`') {
+                    break;
+                }
+            }
+            if whole.chars().count() <= room && whole.matches('`').count() % 2 == 0 {
+                rest = ahead;
+            } else {
+                word.clone_into(&mut whole);
+            }
+        }
+        words.push(whole);
+    }
+    words
+}
+
 /// Breaks at spaces so that no line is wider than 80 columns, each indented by `indent`.
 pub(super) fn wrapped(text: &str, indent: usize) -> String {
     let text: String = harmless(text).collect();
     let mut out = String::new();
     let mut column = WIDTH;
-    for word in text.split_whitespace() {
+    for word in words(&text, WIDTH.saturating_sub(indent)) {
         let length = word.chars().count();
         if column + 1 + length > WIDTH {
             if !out.is_empty() {
@@ -47,7 +72,7 @@ pub(super) fn wrapped(text: &str, indent: usize) -> String {
             out.push(' ');
             column += 1;
         }
-        out.push_str(word);
+        out.push_str(&word);
         column += length;
     }
     out.push('\n');
@@ -60,9 +85,9 @@ pub(super) fn labelled(label: &str, text: &str) -> String {
     format!("  {label:<12}{}", wrapped.trim_start())
 }
 
-/// A time of the ledger's for a person: `2025-01-19 10:30:00Z`. What is no such time is shown as it is.
+/// A time of the ledger's for a person: `2025-01-19T10:30:00Z`, one word. What is no such time is shown as it is.
 pub(super) fn when(at: &str) -> String {
-    at.parse::<Timestamp>().map_or_else(|_| at.to_owned(), |at| at.format("%Y-%m-%d %H:%M:%SZ").to_string())
+    at.parse::<Timestamp>().map_or_else(|_| at.to_owned(), |at| at.format("%Y-%m-%dT%H:%M:%SZ").to_string())
 }
 
 /// `1 reward`, `2 rewards`.
@@ -191,10 +216,23 @@ mod tests {
 
     #[test]
     fn times_and_counts_are_for_people() {
-        assert_eq!(when("2025-01-19T10:30:00.123Z"), "2025-01-19 10:30:00Z");
-        assert_eq!(when("2025-01-19T12:30:00+02:00"), "2025-01-19 10:30:00Z");
+        assert_eq!(when("2025-01-19T10:30:00.123Z"), "2025-01-19T10:30:00Z");
+        assert_eq!(when("2025-01-19T12:30:00+02:00"), "2025-01-19T10:30:00Z");
         assert_eq!(when("soon"), "soon");
         assert_eq!((counted(1, "pass"), counted(0, "reward")), ("1 pass".to_owned(), "0 rewards".to_owned()));
+    }
+
+    #[test]
+    fn a_command_in_backquotes_is_not_broken_where_it_fits() {
+        let filler = "x".repeat(66);
+        assert_eq!(
+            wrapped(&format!("{filler} `makegood show 7`, then"), 2),
+            format!("  {filler}\n  `makegood show 7`, then\n")
+        );
+        assert_eq!(wrapped(&format!("{filler} `a b`"), 2), format!("  {filler} `a b`\n"));
+        let long = format!("`{}`", "word ".repeat(30));
+        assert!(wrapped(&long, 2).lines().all(|line| line.chars().count() <= 80));
+        assert_eq!(wrapped("a ` b c", 0), "a ` b c\n", "a single one means nothing");
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod marking;
 mod memory;
 mod operator;
 mod operator_check;
+mod operator_output;
 mod operator_reverse;
 mod operator_tools;
 mod people;
