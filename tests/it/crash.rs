@@ -155,7 +155,9 @@ fn killed_by_every_call_of_a_command_it_is_held_and_never_called_again_before_a_
     }
 }
 
-fn killed_around_every_commit(target: Target) {
+#[test]
+fn killed_around_every_sync_a_target_that_deduplicates_has_every_reward_once() {
+    let target = Target::Deduplicating;
     let (ran, calls) = harmed(&target.world(), Harm::None, &["once", "--json"]);
     ran.exits(0);
     // Made, bound, begun; settled, three times intent and outcome, each with its mark; marked; ended.
@@ -170,17 +172,8 @@ fn killed_around_every_commit(target: Target) {
     }
 }
 
-#[test]
-fn killed_around_every_commit_a_target_that_deduplicates_has_every_reward_once() {
-    killed_around_every_commit(Target::Deduplicating);
-}
-
-#[test]
-fn killed_around_every_commit_a_command_has_every_reward_once_after_a_look() {
-    killed_around_every_commit(Target::Command);
-}
-
-/// Finer than syncs: a transaction that is in the log by half, an effect whose outcome is not in it at all. One new reward
+/// Before each write and each sync, and so after each, too: a transaction that is in the log by half, an effect whose outcome
+/// is not in it at all. One new reward
 /// after another, each with a pass that is killed one write later than the one before.
 fn killed_before_every_write(nths: impl Iterator<Item = u64>) {
     let world = Target::Command.world();
