@@ -10,6 +10,7 @@ use crate::{
     failure::Outcome,
 };
 
+mod alerts;
 mod attempts;
 mod claims;
 mod lock;
@@ -136,7 +137,7 @@ impl World {
 
     /// Everything that stands in the ledger.
     fn dump(&self) -> String {
-        ["account", "rewards", "passes", "attempts", "journal", "claims", "reward_rules"]
+        ["account", "rewards", "passes", "attempts", "journal", "claims", "reward_rules", "alerts"]
             .map(|it| self.table(it))
             .concat()
     }
