@@ -1,13 +1,14 @@
 //! The service: triggers in, passes out, one at a time, until a signal says stop.
 //!
 //! Guarantees: a pass that fails does not end the service; the same failure again and again is one error in the log, a
-//! count, and one line when it is over.
+//! count, and one line when it is over ([`failures`]).
 
+mod failures;
 pub mod triggers;
 
 use anyhow::Context;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, debug, error, info, info_span, warn};
+use tracing::{Instrument, info, info_span};
 
 use crate::{
     clock::Clock,
@@ -15,8 +16,10 @@ use crate::{
     delivery::Deliver,
     firstpromoter::Api,
     ledger::{Ledger, acquire_pass_lock},
+    notice::Notice,
     reconcile::{Order, Pass, Report, Trigger, in_full},
 };
+use failures::Failures;
 use triggers::Triggers;
 
 /// Everything that the service works with.
@@ -30,6 +33,8 @@ pub struct Service<A, D, C> {
     pub targets: D,
     /// The ledger.
     pub ledger: Ledger,
+    /// Those who are told how it goes.
+    pub notice: Notice,
     /// The time.
     pub clock: C,
 }
@@ -59,7 +64,12 @@ impl<A: Api, D: Deliver, C: Clock> Service<A, D, C> {
                 trigger = triggers.next(&self.clock) => trigger,
             };
             let span = info_span!("pass", trigger = trigger.as_str());
-            failures.note(&self.pass(trigger, &stop).instrument(span).await, stop.is_cancelled());
+            self.notice.before_pass();
+            let result = self.pass(trigger, &stop).instrument(span).await;
+            let (now, error) =
+                (self.clock.now(), result.as_ref().map_or_else(|error| Some(error.as_str()), |it| it.error.as_deref()));
+            failures.note(&result, stop.is_cancelled(), now);
+            self.notice.after_pass(&self.ledger, error, now, &stop).await;
         }
         info!("stopped");
         Ok(())
@@ -82,61 +92,5 @@ impl<A: Api, D: Deliver, C: Clock> Service<A, D, C> {
             progress: &|_| {},
         };
         pass.run(&Order::poll(trigger)).await.map_err(|error| in_full(&error))
-    }
-}
-
-/// Keeps a persistent failure quiet, and its end loud.
-#[derive(Debug, Default)]
-struct Failures {
-    last: Option<String>,
-    count: u64,
-}
-
-impl Failures {
-    fn note(&mut self, result: &Result<Report, String>, stopping: bool) {
-        let failure = match result {
-            Ok(report) => {
-                log_summary(report);
-                report.error.clone()
-            }
-            Err(error) => Some(error.clone()),
-        };
-        match failure {
-            None if self.count > 0 => {
-                info!("passes complete again, after {} that did not", self.count);
-                *self = Self::default();
-            }
-            None => {}
-            Some(error) if stopping => info!("{error}"),
-            Some(error) => {
-                self.count += 1;
-                if self.last.as_ref() == Some(&error) {
-                    debug!("the pass did not complete, for the {}th time: {error}", self.count);
-                } else {
-                    error!("the pass did not complete: {error}");
-                    self.last = Some(error);
-                }
-            }
-        }
-    }
-}
-
-fn log_summary(report: &Report) {
-    let counts = report.counts;
-    info!(
-        pass.id = report.pass_id,
-        "pass {}: listed {}, missing {}, delivered {}, fulfilled {}, held {}, failed {}; {} in attention; {} requests",
-        report.pass_id,
-        counts.listed,
-        counts.missing,
-        counts.delivered,
-        counts.fulfilled,
-        counts.held,
-        counts.failed,
-        report.needs_attention,
-        counts.api_requests
-    );
-    if let Some(wanted) = report.fuse_wanted {
-        warn!("the fuse blew: {wanted} deliveries were wanted, none was made; look at `makegood plan`");
     }
 }
