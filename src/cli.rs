@@ -7,7 +7,7 @@ use clap::{ArgAction, ArgGroup, Parser, Subcommand};
 use crate::{domain::CommissionId, telemetry::Verbosity};
 
 /// Delivers the non-monetary FirstPromoter rewards that a webhook handler missed, once, and marks them fulfilled.
-#[derive(Debug, Parser)]
+#[derive(Debug, Clone, Parser)]
 #[command(name = "makegood", version, about, max_term_width = 100, after_help = EXIT_CODES)]
 pub struct Cli {
     /// Configuration file
@@ -42,7 +42,7 @@ Exit codes:
   4  busy: another process holds the pass";
 
 /// The commands.
-#[derive(Debug, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 pub enum Command {
     /// Run the service: passes on schedule and on SIGUSR1, until SIGTERM
     Run,
@@ -81,7 +81,8 @@ pub enum Command {
         #[arg(long, group = "decision")]
         dismiss: bool,
         /// What the recipient's system calls the delivery
-        #[arg(long, value_name = "R", requires = "delivered")]
+        // Not `requires`: clap lets that go where something present excludes what is required.
+        #[arg(long, value_name = "R", conflicts_with_all = ["retry", "dismiss"])]
         receipt: Option<String>,
         /// Why, for the journal
         #[arg(long, value_name = "TEXT")]
@@ -120,7 +121,7 @@ pub enum Command {
 }
 
 /// What can be done to the ledger itself.
-#[derive(Debug, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 pub enum LedgerCommand {
     /// Go on with a ledger that is behind its mark (restored from an old backup); shows first what is at stake
     Accept {

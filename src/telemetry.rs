@@ -8,12 +8,12 @@
 //! the secrets in them. What the command line or `RUST_LOG` says of levels goes before the configuration.
 //!
 //! Assumptions: called once, by the program, before anything is logged. How an entry looks is settled before the first
-//! span is opened.
+//! span is opened: tracing-journald panics at a span that it did not see opened.
 
 use std::{
     io::{IsTerminal, stderr},
     os::{fd::AsFd, unix::fs::MetadataExt},
-    sync::OnceLock,
+    sync::{Once, OnceLock},
 };
 
 use tracing::{Level, Metadata, Subscriber, warn};
@@ -124,6 +124,17 @@ impl Handle {
     pub fn set_level(&self, level: LogLevel) -> bool {
         self.configurable && self.levels.reload(EnvFilter::new(directives(level))).is_ok()
     }
+
+    fn configure(&self, settings: LogSettings) {
+        self.set_level(settings.level);
+        if settings.format != LogFormat::Auto {
+            let (output, problem) = output(settings.format);
+            let _the_log_lives_as_long_as_the_process = self.output.reload(output);
+            if let Some(problem) = problem {
+                warn!("{problem}");
+            }
+        }
+    }
 }
 
 /// Begins the log: in the journal where stderr is the journal, for a person on a terminal (in colour, unless `NO_COLOR` is
@@ -141,17 +152,11 @@ pub fn init(verbosity: Verbosity) -> Result<(), TryInitError> {
     Ok(())
 }
 
-/// Puts the log right, now that the configuration is read.
+/// Puts the log right, now that the configuration is read; does nothing the second time (a reload only sets the level).
 pub fn configure(settings: LogSettings) {
+    static ONCE: Once = Once::new();
     let Some(handle) = handle() else { return };
-    handle.set_level(settings.level);
-    if settings.format != LogFormat::Auto {
-        let (output, problem) = output(settings.format);
-        let _the_log_lives_as_long_as_the_process = handle.output.reload(output);
-        if let Some(problem) = problem {
-            warn!("{problem}");
-        }
-    }
+    ONCE.call_once(|| handle.configure(settings));
 }
 
 /// The levels that hold, and what is wrong with `wish` (the text of `RUST_LOG`), if anything.

@@ -101,7 +101,7 @@ impl From<crate::ledger::LedgerError> for Failure {
 /// Carries out what the command line asks for.
 pub async fn dispatch(cli: &Cli) -> Exit {
     let result = match &cli.command {
-        Command::Run => run::run(cli).await,
+        Command::Run => Box::pin(run::run(cli)).await,
         Command::Once { commissions, max_deliveries } => once::once(cli, commissions, *max_deliveries).await,
         Command::Plan => plan::plan(cli).await,
         Command::Status => status::status(cli),

@@ -41,7 +41,7 @@ pub(super) async fn once(cli: &Cli, only: &[CommissionId], max_deliveries: Optio
     let order = Order { trigger: Trigger::Command, only: only.to_vec(), max_deliveries };
     let report = pass.run(&order).await;
     bar.clear();
-    Metrics::new(&settings.firstpromoter.account_id, settings.notice.textfile.as_deref()).write(&ledger);
+    Metrics::new(&settings.firstpromoter.account_id).write(settings.notice.textfile.as_deref(), &ledger);
     let report = report?;
     if cli.json {
         print_json(&report)?;

@@ -41,10 +41,11 @@ struct Row {
 pub(super) async fn plan(cli: &Cli) -> Result<Exit, Failure> {
     let outside = Outside::open(cli)?;
     let account_id = &outside.settings.firstpromoter.account_id;
-    let ledger = match Ledger::open_read_only(&outside.settings.ledger.path) {
+    let path = &outside.settings.ledger.path;
+    let ledger = match Ledger::open_read_only(path) {
         Ok(ledger) => ledger,
         // Before the first pass: compared with an empty one, and none is made.
-        Err(LedgerError::Missing { .. }) => Ledger::in_memory(account_id, SystemClock.now())?,
+        Err(LedgerError::Missing { .. }) => Ledger::not_made_yet(path, account_id, SystemClock.now())?,
         Err(error) => return Err(error.into()),
     };
     ledger.require_account(account_id)?;

@@ -41,7 +41,8 @@ fn in_words(
     let word = |column: &str| reward.get(column).and_then(Value::as_str);
     let email = if word("recipient") == Some("referral") { word("referral_email") } else { word("promoter_email") };
     let amount = text::amount(reward.get("amount").and_then(Value::as_i64), word("unit"));
-    let mut out = format!("Commission {id}: {amount} for {}\n", text::recipient(word("recipient"), email));
+    let title = format!("Commission {id}: {amount} for {}", text::recipient(word("recipient"), email));
+    let mut out = text::wrapped(&title, 0);
     for (label, column) in [
         ("state", "state"),
         ("since", "state_since"),

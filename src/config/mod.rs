@@ -42,6 +42,7 @@ mod suggest;
 mod targets;
 #[cfg(test)]
 mod tests;
+mod words;
 
 pub use environment::environment;
 pub use error::{ConfigError, Problem};

@@ -102,6 +102,10 @@ impl Change<'_> {
             },
         )?;
         self.one(changed, id, from)?;
+        if from == RewardState::Delivering {
+            // If the attempt is still in flight, its outcome is written over this.
+            self.close_cut_off(id)?;
+        }
         self.journal(id, Some(from), RewardState::Delivered, why)
     }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::ErrorCode;
 use thiserror::Error;
 
-use super::RewardState;
+use super::{RewardState, reward::Odd};
 use crate::domain::CommissionId;
 
 /// Why the ledger could not be used.
@@ -30,7 +30,9 @@ pub enum LedgerError {
         path: PathBuf,
     },
     /// A file could not be opened, made or written, beside SQLite's own words.
-    #[error("cannot {doing} {path}: check that the path is right and that this user may write there")]
+    #[error(
+        "cannot {doing} {path}: check that the path is right, that this user may write there, and that the disk has room"
+    )]
     File {
         /// What was tried, for example `create`.
         doing: &'static str,
@@ -88,6 +90,27 @@ pub enum LedgerError {
         /// When it was there; RFC 3339 UTC.
         mark_at: String,
     },
+    /// Another file lies in its place now.
+    #[error(
+        "the ledger {path} was replaced while it was open: what would be recorded now would go to the file that is gone. \
+         Nothing is delivered. Restart makegood, so that it opens the one that is there"
+    )]
+    Replaced {
+        /// Where it should lie.
+        path: PathBuf,
+    },
+    /// Written by an earlier version, and only to be looked at.
+    #[error(
+        "the ledger {path} has schema version {found}, and is to be brought to {known} first: the next pass does that"
+    )]
+    Older {
+        /// Which ledger.
+        path: PathBuf,
+        /// Its `user_version`.
+        found: i64,
+        /// The version that this program reads.
+        known: i64,
+    },
     /// The mark beside the ledger is not what makegood writes.
     #[error(
         "the mark {path} beside the ledger cannot be understood, so it cannot be told whether the ledger is an old copy. Nothing is \
@@ -131,11 +154,24 @@ pub enum LedgerError {
         #[source]
         source: rusqlite::Error,
     },
-    /// No right to write, or a read-only file system.
+    /// No right to write, a read-only file system, or no room for a file beside the ledger: SQLite does not tell which.
     #[error(
-        "the ledger {path} cannot be written: give this user the right to write the file and its folder, on a disk mounted read-write"
+        "the ledger {path} cannot be written: give this user the right to write the file and its folder, on a disk that is mounted \
+         read-write and has room. Nothing is delivered until then"
     )]
     ReadOnly {
+        /// Which ledger.
+        path: PathBuf,
+        /// SQLite's words.
+        #[source]
+        source: rusqlite::Error,
+    },
+    /// The disk failed, or had no room where SQLite could not tell that apart (an `fsync`).
+    #[error(
+        "the disk failed the ledger {path}: see that it has room, and what the system's log (`dmesg`) says of it. Nothing is delivered \
+         until it works again"
+    )]
+    Disk {
         /// Which ledger.
         path: PathBuf,
         /// SQLite's words.
@@ -179,6 +215,11 @@ impl LedgerError {
     /// Puts SQLite's error into words; `path` names the ledger.
     pub(super) fn from_sqlite(path: &Path, waited_s: u64, source: rusqlite::Error) -> Self {
         let path = path.to_owned();
+        if let rusqlite::Error::FromSqlConversionFailure(_, _, cause) = &source
+            && let Some(Odd { column, value }) = cause.downcast_ref()
+        {
+            return Self::Nonsense { path, column, value: value.clone() };
+        }
         match source.sqlite_error_code() {
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Locked { path, waited_s },
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Damaged { path, source },
@@ -186,6 +227,7 @@ impl LedgerError {
             Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => {
                 Self::ReadOnly { path, source }
             }
+            Some(ErrorCode::SystemIoFailure) => Self::Disk { path, source },
             Some(_) | None => Self::Sqlite { path, source },
         }
     }

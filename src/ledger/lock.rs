@@ -1,14 +1,14 @@
 //! The pass lock: at most one pass at a time on one ledger.
 //!
 //! An operating system lock on a file beside the ledger, so that it dies with its holder, however that dies. The file's
-//! content (who holds it) is for people only and may be stale. The file is never removed: a lock on a removed file
-//! would lock nothing.
+//! content (who holds it) is for people only and may be stale. The file is never removed by us, and one that
+//! somebody else removed is made anew.
 
 use std::{
     ffi::OsString,
     fs::{File, OpenOptions, TryLockError},
     io::{Read, Seek, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -36,7 +36,7 @@ pub enum LockError {
         path: PathBuf,
     },
     /// The lock file could not be used.
-    #[error("cannot {doing} the pass lock {path}: check that this user may write there")]
+    #[error("cannot {doing} the pass lock {path}: check that this user may write there, and that the disk has room")]
     File {
         /// What was tried.
         doing: &'static str,
@@ -68,18 +68,20 @@ pub async fn acquire(ledger: &Path, doing: &str, clock: &impl Clock) -> Result<P
         let path = path.clone();
         move |source| LockError::File { doing, path, source }
     };
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o640)
-        .open(&path)
-        .map_err(failed("open"))?;
     let mut waited = Duration::ZERO;
-    loop {
+    let mut file = loop {
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o640)
+            .open(&path)
+            .map_err(failed("open"))?;
         match file.try_lock() {
-            Ok(()) => break,
+            // Somebody removed it meanwhile: a lock on a file that nobody finds locks nothing.
+            Ok(()) if !is_at(&file, &path) => {}
+            Ok(()) => break file,
             Err(TryLockError::WouldBlock) if waited < WAIT_MAX => {
                 clock.sleep(POLL).await;
                 waited += POLL;
@@ -87,20 +89,23 @@ pub async fn acquire(ledger: &Path, doing: &str, clock: &impl Clock) -> Result<P
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();
                 let _unreadable_is_fine = file.read_to_string(&mut holder);
-                let holder = if holder.trim().is_empty() {
-                    "a process that left no name".to_owned()
-                } else {
-                    holder.trim().to_owned()
-                };
-                return Err(LockError::Busy { holder, path });
+                let holder = holder.trim();
+                let holder = if holder.is_empty() { "a process that left no name" } else { holder };
+                return Err(LockError::Busy { holder: holder.to_owned(), path });
             }
             Err(TryLockError::Error(source)) => return Err(failed("lock")(source)),
         }
-    }
+    };
     let holder = format!("process {} (makegood {doing}) since {}\n", std::process::id(), timestamp_text(clock.now()));
-    file.set_len(0)
-        .and_then(|()| file.rewind())
-        .and_then(|()| file.write_all(holder.as_bytes()))
-        .map_err(failed("write"))?;
+    // For people only: a full disk must not stop a pass here.
+    let named = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(holder.as_bytes()));
+    if let Err(error) = named {
+        tracing::debug!("the pass lock {} does not name its holder: {error}", path.display());
+    }
     Ok(PassLock { _file: file })
+}
+
+fn is_at(file: &File, path: &Path) -> bool {
+    let id = |metadata: &std::fs::Metadata| (metadata.dev(), metadata.ino());
+    matches!((file.metadata(), std::fs::metadata(path)), (Ok(open), Ok(there)) if id(&open) == id(&there))
 }

@@ -28,7 +28,7 @@ mod transitions;
 
 use std::{
     fs::OpenOptions,
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -68,6 +68,8 @@ pub struct Ledger {
     path: PathBuf,
     /// Beside it, outside the database: how far it had come. None in memory, and for readers.
     mark: Option<Mark>,
+    /// The file that was opened; none in memory.
+    file: Option<(u64, u64)>,
 }
 
 impl Ledger {
@@ -77,7 +79,7 @@ impl Ledger {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let conn =
             Connection::open_with_flags(path, flags).map_err(|source| LedgerError::from_sqlite(path, 0, source))?;
-        let ledger = Self { conn, path: path.to_owned(), mark: Some(Mark::beside(path)) };
+        let ledger = Self { conn, path: path.to_owned(), mark: Some(Mark::beside(path)), file: file_id(path) };
         ledger.prepare_for_writing()?;
         ledger.migrate()?;
         ledger.bind(account_id, now)?;
@@ -86,23 +88,40 @@ impl Ledger {
 
     /// Opens an existing ledger to look at; writes nothing, ever.
     pub fn open_read_only(path: &Path) -> Result<Self, LedgerError> {
-        if !path.exists() {
+        if !exists(path)? {
             return Err(LedgerError::Missing { path: path.to_owned() });
         }
-        let ledger = match Self::open_uri(path, "mode=ro").and_then(|ledger| ledger.version().map(|_| ledger)) {
+        // Where there is no WAL, a reader makes one, with its index; only a connection that may write takes both away
+        // again when it closes. Where there is one, it may hold what a crash left: that stays as it is.
+        let query = if has_wal(path) { "mode=ro" } else { "mode=rw" };
+        let ledger = match Self::open_uri(path, query).and_then(|ledger| ledger.version().map(|_| ledger)) {
             // A reader that may not write the folder cannot make the WAL's index; without a WAL none is needed.
             Err(LedgerError::ReadOnly { .. }) if !has_wal(path) => Self::open_uri(path, "immutable=1")?,
             other => other?,
         };
+        ledger.run(|conn| conn.pragma_update(None, "query_only", true))?;
         ledger.refuse_strangers()?;
-        Ok(ledger)
+        let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+        match ledger.version()? {
+            // The process that made the file ended before it put anything in.
+            0 => Err(LedgerError::Missing { path: path.to_owned() }),
+            found if found < known => Err(LedgerError::Older { path: path.to_owned(), found, known }),
+            _ => Ok(ledger),
+        }
     }
 
-    /// A ledger in memory, empty: what `plan` compares with when there is none yet.
+    /// A stand-in, in memory and empty, for the ledger at `path` that no pass has made yet: what `plan` compares with. Where a
+    /// mark is left there, the ledger was removed, and the stand-in is behind it as a new one would be.
+    pub fn not_made_yet(path: &Path, account_id: &str, now: Timestamp) -> Result<Self, LedgerError> {
+        let ledger = Self::in_memory(account_id, now)?;
+        Ok(Self { path: path.to_owned(), mark: Some(Mark::beside(path)), ..ledger })
+    }
+
+    /// A ledger in memory, empty.
     pub fn in_memory(account_id: &str, now: Timestamp) -> Result<Self, LedgerError> {
         let path = PathBuf::from(":memory:");
         let conn = Connection::open_in_memory().map_err(|source| LedgerError::from_sqlite(&path, 0, source))?;
-        let ledger = Self { conn, path, mark: None };
+        let ledger = Self { conn, path, mark: None, file: None };
         ledger.migrate()?;
         ledger.bind(account_id, now)?;
         Ok(ledger)
@@ -127,6 +146,14 @@ impl Ledger {
         Err(LedgerError::OtherAccount { path: self.path.clone(), found, wanted: wanted.to_owned() })
     }
 
+    /// Refuses to go on with a file that is no longer the one at its path (a backup was moved there).
+    pub fn require_in_place(&self) -> Result<(), LedgerError> {
+        if self.file.is_none() || file_id(&self.path) == self.file {
+            return Ok(());
+        }
+        Err(LedgerError::Replaced { path: self.path.clone() })
+    }
+
     /// Reads the whole file for damage. Worth its time before something is delivered on the word of it.
     pub fn check_sound(&self) -> Result<(), LedgerError> {
         let verdict: String = self.run(|conn| conn.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)))?;
@@ -139,11 +166,14 @@ impl Ledger {
     }
 
     fn open_uri(path: &Path, query: &str) -> Result<Self, LedgerError> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
-        let uri = format!("file:{}?{query}", percent_encoded(path));
+        // What `mode` in the URI says goes before the flags, but may not exceed them.
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+        // With the empty authority spelt out, or SQLite takes what follows two slashes for one.
+        let scheme = if path.is_absolute() { "file://" } else { "file:" };
+        let uri = format!("{scheme}{}?{query}", percent_encoded(path));
         let conn =
             Connection::open_with_flags(uri, flags).map_err(|source| LedgerError::from_sqlite(path, 0, source))?;
-        let ledger = Self { conn, path: path.to_owned(), mark: Some(Mark::beside(path)) };
+        let ledger = Self { conn, path: path.to_owned(), mark: Some(Mark::beside(path)), file: file_id(path) };
         ledger.run(|conn| conn.busy_timeout(BUSY_TIMEOUT))?;
         Ok(ledger)
     }
@@ -230,7 +260,7 @@ impl Ledger {
 
 /// Makes the empty file with its mode before SQLite does with another; the WAL and its index take the mode over.
 fn create_file(path: &Path) -> Result<(), LedgerError> {
-    if path.exists() {
+    if exists(path)? {
         return Ok(());
     }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
@@ -244,6 +274,16 @@ fn create_file(path: &Path) -> Result<(), LedgerError> {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(failed(error)),
     }
+}
+
+/// Not being allowed to look is not the same as not being there.
+fn exists(path: &Path) -> Result<bool, LedgerError> {
+    path.try_exists().map_err(|source| LedgerError::File { doing: "look at", path: path.to_owned(), source })
+}
+
+/// Which file lies there now.
+fn file_id(path: &Path) -> Option<(u64, u64)> {
+    std::fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
 fn has_wal(path: &Path) -> bool {

@@ -157,9 +157,16 @@ pub(super) const COLUMNS: &str = "commission_id, state, hold_reason, unit, amoun
      delivered_by, mark_attempts, mark_error, drift";
 
 /// A word or time that the CHECKs should not have let in.
+#[derive(Debug, thiserror::Error)]
+#[error("{column} is {value:?}")]
+pub(super) struct Odd {
+    pub(super) column: &'static str,
+    pub(super) value: String,
+}
+
 fn odd(row: &Row<'_>, column: &'static str, value: &str) -> rusqlite::Error {
     let index = row.as_ref().column_index(column).unwrap_or_default();
-    rusqlite::Error::FromSqlConversionFailure(index, Type::Text, format!("{column} is {value:?}").into())
+    rusqlite::Error::FromSqlConversionFailure(index, Type::Text, Box::new(Odd { column, value: value.to_owned() }))
 }
 
 /// Reads a time column; any RFC 3339 text will do, as others write claims.

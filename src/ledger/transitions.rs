@@ -137,15 +137,13 @@ impl Change<'_> {
             )?;
             return self.one(changed, reward.id, reward.state);
         }
-        let anew = reward.state == RewardState::Cancelled;
         let changed = self.sql(
             "UPDATE rewards SET state = 'waiting', state_since = :now, next_attempt_at = :until, hold_reason = NULL, last_error = NULL, \
-             owed_since = iif(:anew, :now, owed_since), failures = iif(:anew, 0, failures), \
-             first_attempt_at = iif(:anew, NULL, first_attempt_at) \
+             owed_since = iif(state = 'cancelled', :now, owed_since) \
              WHERE commission_id = :id AND state = :from",
             named_params! {
                 ":id": reward.id.0, ":from": reward.state.as_str(), ":now": timestamp_text(self.author.now),
-                ":until": timestamp_text(until), ":anew": anew,
+                ":until": timestamp_text(until),
             },
         )?;
         self.one(changed, reward.id, reward.state)?;
@@ -158,7 +156,8 @@ impl Change<'_> {
         let changed = self.sql(
             "UPDATE rewards SET state = 'held', state_since = :now, hold_reason = :reason, last_error = :detail, \
              next_attempt_at = iif(failures > 0, next_attempt_at, NULL), \
-             uncertain = max(uncertain, :cut_off) WHERE commission_id = :id AND state = :from",
+             uncertain = max(uncertain, :cut_off), owed_since = iif(state = 'cancelled', :now, owed_since) \
+             WHERE commission_id = :id AND state = :from",
             named_params! {
                 ":id": reward.id.0, ":from": reward.state.as_str(), ":now": timestamp_text(self.author.now),
                 ":reason": reason.as_str(), ":detail": detail, ":cut_off": cut_off,
@@ -167,14 +166,16 @@ impl Change<'_> {
         self.one(changed, reward.id, reward.state)?;
         if cut_off {
             self.close_cut_off(reward.id)?;
+            self.release_claim(reward.id)?;
         }
         self.journal(reward.id, Some(reward.state), RewardState::Held, &format!("{reason}: {detail}"))
     }
 
-    /// No longer approved upstream, and never delivered.
+    /// No longer approved upstream, and never delivered. Ends a row of failures: approved again, it is owed anew.
     pub fn cancel(&self, reward: &Reward, why: &str) -> Result<(), LedgerError> {
         let changed = self.sql(
-            "UPDATE rewards SET state = 'cancelled', state_since = :now, hold_reason = NULL, next_attempt_at = NULL, last_error = NULL \
+            "UPDATE rewards SET state = 'cancelled', state_since = :now, hold_reason = NULL, next_attempt_at = NULL, last_error = NULL, \
+             failures = 0, first_attempt_at = NULL \
              WHERE commission_id = :id AND state = :from",
             named_params! {
                 ":id": reward.id.0, ":from": reward.state.as_str(), ":now": timestamp_text(self.author.now),
@@ -199,6 +200,7 @@ impl Change<'_> {
         self.one(changed, reward.id, reward.state)?;
         if cut_off {
             self.close_cut_off(reward.id)?;
+            self.release_claim(reward.id)?;
         }
         self.journal(reward.id, Some(reward.state), RewardState::Fulfilled, why)
     }

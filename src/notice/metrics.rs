@@ -12,7 +12,7 @@ use std::{
     fs::OpenOptions,
     io::{self, Write as _},
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use super::channel::Quiet;
@@ -28,34 +28,24 @@ const FILE_MODE: u32 = 0o644;
 const OTHER_REASONS: [&str; 2] = ["not_marked", "unfulfilled_upstream"];
 const OUTCOMES: [&str; 4] = ["delivered", "not_delivered", "unknown", "refused"];
 
-/// Counts, and where they are written.
+/// What was counted so far.
 #[derive(Debug)]
 pub struct Metrics {
     account_id: String,
-    textfile: RefCell<Option<PathBuf>>,
     tally: RefCell<Tally>,
     quiet: Quiet,
 }
 
 impl Metrics {
-    /// Nothing is written where `textfile` is none.
-    pub fn new(account_id: &str, textfile: Option<&Path>) -> Self {
-        Self {
-            account_id: account_id.to_owned(),
-            textfile: RefCell::new(textfile.map(Path::to_owned)),
-            tally: RefCell::default(),
-            quiet: Quiet::default(),
-        }
+    /// Of this account.
+    pub fn new(account_id: &str) -> Self {
+        Self { account_id: account_id.to_owned(), tally: RefCell::default(), quiet: Quiet::default() }
     }
 
-    pub(super) fn set_textfile(&self, textfile: Option<&Path>) {
-        self.textfile.replace(textfile.map(Path::to_owned));
-    }
-
-    /// Writes where things stand. That it cannot be written is said once, and is no error of anybody's.
-    pub fn write(&self, ledger: &Ledger) {
-        let textfile = self.textfile.borrow();
-        let Some(path) = textfile.as_deref() else { return };
+    /// Writes where things stand to `textfile` (`metrics.textfile`; nothing where it is none). That it cannot be written is
+    /// said once, and is no error of anybody's.
+    pub fn write(&self, textfile: Option<&Path>, ledger: &Ledger) {
+        let Some(path) = textfile else { return };
         let written = self
             .text(ledger)
             .map_err(|error| in_full(&error))

@@ -1,7 +1,8 @@
 //! Being noticed when it matters, and only then: heartbeats, alerts, and metrics.
 //!
 //! The service calls [`Notice::before_pass`] and [`Notice::after_pass`]; that is all. `once` writes the metrics
-//! ([`Metrics::write`]), and neither pings nor alerts: a person is looking.
+//! ([`Metrics::write`]), and neither pings nor alerts: a person is looking. Where it all goes ([`Wires`]) comes with each
+//! call, so that a reload needs nothing more.
 //!
 //! In reading order: `alert` decides what is news, and is pure; `message` puts it into words; `channel` sends;
 //! [`Metrics`] counts and writes.
@@ -23,7 +24,7 @@ mod metrics;
 #[cfg(test)]
 mod tests;
 
-use std::{cell::RefCell, collections::BTreeSet, rc::Rc, time::Duration};
+use std::{cell::RefCell, collections::BTreeSet, path::PathBuf, time::Duration};
 
 use thiserror::Error;
 use tokio::task::JoinHandle;
@@ -37,7 +38,7 @@ use crate::{
     config::{AlertSettings, NoticeSecrets, NoticeSettings},
     domain::Timestamp,
     ledger::Ledger,
-    reconcile::in_full,
+    reconcile::{Report, in_full},
 };
 
 /// How long what is being sent may still take once a signal says stop.
@@ -65,20 +66,35 @@ pub enum NoticeError {
     },
 }
 
-/// Those who are told, and what they were told.
+/// Where it goes. Nothing is sent by making one.
+#[derive(Debug)]
+pub struct Wires {
+    heartbeat: Option<Channel>,
+    alert: Option<(Channel, AlertSettings)>,
+    textfile: Option<PathBuf>,
+}
+
+impl Wires {
+    /// Fails only where this machine cannot do HTTPS.
+    pub fn new(settings: &NoticeSettings, addresses: &NoticeSecrets) -> Result<Self, NoticeError> {
+        let heartbeat = addresses.heartbeat_url.as_ref();
+        let heartbeat = heartbeat.map(|url| Channel::new("heartbeat.url", url, settings.heartbeat_timeout));
+        let alert = addresses.alert_url.as_ref();
+        let alert = alert.map(|url| Channel::new("alert.url", url, settings.alert.timeout));
+        Ok(Self {
+            heartbeat: heartbeat.transpose()?,
+            alert: alert.transpose()?.map(|channel| (channel, settings.alert.clone())),
+            textfile: settings.textfile.clone(),
+        })
+    }
+}
+
+/// What was told, and what is counted.
 #[derive(Debug)]
 pub struct Notice {
     account_id: String,
-    wires: RefCell<Rc<Wires>>,
     state: RefCell<State>,
     metrics: Metrics,
-}
-
-/// Where it goes; replaced as a whole on a reload.
-#[derive(Debug)]
-struct Wires {
-    heartbeat: Option<Channel>,
-    alert: Option<(Channel, AlertSettings)>,
 }
 
 #[derive(Debug, Default)]
@@ -96,28 +112,14 @@ struct State {
 }
 
 impl Notice {
-    /// Nothing is sent yet. Fails only where the machine cannot do HTTPS.
-    pub fn new(account_id: &str, settings: &NoticeSettings, addresses: &NoticeSecrets) -> Result<Self, NoticeError> {
-        Ok(Self {
-            account_id: account_id.to_owned(),
-            wires: RefCell::new(Rc::new(Wires::new(settings, addresses)?)),
-            state: RefCell::default(),
-            metrics: Metrics::new(account_id, settings.textfile.as_deref()),
-        })
-    }
-
-    /// Takes over a new configuration of the same account between two passes; what was told stays told. Fails as
-    /// [`Self::new`] does, and then changes nothing.
-    pub fn reconfigure(&self, settings: &NoticeSettings, addresses: &NoticeSecrets) -> Result<(), NoticeError> {
-        let wires = Wires::new(settings, addresses)?;
-        self.wires.replace(Rc::new(wires));
-        self.metrics.set_textfile(settings.textfile.as_deref());
-        Ok(())
+    /// Of this account.
+    pub fn new(account_id: &str) -> Self {
+        Self { account_id: account_id.to_owned(), state: RefCell::default(), metrics: Metrics::new(account_id) }
     }
 
     /// A pass begins: pings, beside the pass.
-    pub fn before_pass(&self) {
-        if let Some(heartbeat) = self.wires().heartbeat.clone() {
+    pub fn before_pass(&self, wires: &Wires) {
+        if let Some(heartbeat) = wires.heartbeat.clone() {
             let starting = tokio::spawn(async move {
                 let _said_by_the_channel = heartbeat.send("start", Body::None).await;
             });
@@ -125,10 +127,21 @@ impl Notice {
         }
     }
 
-    /// A pass ended at `now`, with `error` where it did not complete: writes, pings and alerts what there is. Returns when
-    /// that is done, or soon after `stop` is cancelled.
-    pub async fn after_pass(&self, ledger: &Ledger, error: Option<&str>, now: Timestamp, stop: &CancellationToken) {
-        self.metrics.write(ledger);
+    /// A pass ended at `now`: writes, pings and alerts what there is. Returns when that is done, or soon after `stop` is
+    /// cancelled.
+    pub async fn after_pass(
+        &self,
+        wires: &Wires,
+        ledger: &Ledger,
+        result: &Result<Report, String>,
+        now: Timestamp,
+        stop: &CancellationToken,
+    ) {
+        let error = match result {
+            Ok(report) => report.error.as_deref(),
+            Err(error) => Some(error.as_str()),
+        };
+        self.metrics.write(wires.textfile.as_deref(), ledger);
         if error.is_some() && stop.is_cancelled() {
             // Neither good nor bad news: the next service goes on from here.
             return;
@@ -138,17 +151,12 @@ impl Notice {
             tokio::time::sleep(LAST_WORDS).await;
         };
         tokio::select! {
-            ((), ()) = async { tokio::join!(self.ping(error), self.alert(ledger, error, now)) } => {}
+            ((), ()) = async { tokio::join!(self.ping(wires, error), self.alert(wires, ledger, error, now)) } => {}
             () = enough => {}
         }
     }
 
-    fn wires(&self) -> Rc<Wires> {
-        Rc::clone(&self.wires.borrow())
-    }
-
-    async fn ping(&self, error: Option<&str>) {
-        let wires = self.wires();
+    async fn ping(&self, wires: &Wires, error: Option<&str>) {
         let Some(heartbeat) = &wires.heartbeat else { return };
         // In this order, or the monitor would take the pass for one that goes on for ever.
         let starting = self.state.borrow_mut().starting.take();
@@ -161,8 +169,7 @@ impl Notice {
         };
     }
 
-    async fn alert(&self, ledger: &Ledger, error: Option<&str>, now: Timestamp) {
-        let wires = self.wires();
+    async fn alert(&self, wires: &Wires, ledger: &Ledger, error: Option<&str>, now: Timestamp) {
         let Some((channel, settings)) = &wires.alert else { return };
         self.load(ledger);
         let findings = self.find(ledger, error, settings, now);
@@ -230,18 +237,5 @@ impl State {
             }
             Err(error) => self.keeping.failed("what was alerted cannot be kept in the ledger", &in_full(&error)),
         }
-    }
-}
-
-impl Wires {
-    fn new(settings: &NoticeSettings, addresses: &NoticeSecrets) -> Result<Self, NoticeError> {
-        let heartbeat = addresses.heartbeat_url.as_ref();
-        let heartbeat = heartbeat.map(|url| Channel::new("heartbeat.url", url, settings.heartbeat_timeout));
-        let alert = addresses.alert_url.as_ref();
-        let alert = alert.map(|url| Channel::new("alert.url", url, settings.alert.timeout));
-        Ok(Self {
-            heartbeat: heartbeat.transpose()?,
-            alert: alert.transpose()?.map(|channel| (channel, settings.alert.clone())),
-        })
     }
 }

@@ -106,8 +106,10 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
     }
 
     async fn ask_once(&self, ids: &[CommissionId], answers: &mut BothWays) -> Result<(), PassError> {
-        let unfulfilled = self.unless_stopped(listing::by_ids(self.api, ids, Some(false))).await?;
+        // In this order: what somebody fulfils in between is then in neither answer, not in both. And nothing is fresher
+        // than that it is still unfulfilled.
         let fulfilled = self.unless_stopped(listing::by_ids(self.api, ids, Some(true))).await?;
+        let unfulfilled = self.unless_stopped(listing::by_ids(self.api, ids, Some(false))).await?;
         answers.unfulfilled.extend(unfulfilled.into_iter().map(|row| (row.id, row)));
         answers.fulfilled.extend(fulfilled.into_iter().map(|row| row.id));
         Ok(())

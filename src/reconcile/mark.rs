@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use tracing::warn;
+
 use super::{Decision, Pass, PassError, Plan, Progress, Report, plan::MARK_ATTEMPTS_BEFORE_ATTENTION};
 use crate::{
     clock::Clock,
@@ -9,7 +11,7 @@ use crate::{
     domain::{CommissionId, Timestamp},
     failure::backoff,
     firstpromoter::{Api, listing, marking},
-    ledger::{Reward, RewardState},
+    ledger::{LedgerError, Reward, RewardState},
 };
 
 impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
@@ -29,12 +31,17 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
             return Err(PassError::Stopped);
         }
         (self.progress)(Progress::Marking(ids.len() as u64));
-        let (complaints, failure) = match marking::mark(self.api, self.clock, &ids).await {
+        // A stop waits for none of this: the next pass sees what was done, and has the rest marked.
+        let (complaints, failure) = match self.unless_stopped(marking::mark(self.api, self.clock, &ids)).await {
             Ok(marking) => (marking.complaints, None),
-            Err(error) => (BTreeMap::new(), Some(PassError::from(error))),
+            Err(PassError::Stopped) => return Err(PassError::Stopped),
+            Err(error) => (BTreeMap::new(), Some(error)),
         };
         // Also after a failure: what was asked before it may have been done.
         let (confirmed, trouble) = self.read_back(&ids).await;
+        if matches!(trouble, Some(PassError::Stopped)) {
+            return Err(PassError::Stopped);
+        }
         let failure = failure.or(trouble);
         let rewards = self.ledger.rewards(&ids)?;
         let general = failure.as_ref().map_or_else(
@@ -46,11 +53,17 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
             for reward in
                 ids.iter().filter_map(|id| rewards.get(id)).filter(|reward| reward.state == RewardState::Delivered)
             {
-                if confirmed.contains(&reward.id) {
-                    change.fulfil(reward, "marked, and FirstPromoter, read back, says fulfilled")?;
+                let written = if confirmed.contains(&reward.id) {
+                    change.fulfil(reward, "marked, and FirstPromoter, read back, says fulfilled")
                 } else {
                     let words = complaints.get(&reward.id).unwrap_or(&general);
-                    change.mark_failed(reward, words, self.next_mark(reward, author.now))?;
+                    change.mark_failed(reward, words, self.next_mark(reward, author.now))
+                };
+                match written {
+                    Err(error @ LedgerError::Moved { .. }) => {
+                        warn!(commission.id = reward.id.0, "left for the next pass: {error}");
+                    }
+                    other => other?,
                 }
             }
             Ok(())
@@ -67,9 +80,9 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         let mut confirmed = HashSet::new();
         let (mut rest, mut before) = (ids.to_vec(), usize::MAX);
         while !rest.is_empty() && rest.len() < before {
-            match listing::by_ids(self.api, &rest, Some(true)).await {
+            match self.unless_stopped(listing::by_ids(self.api, &rest, Some(true))).await {
                 Ok(rows) => confirmed.extend(rows.iter().map(|row| row.id)),
-                Err(error) => return (confirmed, Some(error.into())),
+                Err(error) => return (confirmed, Some(error)),
             }
             before = rest.len();
             rest.retain(|id| !confirmed.contains(id));

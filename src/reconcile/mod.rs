@@ -23,6 +23,8 @@ mod observe;
 pub mod plan;
 mod report;
 mod settle;
+#[cfg(test)]
+mod tests;
 mod trouble;
 
 use std::collections::{BTreeMap, HashMap};
@@ -152,12 +154,13 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         let result = self.work(order, &mut report).await;
         report.counts.api_requests = self.api.requests() - requests_before;
         report.error = result.err().map(|error| in_full(&error));
-        report.look_up(self.ledger)?;
         self.ledger.finish_pass(pass_id, &report.counts, report.error.as_deref(), self.clock.now())?;
+        report.look_up(self.ledger)?;
         Ok(report)
     }
 
     async fn work(&self, order: &Order, report: &mut Report) -> Result<(), PassError> {
+        self.ledger.require_in_place()?;
         self.ledger.require_not_behind()?;
         let mut plan = self.plan(order).await?;
         report.counts.listed = plan.listed;

@@ -3,7 +3,7 @@
 //! Guarantees: memory follows what is owed or open, not what was listed; open ledger rows that a complete listing did not
 //! contain are asked for by id before anything is decided about them.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::{
     Decision, Idempotent, Item, Order, Pass, PassError, Plan, Progress,
@@ -84,7 +84,9 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         plan.listed = listed.rows;
         let mut vanished: Vec<CommissionId> = open.into_iter().collect();
         vanished.sort_unstable();
-        observed.extend(self.ask(&vanished).await?.into_iter().filter(|(_, it)| it.reward.is_some()));
+        // One that was just listed as unfulfilled rides along: it must not come back both ways.
+        let witness = observed.keys().next().copied();
+        observed.extend(self.ask(&vanished, witness).await?.into_iter().filter(|(_, it)| it.reward.is_some()));
         Ok(observed)
     }
 
@@ -124,7 +126,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         ids: &[CommissionId],
         plan: &mut Plan,
     ) -> Result<BTreeMap<CommissionId, Observed>, PassError> {
-        let mut observed = self.ask(ids).await?;
+        let mut observed = self.ask(ids, None).await?;
         plan.listed = observed.values().filter(|it| matches!(it.observation, Observation::Listed(_))).count() as u64;
         observed.retain(|id, it| {
             let nobody_knows = it.reward.is_none() && it.observation == Observation::Gone;
@@ -137,12 +139,20 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
     }
 
     /// Asks for single commissions both ways, and without a filter for those that are in neither answer.
-    async fn ask(&self, ids: &[CommissionId]) -> Result<BTreeMap<CommissionId, Observed>, PassError> {
+    async fn ask(
+        &self,
+        ids: &[CommissionId],
+        witness: Option<CommissionId>,
+    ) -> Result<BTreeMap<CommissionId, Observed>, PassError> {
+        // Each once: a second answer about the same id would be that it is gone.
+        let ids: Vec<CommissionId> = ids.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
         if ids.is_empty() {
             return Ok(BTreeMap::new());
         }
-        let unfulfilled = self.unless_stopped(listing::by_ids(self.api, ids, Some(false))).await?;
-        let fulfilled = self.unless_stopped(listing::by_ids(self.api, ids, Some(true))).await?;
+        // In this order: what somebody fulfils in between is then in neither answer, not in both.
+        let asked: Vec<CommissionId> = ids.iter().copied().chain(witness).collect();
+        let fulfilled = self.unless_stopped(listing::by_ids(self.api, &asked, Some(true))).await?;
+        let unfulfilled = self.unless_stopped(listing::by_ids(self.api, &asked, Some(false))).await?;
         let fulfilled: HashSet<CommissionId> = fulfilled.iter().map(|row| row.id).collect();
         if let Some(both) = unfulfilled.iter().find(|row| fulfilled.contains(&row.id)) {
             return Err(PassError::FilterBroken(super::confirm::both_ways(both.id)));
@@ -159,12 +169,12 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
             fulfilled.into_iter().map(|id| (id, Observation::Fulfilled)).collect();
         observations.extend(unfulfilled.into_iter().map(|row| (row.id, open_or_not(row))));
         observations.extend(rest.into_iter().map(|row| (row.id, neither_way(&row))));
-        let mut rewards = self.ledger.rewards(ids)?;
+        let mut rewards = self.ledger.rewards(&ids)?;
         Ok(ids
-            .iter()
+            .into_iter()
             .map(|id| {
-                let observation = observations.remove(id).unwrap_or(Observation::Gone);
-                (*id, Observed { observation, reward: rewards.remove(id) })
+                let observation = observations.remove(&id).unwrap_or(Observation::Gone);
+                (id, Observed { observation, reward: rewards.remove(&id) })
             })
             .collect())
     }
@@ -190,11 +200,12 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
     }
 }
 
-/// Whether who receives it hangs on a rule that is not known.
+/// Whether who receives it hangs on a rule that is not known, or did not say.
 fn needs_rule(it: &Observed, rules: &Rules, policy: &Policy) -> bool {
     let Observation::Listed(commission) = &it.observation else { return false };
     let open = it.reward.as_ref().is_none_or(|reward| reward.state.is_open() || reward.state == RewardState::Cancelled);
-    let unknown = commission.reward.as_ref().is_some_and(|reward| !rules.known.contains_key(&reward.id));
+    let unknown =
+        commission.reward.as_ref().is_some_and(|reward| rules.known.get(&reward.id).copied().flatten().is_none());
     open && unknown && plan::in_scope(commission, policy)
 }
 

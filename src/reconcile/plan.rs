@@ -13,6 +13,7 @@ use chrono::SubsecRound;
 use crate::{
     config::{Policy, RecipientPolicy, Route},
     domain::{Amount, Commission, RecipientKind, Timestamp, Unit},
+    failure::RETRY_AFTER_MAX,
     firstpromoter::RewardRule,
     ledger::{Facts, HoldReason, Reward, RewardState},
 };
@@ -178,6 +179,9 @@ pub fn facts(commission: &Commission, policy: &Policy, rules: &Rules) -> Facts {
     }
 }
 
+/// How long what is due may be in neither of FirstPromoter's answers before a person is asked.
+const UNCLEAR_PATIENCE: chrono::TimeDelta = chrono::TimeDelta::hours(24);
+
 /// Why nothing can be concluded.
 const NEITHER: &str = "FirstPromoter calls it neither fulfilled nor unfulfilled";
 
@@ -197,14 +201,16 @@ pub fn decide(observed: &Observation, entry: Entry<'_>, cx: Context<'_>) -> Deci
         (RewardState::Delivered, Observation::Unclear) => {
             cannot_mark(reward, "FirstPromoter lists it neither as fulfilled nor as unfulfilled".to_owned())
         }
-        (RewardState::Delivering, Observation::Unclear) => match repeatable(reward, cx) {
-            Ok(_) => Decision::Nothing(NEITHER),
-            // FirstPromoter's next answer will not tell either: a person is asked now, not never.
-            Err((reason, detail)) => Decision::Hold(reason, detail),
-        },
+        (RewardState::Waiting | RewardState::Delivering | RewardState::Held, Observation::Unclear) => {
+            unclear(reward, cx)
+        }
         (_, Observation::Unclear) => Decision::Nothing(NEITHER),
         (RewardState::Fulfilled, Observation::Listed(_)) if !reward.drifted => Decision::Drift,
-        (RewardState::Fulfilled, Observation::Fulfilled) if reward.drifted => Decision::DriftOver,
+        (RewardState::Fulfilled, Observation::Fulfilled | Observation::NotApproved(_) | Observation::Gone)
+            if reward.drifted =>
+        {
+            Decision::DriftOver
+        }
         (RewardState::Fulfilled, _) => Decision::Nothing("fulfilled"),
         (RewardState::Cancelled, Observation::Listed(commission)) if in_scope(commission, cx.policy) => {
             owed(commission, entry, cx)
@@ -356,11 +362,17 @@ pub(super) fn not_before(commission: &Commission, reward: Option<&Reward>, cx: C
     let grace = grace.unwrap_or(Timestamp::MAX_UTC).trunc_subsecs(3);
     let backoff = reward
         .filter(|reward| reward.failures > 0 && reward.state != RewardState::Cancelled)
-        .and_then(|reward| reward.next_attempt_at);
+        .and_then(|reward| reward.next_attempt_at)
+        .map(|backoff| backoff.min(cx.now + longest_wait(cx.policy)));
     match backoff {
         Some(backoff) if backoff > grace => (backoff, Waits::Backoff),
         Some(_) | None => (grace, Waits::Grace),
     }
+}
+
+/// A wait recorded by a clock that was far ahead is not believed: none of ours is longer.
+fn longest_wait(policy: &Policy) -> chrono::TimeDelta {
+    chrono::TimeDelta::from_std(policy.retry.max.max(RETRY_AFTER_MAX)).unwrap_or(chrono::TimeDelta::MAX)
 }
 
 /// Found in `delivering`: the process ended between the intent and the outcome.
@@ -372,6 +384,28 @@ fn cut_off(commission: &Commission, reward: &Reward, entry: Entry<'_>, cx: Conte
         (Err((reason, detail)), _) => Decision::Hold(reason, detail),
         (Ok(_), Some(until)) => Decision::Wait(until, Waits::Claimed),
         (Ok(target), None) => Decision::Resume(target),
+    }
+}
+
+/// Approved, and in neither answer: once is nothing, for long it is a person's.
+fn unclear(reward: &Reward, cx: Context<'_>) -> Decision {
+    let since = reward.next_attempt_at.map_or(reward.owed_since, |due| due.max(reward.owed_since));
+    let for_long = cx.now - since > UNCLEAR_PATIENCE;
+    match reward.state {
+        RewardState::Delivering => match repeatable(reward, cx) {
+            // FirstPromoter's next answer will not tell either: a person is asked now, not never.
+            Err((reason, detail)) => Decision::Hold(reason, detail),
+            Ok(_) if for_long => Decision::Hold(HoldReason::OutcomeUnknown, NEITHER.to_owned()),
+            Ok(_) => Decision::Nothing(NEITHER),
+        },
+        RewardState::Waiting if for_long => Decision::Hold(HoldReason::Changed, NEITHER.to_owned()),
+        RewardState::Waiting
+        | RewardState::Held
+        | RewardState::Delivered
+        | RewardState::Fulfilled
+        | RewardState::Cancelled
+        | RewardState::Reversed
+        | RewardState::Dismissed => Decision::Nothing(NEITHER),
     }
 }
 

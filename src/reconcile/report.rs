@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::{Decision, Item, Order};
 use crate::{
     domain::{CommissionId, Timestamp},
-    ledger::{Aftermath, Author, Counts, Ledger, LedgerError, PassId},
+    ledger::{Aftermath, Author, Counts, Ledger, LedgerError, PassId, RewardState},
 };
 
 /// What a pass did. Serialises as the contract's `once --json`.
@@ -89,10 +89,30 @@ impl Report {
     }
 
     pub(super) fn settled(&mut self, id: CommissionId, item: &Item) {
-        self.moved(id);
+        let moves = match (&item.reward, &item.decision) {
+            (Some(reward), Decision::Wait(..)) => reward.state != RewardState::Waiting,
+            (Some(reward), Decision::Hold(reason, _)) => reward.hold_reason != Some(*reason),
+            (Some(_), Decision::Nothing(_) | Decision::Resume(_) | Decision::Mark) => false,
+            (
+                Some(_),
+                Decision::Deliver(_)
+                | Decision::CannotMark(_)
+                | Decision::Adopt
+                | Decision::Cancel(_)
+                | Decision::Drift
+                | Decision::DriftOver,
+            )
+            | (None, _) => true,
+        };
+        if moves {
+            self.moved(id);
+        }
         match &item.decision {
             Decision::Adopt => self.counts.fulfilled += 1,
-            Decision::Hold(..) => self.counts.held += 1,
+            Decision::Hold(..) => {
+                let held_before = item.reward.as_ref().is_some_and(|reward| reward.state == RewardState::Held);
+                self.counts.held += u64::from(!held_before);
+            }
             Decision::Nothing(_)
             | Decision::Wait(..)
             | Decision::Deliver(_)

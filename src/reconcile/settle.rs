@@ -129,7 +129,11 @@ fn refreshes(item: &Item, reward: &Reward) -> bool {
 
 fn moves_wait(reward: &Reward, until: Timestamp, waits: Waits) -> bool {
     match reward.state {
-        RewardState::Waiting => matches!(waits, Waits::Grace | Waits::Target) && reward.next_attempt_at != Some(until),
+        RewardState::Waiting => {
+            // A wait that is shorter than what is recorded was recorded by a clock that was ahead.
+            let moved = matches!(waits, Waits::Grace | Waits::Target) && reward.next_attempt_at != Some(until);
+            moved || reward.next_attempt_at.is_some_and(|recorded| recorded > until)
+        }
         RewardState::Held | RewardState::Cancelled => true,
         RewardState::Delivering
         | RewardState::Delivered

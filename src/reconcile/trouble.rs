@@ -19,13 +19,15 @@ const LONGEST_WAIT: Duration = Duration::from_mins(15);
 #[derive(Debug)]
 pub(super) struct Trouble {
     failures: Cell<u32>,
+    /// Before this pass, or since the last answer in it.
+    failures_before: Cell<u32>,
     /// Of this pass: the wait counts from here, so that it is over when the first reward's own is.
     first_failure_at: Cell<Option<Timestamp>>,
 }
 
 impl Trouble {
     pub(super) fn new(failures: u32) -> Self {
-        Self { failures: Cell::new(failures), first_failure_at: Cell::new(None) }
+        Self { failures: Cell::new(failures), failures_before: Cell::new(failures), first_failure_at: Cell::new(None) }
     }
 
     pub(super) fn too_many(&self) -> bool {
@@ -37,12 +39,15 @@ impl Trouble {
         let retry_after = match outcome {
             Outcome::Delivered { .. } | Outcome::Refused { .. } => {
                 self.failures.set(0);
+                self.failures_before.set(0);
                 self.first_failure_at.set(None);
                 return Health { failures: 0, retry_at: None };
             }
             Outcome::NotDelivered { retry_after, .. } | Outcome::Unknown { retry_after, .. } => *retry_after,
         };
-        let failures = self.failures.get().saturating_add(1);
+        // What was under way when the target was found in trouble says nothing new: only a probe lengthens the wait.
+        let most = self.failures_before.get().saturating_add(1).max(FAILURES_TOLERATED);
+        let failures = self.failures.get().saturating_add(1).min(most);
         self.failures.set(failures);
         let since = self.first_failure_at.get().unwrap_or(now);
         self.first_failure_at.set(Some(since));
@@ -86,6 +91,19 @@ mod tests {
     fn a_probe_that_fails_waits_longer_but_never_longer_than_a_quarter_of_an_hour() {
         let waits: Vec<_> = (10..14).map(|n| Trouble::new(n).after(&failed(), &retry(), at(0)).retry_at).collect();
         assert_eq!(waits, [Some(at(240)), Some(at(900)), Some(at(900)), Some(at(900))]);
+    }
+
+    #[test]
+    fn what_was_under_way_when_a_target_was_closed_does_not_lengthen_the_wait() {
+        let trouble = Trouble::new(3);
+        let health: Vec<_> = (0..6).map(|second| trouble.after(&failed(), &retry(), at(second))).collect();
+        assert_eq!(health[0], Health { failures: 4, retry_at: None });
+        assert!(health[1..].iter().all(|it| *it == Health { failures: 5, retry_at: Some(at(60)) }), "{health:?}");
+        let probe = Trouble::new(5);
+        assert_eq!(probe.after(&failed(), &retry(), at(60)), Health { failures: 6, retry_at: Some(at(300)) });
+        probe.after(&Outcome::Delivered { receipt: None }, &retry(), at(61));
+        let again: Vec<_> = (70..78).map(|second| probe.after(&failed(), &retry(), at(second))).collect();
+        assert_eq!(again[7], Health { failures: 5, retry_at: Some(at(130)) }, "{again:?}");
     }
 
     #[test]

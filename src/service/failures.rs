@@ -29,20 +29,25 @@ pub(super) struct Failures {
 }
 
 impl Failures {
-    /// Says what is to be said of a pass that ended at `now`; `stopping`: because a signal said so.
-    pub(super) fn note(&mut self, result: &Result<Report, String>, stopping: bool, now: Timestamp) {
+    /// Says what is to be said of a pass that ended at `now` (`stopping`: a signal says stop), and returns it as a line for
+    /// systemd.
+    pub(super) fn note(&mut self, result: &Result<Report, String>, stopping: bool, now: Timestamp) -> String {
+        if let Ok(report) = result {
+            info!(pass.id = report.pass_id, "{}", summary(report));
+            self.note_fuse(report);
+        }
         let failure = match result {
-            Ok(report) => {
-                log_summary(report);
-                self.note_fuse(report);
-                report.error.as_deref()
-            }
-            Err(error) => Some(error.as_str()),
+            Ok(Report { error: None, .. }) => None,
+            Ok(Report { error: Some(error), .. }) | Err(error) => Some(error),
         };
         match failure {
             None => self.over(),
             Some(error) if stopping => info!("{error}"),
             Some(error) => self.failed(error, now),
+        }
+        match (failure, result) {
+            (None, Ok(report)) => summary(report),
+            (Some(error), _) | (None, Err(error)) => format!("the last pass did not complete: {error}"),
         }
     }
 
@@ -104,10 +109,9 @@ fn kind(error: &str) -> String {
     words.join(" ")
 }
 
-fn log_summary(report: &Report) {
+fn summary(report: &Report) -> String {
     let counts = report.counts;
-    info!(
-        pass.id = report.pass_id,
+    format!(
         "pass {}: listed {}, missing {}, delivered {}, fulfilled {}, held {}, failed {}; {} in attention; {} requests",
         report.pass_id,
         counts.listed,
@@ -118,7 +122,7 @@ fn log_summary(report: &Report) {
         counts.failed,
         report.needs_attention,
         counts.api_requests
-    );
+    )
 }
 
 #[cfg(test)]

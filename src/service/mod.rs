@@ -1,14 +1,16 @@
 //! The service: triggers in, passes out, one at a time, until a signal says stop.
 //!
 //! Guarantees: a pass that fails does not end the service; the same failure again and again is one error in the log, a
-//! count, and one line when it is over ([`failures`]).
+//! count, and one line when it is over (`failures`).
 
 mod failures;
+mod pulse;
+mod systemd;
 pub mod triggers;
 
 use anyhow::Context;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, info, info_span};
+use tracing::{Instrument, error, info, info_span, warn};
 
 use crate::{
     clock::Clock,
@@ -16,81 +18,177 @@ use crate::{
     delivery::Deliver,
     firstpromoter::Api,
     ledger::{Ledger, acquire_pass_lock},
-    notice::Notice,
+    notice::{Notice, Wires},
     reconcile::{Order, Pass, Report, Trigger, in_full},
+    telemetry,
 };
 use failures::Failures;
-use triggers::Triggers;
+use pulse::{Felt, Pulse};
+use triggers::{Triggers, Wake};
 
-/// Everything that the service works with.
+/// What a configuration comes to; made anew by a reload.
 #[derive(Debug)]
-pub struct Service<A, D, C> {
+pub struct Parts<A, D> {
     /// The configuration.
     pub settings: Settings,
     /// FirstPromoter.
     pub api: A,
     /// The targets.
     pub targets: D,
+    /// Where it is told how passes go.
+    pub wires: Wires,
+}
+
+/// Everything that the service works with.
+pub struct Service<A, D, C> {
+    /// As configured now.
+    pub parts: Parts<A, D>,
+    /// Reads the configuration again; what is wrong with it, in words.
+    pub reload: Box<dyn Fn() -> Result<Parts<A, D>, String>>,
     /// The ledger.
     pub ledger: Ledger,
-    /// Those who are told how it goes.
-    pub notice: Notice,
     /// The time.
     pub clock: C,
 }
 
 impl<A: Api, D: Deliver, C: Clock> Service<A, D, C> {
     /// Runs until SIGTERM or SIGINT; what is in flight then ends first.
-    pub async fn run(&self) -> anyhow::Result<()> {
+    pub async fn run(mut self) -> anyhow::Result<()> {
         let stop = CancellationToken::new();
         triggers::stop_on_signals(&stop)?;
-        let triggers =
-            Triggers::start(&self.settings.schedule.poll).await.context("the schedule could not be started")?;
+        let settings = &self.parts.settings;
+        let mut triggers =
+            Triggers::start(&settings.schedule.poll).await.context("the schedule could not be started")?;
         info!(
             "makegood {} runs for account {}; ledger {}; polls at {:?} (UTC)",
             env!("CARGO_PKG_VERSION"),
-            self.settings.firstpromoter.account_id,
+            settings.firstpromoter.account_id,
             self.ledger.path().display(),
-            self.settings.schedule.poll
+            settings.schedule.poll
         );
-        if self.settings.schedule.on_start {
+        if settings.schedule.on_start {
             triggers.ring(Trigger::Start);
         }
+        systemd::ready("waiting for the first pass");
         let mut failures = Failures::default();
+        let notice = Notice::new(&self.parts.settings.firstpromoter.account_id);
         loop {
-            let trigger = tokio::select! {
+            let idle = Pulse::new(&self.parts.settings);
+            let wake = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                trigger = triggers.next(&self.clock) => trigger,
+                wake = watched(triggers.next(&self.clock), || { idle.beat(); true }) => wake,
             };
-            let span = info_span!("pass", trigger = trigger.as_str());
-            self.notice.before_pass();
-            let result = self.pass(trigger, &stop).instrument(span).await;
-            let (now, error) =
-                (self.clock.now(), result.as_ref().map_or_else(|error| Some(error.as_str()), |it| it.error.as_deref()));
-            failures.note(&result, stop.is_cancelled(), now);
-            self.notice.after_pass(&self.ledger, error, now, &stop).await;
+            match wake {
+                Wake::Reload => self.reload(&mut triggers).await,
+                Wake::Pass(trigger) => {
+                    notice.before_pass(&self.parts.wires);
+                    let span = info_span!("pass", trigger = trigger.as_str());
+                    let pulse = Pulse::new(&self.parts.settings);
+                    let pass = self.pass(trigger, &stop, &pulse).instrument(span);
+                    let result = watched(pass, || pulse.is_felt()).await;
+                    let now = self.clock.now();
+                    systemd::status(&failures.note(&result, stop.is_cancelled(), now));
+                    watched(notice.after_pass(&self.parts.wires, &self.ledger, &result, now, &stop), || true).await;
+                }
+            }
         }
+        systemd::stopping();
         info!("stopped");
         Ok(())
     }
 
-    async fn pass(&self, trigger: Trigger, stop: &CancellationToken) -> Result<Report, String> {
+    async fn pass(&self, trigger: Trigger, stop: &CancellationToken, pulse: &Pulse) -> Result<Report, String> {
+        let clock = Felt { inner: &self.clock, pulse };
         let lock = tokio::select! {
             biased;
             () = stop.cancelled() => return Err("stopped by a signal before the pass began".to_owned()),
-            lock = acquire_pass_lock(self.ledger.path(), "run", &self.clock) => lock,
+            lock = acquire_pass_lock(self.ledger.path(), "run", &clock) => lock,
         };
         let _pass_lock = lock.map_err(|error| in_full(&error))?;
         let pass = Pass {
-            api: &self.api,
-            targets: &self.targets,
+            api: &Felt { inner: &self.parts.api, pulse },
+            targets: &Felt { inner: &self.parts.targets, pulse },
             ledger: &self.ledger,
-            clock: &self.clock,
-            settings: &self.settings,
+            clock: &clock,
+            settings: &self.parts.settings,
             stop,
             progress: &|_| {},
         };
-        pass.run(&Order::poll(trigger)).await.map_err(|error| in_full(&error))
+        let order = Order::poll(trigger);
+        let mut run = std::pin::pin!(pass.run(&order));
+        let report = tokio::select! {
+            report = &mut run => report,
+            () = stop.cancelled() => {
+                systemd::stopping();
+                run.await
+            }
+        };
+        report.map_err(|error| in_full(&error))
+    }
+
+    /// Takes over what can change. What is wrong, or cannot change, leaves everything as it was.
+    async fn reload(&mut self, triggers: &mut Triggers) {
+        systemd::reloading();
+        let outcome = match (self.reload)() {
+            Err(problem) => Err(problem),
+            Ok(new) => self.take_over(new, triggers).await,
+        };
+        let status = match outcome {
+            Ok(changes) if changes.is_empty() => "reloaded: no setting differs; secrets were read again".to_owned(),
+            Ok(changes) => format!("reloaded: {}", changes.join("; ")),
+            Err(problem) => {
+                error!("the configuration is not reloaded, the old one stays in force: {problem}");
+                "the configuration is not reloaded, the old one stays in force; see the log".to_owned()
+            }
+        };
+        info!("{status}");
+        systemd::ready(&status);
+    }
+
+    async fn take_over(&mut self, new: Parts<A, D>, triggers: &mut Triggers) -> Result<Vec<String>, String> {
+        let old = &self.parts.settings;
+        if new.settings.firstpromoter.account_id != old.firstpromoter.account_id {
+            return Err("another firstpromoter.account_id needs a restart: `systemctl restart makegood`".to_owned());
+        }
+        if new.settings.ledger.path != old.ledger.path {
+            return Err("another ledger.path needs a restart: `systemctl restart makegood`".to_owned());
+        }
+        triggers.reschedule(&new.settings.schedule.poll).await.map_err(|error| format!("{error:#}"))?;
+        let changes = old.changes(&new.settings);
+        if let Some(log) = telemetry::handle() {
+            log.set_level(new.settings.log.level);
+        }
+        if new.settings.log.format != old.log.format {
+            warn!("another log.format holds from the next start on: `systemctl restart makegood`");
+        }
+        self.parts = new;
+        Ok(changes)
+    }
+}
+
+impl<A, D, C> std::fmt::Debug for Service<A, D, C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Service").field("settings", &self.parts.settings).finish_non_exhaustive()
+    }
+}
+
+/// Runs something and keeps systemd's watchdog quiet meanwhile, as long as `well` says so. On one thread: when that is
+/// stuck, the watchdog is not fed either.
+async fn watched<T>(work: impl Future<Output = T>, well: impl Fn() -> bool) -> T {
+    let Some(period) = systemd::watchdog_period() else { return work.await };
+    tokio::pin!(work);
+    let mut ticks = tokio::time::interval(period);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut work => return done,
+            _ = ticks.tick() => {
+                if well() {
+                    systemd::alive();
+                }
+            }
+        }
     }
 }

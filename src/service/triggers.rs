@@ -4,6 +4,7 @@
 //! stops the scheduler until the clock catches up), passes go on after three intervals.
 
 use std::{
+    pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -16,6 +17,7 @@ use tokio::{
 use tokio_cron_scheduler::{Job, JobScheduler};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
+use uuid::Uuid;
 
 use crate::{clock::Clock, config::next_times, reconcile::Trigger};
 
@@ -23,54 +25,103 @@ use crate::{clock::Clock, config::next_times, reconcile::Trigger};
 pub struct Triggers {
     bell: Arc<Bell>,
     poll: String,
-    /// Kept alive: it dies with its handle.
-    _scheduler: JobScheduler,
+    job: Uuid,
+    scheduler: JobScheduler,
 }
 
 #[derive(Debug, Default)]
 struct Bell {
-    rung: Mutex<Option<Trigger>>,
+    rung: Mutex<Rung>,
     notify: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Rung {
+    pass: Option<Trigger>,
+    reload: bool,
+}
+
+/// What the service is woken for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wake {
+    /// A pass.
+    Pass(Trigger),
+    /// SIGHUP: read the configuration again.
+    Reload,
 }
 
 impl Bell {
     /// What a person asked for is told rather than what the schedule did at the same time.
     fn ring(&self, trigger: Trigger) {
-        let mut rung = self.rung.lock().unwrap_or_else(PoisonError::into_inner);
-        if *rung != Some(Trigger::Signal) {
-            *rung = Some(trigger);
-        }
-        drop(rung);
+        self.change(|rung| {
+            if rung.pass != Some(Trigger::Signal) {
+                rung.pass = Some(trigger);
+            }
+        });
+    }
+
+    fn reload(&self) {
+        self.change(|rung| rung.reload = true);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Rung)) {
+        change(&mut self.rung.lock().unwrap_or_else(PoisonError::into_inner));
         self.notify.notify_one();
     }
 
-    fn take(&self) -> Option<Trigger> {
-        self.rung.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// A reload goes before a pass, so that the pass goes by what a person has just written.
+    fn take(&self) -> Option<Wake> {
+        let mut rung = self.rung.lock().unwrap_or_else(PoisonError::into_inner);
+        if std::mem::take(&mut rung.reload) {
+            return Some(Wake::Reload);
+        }
+        rung.pass.take().map(Wake::Pass)
     }
 }
 
 impl Triggers {
-    /// Starts the schedule (cron with seconds, UTC) and listens for SIGUSR1.
+    /// Starts the schedule (cron with seconds, UTC) and listens for SIGUSR1 and SIGHUP.
     pub async fn start(poll: &str) -> anyhow::Result<Self> {
         let bell = Arc::new(Bell::default());
         let mut usr1 = signal(SignalKind::user_defined1()).context("SIGUSR1 cannot be listened for")?;
+        let mut hup = signal(SignalKind::hangup()).context("SIGHUP cannot be listened for")?;
         let listener = Arc::clone(&bell);
         tokio::spawn(async move {
-            while usr1.recv().await.is_some() {
-                info!("SIGUSR1: a pass");
-                listener.ring(Trigger::Signal);
+            loop {
+                tokio::select! {
+                    Some(()) = usr1.recv() => {
+                        info!("SIGUSR1: a pass");
+                        listener.ring(Trigger::Signal);
+                    }
+                    Some(()) = hup.recv() => listener.reload(),
+                    else => break,
+                }
             }
         });
         let scheduler = JobScheduler::new().await?;
-        let listener = Arc::clone(&bell);
-        scheduler
-            .add(Job::new_async(poll, move |_, _| {
-                let listener = Arc::clone(&listener);
-                Box::pin(async move { listener.ring(Trigger::Schedule) })
-            })?)
-            .await?;
+        let job = scheduler.add(Self::job(poll, &bell)?).await?;
         scheduler.start().await?;
-        Ok(Self { bell, poll: poll.to_owned(), _scheduler: scheduler })
+        Ok(Self { bell, poll: poll.to_owned(), job, scheduler })
+    }
+
+    fn job(poll: &str, bell: &Arc<Bell>) -> anyhow::Result<Job> {
+        let bell = Arc::clone(bell);
+        let ring = move |_, _| -> Pin<Box<dyn Future<Output = ()> + Send>> {
+            let bell = Arc::clone(&bell);
+            Box::pin(async move { bell.ring(Trigger::Schedule) })
+        };
+        Ok(Job::new_async(poll, ring)?)
+    }
+
+    /// Goes by another schedule from now on: the new job first, then the old one goes, so that there is always one.
+    pub async fn reschedule(&mut self, poll: &str) -> anyhow::Result<()> {
+        if poll == self.poll {
+            return Ok(());
+        }
+        let old = std::mem::replace(&mut self.job, self.scheduler.add(Self::job(poll, &self.bell)?).await?);
+        poll.clone_into(&mut self.poll);
+        self.scheduler.remove(&old).await?;
+        Ok(())
     }
 
     /// Asks for a pass.
@@ -78,19 +129,19 @@ impl Triggers {
         self.bell.ring(trigger);
     }
 
-    /// Waits for the next reason for a pass.
-    pub async fn next(&self, clock: &impl Clock) -> Trigger {
+    /// Waits for the next reason to do something.
+    pub async fn next(&self, clock: &impl Clock) -> Wake {
         let silence = self.longest_silence(clock);
         loop {
-            if let Some(trigger) = self.bell.take() {
-                return trigger;
+            if let Some(wake) = self.bell.take() {
+                return wake;
             }
             tokio::select! {
                 () = self.bell.notify.notified() => {}
                 // tokio's time is monotonic: a clock that jumps does not move it.
                 () = tokio::time::sleep(silence) => {
                     warn!("the schedule {:?} was silent for {} s, as after a clock was set back; a pass now", self.poll, silence.as_secs());
-                    return Trigger::Schedule;
+                    return Wake::Pass(Trigger::Schedule);
                 }
             }
         }

@@ -6,13 +6,27 @@
 mod sandbox;
 
 mod api_failures;
+mod audit;
+mod changed;
 mod command_target;
+mod config;
 mod costs;
+mod crash;
+mod harm;
+mod ledger;
+mod ledger_trouble;
 mod main_job;
 mod marking;
 mod memory;
+mod people;
+mod plan;
+mod policy;
 mod sandbox_itself;
+mod secrets;
+mod service;
 mod targets;
 mod traps;
+mod trouble;
+mod two_of_us;
 mod vanished;
 mod world;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use crate::{
-    sandbox::{BEARER, Commission, Endpoint, commission, now},
+    sandbox::{Ask, BEARER, Commission, Endpoint, commission, now},
     world::{LONG_AGO, World, given},
 };
 
@@ -195,7 +195,7 @@ fn what_was_marked_is_read_back_after_marking() {
     let log = world.sandbox.firstpromoter.lock().log.clone();
     let mark = log.iter().position(|ask| ask.path.ends_with("/mark_fulfilled")).unwrap();
     assert_eq!(log[mark].json(), json!({ "ids": [1] }));
-    let after: Vec<_> = log.iter().skip(mark + 1).map(super::sandbox::Ask::pairs).collect();
+    let after: Vec<_> = log.iter().skip(mark + 1).map(Ask::pairs).collect();
     let asked_for = |name: &str, value: &str| after[0].contains(&(name.to_owned(), value.to_owned()));
     assert!(after.len() == 1 && asked_for("ids[]", "1") && asked_for("filters[fulfilled]", "yes"), "{after:?}");
     assert_eq!(world.sandbox.firstpromoter.requests_to(Endpoint::Mark), 1);

@@ -19,7 +19,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     io::Read,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
     sync::mpsc::{self, Receiver},
     thread,
@@ -44,6 +44,8 @@ pub(crate) struct World {
     folder: TempDir,
     /// Appended to the sandbox's own configuration: targets, routes.
     extra_toml: String,
+    /// Whether the secrets stand in the configuration file.
+    secrets_in_file: bool,
     /// Configuration and whatever else the child is to see.
     env: BTreeMap<String, String>,
 }
@@ -54,6 +56,7 @@ pub(crate) fn given(commissions: impl IntoIterator<Item = Commission>) -> World 
         sandbox: Sandbox::start(),
         folder: tempfile::tempdir().expect("a temporary folder"),
         extra_toml: String::new(),
+        secrets_in_file: true,
         env: BTreeMap::new(),
     };
     world.sandbox.firstpromoter.add_all(commissions);
@@ -86,6 +89,12 @@ impl World {
         self
     }
 
+    /// The configuration file holds no secret any more.
+    pub(crate) fn without_secrets(&mut self) -> &mut Self {
+        self.secrets_in_file = false;
+        self
+    }
+
     /// Failed attempts may be repeated by the very next pass.
     pub(crate) fn without_backoff(&mut self) -> &mut Self {
         self.set("policy.retry.first", "0s")
@@ -112,8 +121,23 @@ impl World {
 impl World {
     /// `makegood --config ... ARGS`, not started yet.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
-        let toml = format!("{}\n{}", self.sandbox.config_toml(&self.ledger_path()), self.extra_toml);
-        let config = self.file("makegood.toml", &toml);
+        let own = self.sandbox.config_toml(&self.ledger_path());
+        let is_secret = |line: &&str| ["api_key", "secret", "bearer"].iter().any(|key| line.starts_with(key));
+        let own: Vec<&str> = own.lines().filter(|line| self.secrets_in_file || !is_secret(line)).collect();
+        let toml = format!(
+            "{}
+{}",
+            own.join(
+                "
+"
+            ),
+            self.extra_toml
+        );
+        let config = self.path("makegood.toml");
+        // Only what differs is written: another command may be reading it now.
+        if std::fs::read_to_string(&config).unwrap_or_default() != toml {
+            self.file("makegood.toml", &toml);
+        }
         let mut command = Command::new(env!("CARGO_BIN_EXE_makegood"));
         command
             .env_clear()
@@ -272,19 +296,13 @@ impl World {
 
     /// The files in the world's folder that begin with the ledger's name, with their content.
     pub(crate) fn ledger_files(&self) -> BTreeMap<String, Vec<u8>> {
-        files(self.folder.path()).into_iter().filter(|(name, _)| name.starts_with("ledger.db")).collect()
+        let entries = std::fs::read_dir(self.folder.path()).expect("the temporary folder");
+        let paths = entries.map(|entry| entry.expect("an entry").path());
+        let named = paths.map(|path| (path.file_name().unwrap_or_default().to_string_lossy().into_owned(), path));
+        // By another process: closing a database's file here would take the locks of this process' connections away.
+        let content = |path: PathBuf| Command::new("cat").arg(path).output().expect("cat").stdout;
+        named.filter(|(name, _)| name.starts_with("ledger.db")).map(|(name, path)| (name, content(path))).collect()
     }
-}
-
-fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
-    let entries = std::fs::read_dir(folder).expect("the temporary folder").map(|entry| entry.expect("an entry"));
-    entries
-        .filter(|entry| entry.path().is_file())
-        .map(|entry| {
-            let content = std::fs::read(entry.path()).expect("a readable file");
-            (entry.file_name().to_string_lossy().into_owned(), content)
-        })
-        .collect()
 }
 
 fn rows(ledger: &Connection, sql: &str) -> Vec<Value> {

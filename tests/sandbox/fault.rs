@@ -30,6 +30,7 @@ pub enum Answer {
         status: u16,
         /// As the words of a JSON answer; else as text.
         json: bool,
+        headers: Vec<(String, String)>,
     },
     /// Nothing, for ever.
     Silence,
@@ -75,10 +76,10 @@ impl Fault {
         self
     }
 
-    /// Adds a header to an answer of [`status`], [`page`] or [`empty`].
+    /// Adds a header to an answer of [`status`], [`page`], [`empty`] or [`echo`].
     pub fn header(mut self, name: &str, value: &str) -> Self {
-        if let Answer::Instead(reply) = &mut self.answer {
-            reply.headers.push((name.to_owned(), value.to_owned()));
+        if let Answer::Instead(Reply { headers, .. }) | Answer::Echo { headers, .. } = &mut self.answer {
+            headers.push((name.to_owned(), value.to_owned()));
         }
         self
     }
@@ -126,12 +127,12 @@ pub fn redirect(status: u16, location: &str) -> Fault {
 
 /// This status with the request quoted back as text, secrets and all.
 pub fn echo(status: u16) -> Fault {
-    Fault::without_effect(Answer::Echo { status, json: false })
+    Fault::without_effect(Answer::Echo { status, json: false, headers: Vec::new() })
 }
 
 /// The same as the words of a JSON answer.
 pub fn echo_json(status: u16) -> Fault {
-    Fault::without_effect(Answer::Echo { status, json: true })
+    Fault::without_effect(Answer::Echo { status, json: true, headers: Vec::new() })
 }
 
 /// Never answers.

@@ -199,8 +199,9 @@ async fn play(answer: Answer, honest: Reply, ask: &Ask, line: &Line) -> Response
             let body = reply.body.clone();
             reply.into_response(Body::from(body))
         }
-        Answer::Echo { status, json } => {
-            let reply = Reply::echo(status, ask, json);
+        Answer::Echo { status, json, headers } => {
+            let mut reply = Reply::echo(status, ask, json);
+            reply.headers.extend(headers);
             let body = reply.body.clone();
             reply.into_response(Body::from(body))
         }

@@ -88,8 +88,11 @@ WHEN NEW.commission_id <> OLD.commission_id OR NEW.key <> OLD.key
 BEGIN SELECT RAISE(ABORT, 'a reward keeps its commission and its key for ever'); END;
 
 CREATE TRIGGER delivered_is_never_delivered_again BEFORE UPDATE OF state ON rewards
-WHEN OLD.state IN ('delivered', 'fulfilled', 'reversed') AND NEW.state IN ('waiting', 'delivering', 'held', 'cancelled', 'dismissed')
-BEGIN SELECT RAISE(ABORT, 'what was delivered is never delivered again'); END;
+WHEN (OLD.state = 'delivered' AND NEW.state NOT IN ('delivered', 'fulfilled', 'reversed'))
+  OR (OLD.state = 'fulfilled' AND NEW.state NOT IN ('fulfilled', 'reversed'))
+  OR (OLD.state = 'reversed' AND NEW.state <> 'reversed')
+  OR (OLD.state = 'dismissed' AND NEW.state NOT IN ('dismissed', 'delivered'))
+BEGIN SELECT RAISE(ABORT, 'what was delivered, or decided by a person, is never delivered again'); END;
 
 CREATE TABLE passes (
     id           INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -197,7 +200,7 @@ SELECT commission_id, state,
                WHEN 'recipient_unknown' THEN 'Cannot tell whether promoter or referral receives it. Set policy.recipient, or let the API key read /rewards.'
                WHEN 'refused_by_target' THEN 'The target said no. Look at `makegood show ' || commission_id || '`, then `makegood resolve ' || commission_id || ' --retry`, or --delivered, or --dismiss.'
                WHEN 'outcome_unknown' THEN 'It may or may not have taken effect. Look in the target for key ' || key || ', then `makegood resolve ' || commission_id || ' --delivered` or --retry, or --dismiss.'
-               WHEN 'gave_up' THEN 'All attempts failed for longer than policy.retry.give_up_after. Repair the target, then `makegood resolve ' || commission_id || ' --retry`, or --dismiss.'
+               WHEN 'gave_up' THEN iif(uncertain, 'No attempt had a good answer for longer than policy.retry.give_up_after, and one may have taken effect. Look in the target for key ' || key || '; then repair', 'All attempts failed for longer than policy.retry.give_up_after. Repair') || ' the target, then `makegood resolve ' || commission_id || ' --retry`, or --dismiss.'
                WHEN 'changed' THEN 'It changed in FirstPromoter after an attempt whose outcome is unknown. Look in the target for key ' || key || ', then `makegood resolve ' || commission_id || ' --delivered` or --retry, or --dismiss.'
            END
        END AS what_to_do

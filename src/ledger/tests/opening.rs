@@ -253,3 +253,33 @@ fn a_ledger_in_memory_is_a_ledger() {
     assert_eq!(ledger.open_ids().unwrap().len(), 1);
     assert_eq!(ledger.account_id().unwrap(), ACCOUNT);
 }
+
+#[test]
+fn a_value_that_no_version_writes_is_named_with_its_column() {
+    let world = World::new();
+    world.waiting(1);
+    world.elsewhere("PRAGMA ignore_check_constraints = ON; UPDATE rewards SET recipient = 'nobody'");
+    let error = world.ledger.rewards(&[id(1)]).unwrap_err();
+    let LedgerError::Nonsense { column, value, .. } = &error else { panic!("{error:?}") };
+    assert_eq!((*column, value.as_str()), ("recipient", "nobody"));
+    explains(&error, &world.place);
+}
+
+/// Made, and then the process ended: for a pass it is a new one, for a person there is none.
+#[test]
+fn an_empty_file_is_no_ledger_to_look_into() {
+    let place = Place::new();
+    std::fs::write(place.path(), "").unwrap();
+    let error = Ledger::open_read_only(&place.path()).unwrap_err();
+    assert!(matches!(error, LedgerError::Missing { .. }), "{error:?}");
+    assert_eq!(place.bytes(), b"");
+    assert_eq!(place.open().account_id().unwrap(), ACCOUNT);
+}
+
+#[test]
+fn two_slashes_are_one() {
+    let place = Place::new();
+    drop(place.open());
+    let path = PathBuf::from(format!("/{}", place.path().display()));
+    assert_eq!(Ledger::open_read_only(&path).unwrap().account_id().unwrap(), ACCOUNT);
+}

@@ -162,6 +162,22 @@ fn what_was_cancelled_is_owed_anew() {
 }
 
 #[test]
+fn what_was_cancelled_and_is_held_when_approved_again_is_owed_anew_too() {
+    let world = World::new();
+    let attempt = world.begin(&world.waiting(1));
+    world.finish(1, attempt, &not_delivered(), &Aftermath::Retry(at(3)));
+    let row = world.row(1);
+    world.change_at(4, |it| it.cancel(&row, "denied"));
+    let row = world.row(1);
+    world.change_at(500, |it| it.hold(&row, HoldReason::FraudSuspicion, "ad_source"));
+    let row = world.row(1);
+    world.change_at(600, |it| it.wait(&row, at(600), "cleared"));
+    let row = world.row(1);
+    assert_eq!(row.owed_since, at(500));
+    assert_eq!((row.failures, row.first_attempt_at), (0, None), "or the next failure would be the last");
+}
+
+#[test]
 fn what_is_held_says_why() {
     let world = World::new();
     let row = world.waiting(1);

@@ -141,7 +141,7 @@ fn metrics_of(metrics: &Metrics, ledger: &Ledger) -> Series {
 
 #[test]
 fn an_empty_ledger_has_all_the_known_series_at_0() {
-    let series = metrics_of(&Metrics::new("12345", None), &ledger());
+    let series = metrics_of(&Metrics::new("12345"), &ledger());
     for unit in Unit::NON_MONETARY.iter().map(Unit::as_str) {
         assert_eq!(series[&format!("makegood_owed_rewards{{unit={unit}}}")], 0.0);
         assert_eq!(series[&format!("makegood_deliveries_total{{outcome=refused,unit={unit}}}")], 0.0);
@@ -156,7 +156,7 @@ fn an_empty_ledger_has_all_the_known_series_at_0() {
 #[test]
 #[allow(clippy::cast_precision_loss, reason = "seconds of this century")]
 fn what_the_ledger_knows_is_counted_and_counted_on() {
-    let (ledger, metrics) = (ledger(), Metrics::new("12345", None));
+    let (ledger, metrics) = (ledger(), Metrics::new("12345"));
     attempt(&ledger, 1, 90, &delivered(), &Aftermath::Delivered);
     attempt(&ledger, 2, 1_000_000, &delivered(), &Aftermath::Delivered);
     attempt(&ledger, 3, 90, &refused(), &Aftermath::Hold(HoldReason::RefusedByTarget));
@@ -193,12 +193,12 @@ fn what_the_ledger_knows_is_counted_and_counted_on() {
     assert_eq!(series["makegood_deliveries_total{outcome=delivered,unit=points}"], 3.0);
     assert_eq!(series["makegood_reward_wait_seconds_bucket{le=60}"], 1.0);
     assert_eq!(series["makegood_api_requests_total{}"], 8.0);
-    assert_eq!(series, metrics_of(&Metrics::new("12345", None), &ledger), "whoever counts from the beginning agrees");
+    assert_eq!(series, metrics_of(&Metrics::new("12345"), &ledger), "whoever counts from the beginning agrees");
 }
 
 #[test]
 fn what_is_not_final_yet_is_counted_once_when_it_is() {
-    let (ledger, metrics) = (ledger(), Metrics::new("12345", None));
+    let (ledger, metrics) = (ledger(), Metrics::new("12345"));
     let open = ledger.begin_pass("schedule", "poll", at(0)).unwrap();
     assert_eq!(metrics_of(&metrics, &ledger)["makegood_passes_total{result=completed}"], 0.0);
     ledger.finish_pass(open, &Counts { api_requests: 2, ..Counts::default() }, None, at(1)).unwrap();
@@ -212,19 +212,19 @@ fn what_is_not_final_yet_is_counted_once_when_it_is() {
 #[test]
 fn whatever_an_account_is_called_it_is_a_label() {
     let account = "a\"b\\c";
-    metrics_of(&Metrics::new(account, None), &ledger());
+    metrics_of(&Metrics::new(account), &ledger());
 }
 
 #[test]
 fn the_file_is_replaced_as_a_whole_and_readable_by_anyone() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("makegood.prom");
-    let (ledger, metrics) = (ledger(), Metrics::new("12345", Some(&path)));
-    metrics.write(&ledger);
+    let (ledger, metrics) = (ledger(), Metrics::new("12345"));
+    metrics.write(Some(&path), &ledger);
     // A reader that has it open goes on reading what it was.
     let before = std::fs::File::open(&path).unwrap();
     pass(&ledger, 100, 4, None);
-    metrics.write(&ledger);
+    metrics.write(Some(&path), &ledger);
     let old = io::read_to_string(before).unwrap();
     let new = std::fs::read_to_string(&path).unwrap();
     assert_eq!(parsed(&old, "12345")["makegood_api_requests_total{}"], 0.0);
@@ -237,9 +237,9 @@ fn the_file_is_replaced_as_a_whole_and_readable_by_anyone() {
 fn a_file_that_cannot_be_written_is_nobodys_error() {
     let folder = tempfile::tempdir().unwrap();
     for path in ["none/makegood.prom", "..", "/"] {
-        Metrics::new("12345", Some(&folder.path().join(path))).write(&ledger());
+        Metrics::new("12345").write(Some(&folder.path().join(path)), &ledger());
     }
     std::fs::create_dir(folder.path().join("taken.prom")).unwrap();
-    Metrics::new("12345", Some(&folder.path().join("taken.prom"))).write(&ledger());
+    Metrics::new("12345").write(Some(&folder.path().join("taken.prom")), &ledger());
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
 }

@@ -169,7 +169,7 @@ fn settled() -> Vec<Row> {
         ),
         ("delivered, and gone for long", Some(delivered(9, Some(gone), None)), ["mark", "adopt", no, "nothing", no]),
         ("fulfilled", Some(reward(RewardState::Fulfilled)), ["drift", "nothing", "nothing", "nothing", "nothing"]),
-        ("fulfilled, with drift", Some(drifted), ["nothing", "drift over", "nothing", "nothing", "nothing"]),
+        ("fulfilled, with drift", Some(drifted), ["nothing", "drift over", "drift over", "drift over", "nothing"]),
         ("reversed", Some(reward(RewardState::Reversed)), ["nothing"; 5]),
         ("dismissed", Some(reward(RewardState::Dismissed)), ["nothing"; 5]),
         ("dismissed, uncertain", Some(uncertain(tried(reward(RewardState::Dismissed), "app", now()))), ["nothing"; 5]),

@@ -1,0 +1,303 @@
+//! Whole passes over a FirstPromoter and a target in memory, and a real ledger file.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    time::Duration,
+};
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::{
+    config::{
+        FirstPromoterSettings, LedgerSettings, Policy, RecipientPolicy, Retry, Route, Schedule, TargetKind,
+        TargetSettings,
+    },
+    delivery::Delivery,
+    domain::{Amount, Commission, CommissionStatus, Promoter, Referral, RewardRef, Unit},
+    failure::Outcome,
+    firstpromoter::{Batch, BatchStatus, CommissionQuery},
+};
+
+fn now() -> Timestamp {
+    "2026-01-01T12:00:00Z".parse().unwrap()
+}
+
+/// Always noon.
+struct Noon;
+
+impl Clock for Noon {
+    fn now(&self) -> Timestamp {
+        now()
+    }
+
+    async fn sleep(&self, _: Duration) {}
+}
+
+/// 500 points to the promoter by rule 9, approved the day before.
+fn commission(id: i64) -> Commission {
+    Commission {
+        id: CommissionId(id),
+        status: CommissionStatus::Approved,
+        unit: Unit::Points,
+        amount: Amount::Whole(500),
+        is_custom: false,
+        is_self_referral: false,
+        fraud_suspicion: None,
+        promoter: Some(Promoter { id: 3, email: None, name: None }),
+        referral: Some(Referral { id: 4, email: None, uid: None }),
+        campaign: None,
+        reward: Some(RewardRef { id: 9, name: None }),
+        created_at: None,
+        status_updated_at: Some(now() - chrono::TimeDelta::days(1)),
+    }
+}
+
+/// FirstPromoter and the merchant's endpoint.
+#[derive(Default)]
+struct Outside {
+    /// Each with whether it is fulfilled.
+    commissions: RefCell<BTreeMap<CommissionId, (Commission, bool)>>,
+    /// Who receives what comes from rule 9.
+    rule: Cell<Option<bool>>,
+    requests: Cell<u64>,
+    /// After this many requests somebody marks everything as fulfilled.
+    fulfilled_after: Cell<Option<u64>>,
+    rules_asked: Cell<u64>,
+    delivered: RefCell<Vec<CommissionId>>,
+}
+
+impl Outside {
+    fn asked(&self) {
+        self.requests.set(self.requests.get() + 1);
+    }
+
+    fn put(&self, commission: Commission) {
+        self.commissions.borrow_mut().insert(commission.id, (commission, false));
+    }
+}
+
+impl Api for Outside {
+    async fn commissions(&self, query: &CommissionQuery) -> Result<Vec<Commission>, ApiError> {
+        self.asked();
+        let wanted = |(it, fulfilled): &&(Commission, bool)| {
+            (query.ids.is_empty() || query.ids.contains(&it.id))
+                && query.fulfilled.is_none_or(|wanted| wanted == *fulfilled)
+                && (!query.approved_only || it.approved_now())
+        };
+        let rows: Vec<_> = self.commissions.borrow().values().filter(wanted).map(|(it, _)| it.clone()).collect();
+        if self.fulfilled_after.get() == Some(self.requests.get()) {
+            self.commissions.borrow_mut().values_mut().for_each(|(_, fulfilled)| *fulfilled = true);
+        }
+        Ok(if query.page == 1 { rows } else { Vec::new() })
+    }
+
+    async fn mark_fulfilled(&self, ids: &[CommissionId]) -> Result<Batch, ApiError> {
+        self.asked();
+        for id in ids {
+            self.commissions.borrow_mut().get_mut(id).unwrap().1 = true;
+        }
+        Ok(Batch { id: None, status: BatchStatus::Completed, failed_count: 0, errors: String::new() })
+    }
+
+    async fn batch(&self, _: i64) -> Result<Batch, ApiError> {
+        unreachable!("every batch is completed at once")
+    }
+
+    async fn rewards(&self) -> Result<Vec<RewardRule>, ApiError> {
+        self.asked();
+        self.rules_asked.set(self.rules_asked.get() + 1);
+        Ok(vec![RewardRule { id: 9, name: None, is_promoter_reward: self.rule.get() }])
+    }
+
+    fn requests(&self) -> u64 {
+        self.requests.get()
+    }
+}
+
+impl Deliver for Outside {
+    async fn deliver(&self, target: &str, delivery: &Delivery) -> Outcome {
+        assert_eq!(target, "app");
+        self.delivered.borrow_mut().push(delivery.commission_id);
+        Outcome::Delivered { receipt: None }
+    }
+}
+
+fn settings() -> Settings {
+    let route = Route { unit: None, recipient: None, campaign: None, target: "app".to_owned() };
+    let policy = Policy {
+        grace: Duration::from_mins(15),
+        units: Unit::NON_MONETARY.to_vec(),
+        campaigns: Vec::new(),
+        deliver_from: Timestamp::UNIX_EPOCH,
+        recipient: RecipientPolicy::Auto,
+        hold_fraud_suspicion: true,
+        hold_self_referral: true,
+        max_deliveries_per_pass: 100,
+        max_amount: BTreeMap::new(),
+        retry: Retry {
+            first: Duration::from_mins(1),
+            factor: 4.0,
+            max: Duration::from_hours(6),
+            give_up_after: Duration::from_hours(168),
+        },
+        routes: vec![route],
+    };
+    let kind = TargetKind::Command { argv: vec!["/bin/true".to_owned()] };
+    let app = TargetSettings { timeout: Duration::from_secs(20), idempotent: true, kind };
+    Settings {
+        firstpromoter: FirstPromoterSettings {
+            account_id: "12345".to_owned(),
+            base_url: "https://api.example.com/company".parse().unwrap(),
+            requests_per_minute: 300,
+            timeout: Duration::from_secs(30),
+        },
+        schedule: Schedule { poll: "0 */5 * * * *".to_owned(), on_start: true },
+        ledger: LedgerSettings { path: "ledger.db".into() },
+        policy,
+        targets: BTreeMap::from([("app".to_owned(), app)]),
+    }
+}
+
+struct World {
+    folder: TempDir,
+    outside: Outside,
+    ledger: Ledger,
+    settings: Settings,
+}
+
+impl World {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(&folder.path().join("ledger.db"), "12345", now()).unwrap();
+        let outside = Outside::default();
+        outside.rule.set(Some(true));
+        Self { folder, outside, ledger, settings: settings() }
+    }
+
+    async fn try_pass(&self, only: &[i64]) -> Result<Report, LedgerError> {
+        let pass = Pass {
+            api: &self.outside,
+            targets: &self.outside,
+            ledger: &self.ledger,
+            clock: &Noon,
+            settings: &self.settings,
+            stop: &CancellationToken::new(),
+            progress: &|_| (),
+        };
+        let only = only.iter().copied().map(CommissionId).collect();
+        pass.run(&Order { trigger: Trigger::Command, only, max_deliveries: None }).await
+    }
+
+    async fn pass(&self) -> Report {
+        let report = self.try_pass(&[]).await.unwrap();
+        assert_eq!(report.error, None);
+        report
+    }
+
+    fn shell(&self) -> rusqlite::Connection {
+        rusqlite::Connection::open(self.folder.path().join("ledger.db")).unwrap()
+    }
+
+    fn state(&self, id: i64) -> String {
+        let sql = "SELECT coalesce(hold_reason, state) FROM rewards WHERE commission_id = ?1";
+        self.shell().query_row(sql, [id], |row| row.get(0)).unwrap()
+    }
+
+    /// Entries in the journal, and attempts.
+    fn writes(&self) -> i64 {
+        self.shell()
+            .query_row(
+                "SELECT sum(n) FROM (SELECT count(*) AS n FROM journal UNION ALL SELECT count(*) FROM attempts)",
+                [],
+                |row| row.get(0),
+            )
+            .unwrap()
+    }
+}
+
+#[tokio::test]
+async fn what_is_owed_is_delivered_marked_and_left_alone_from_then_on() {
+    let world = World::new();
+    (1..=3).for_each(|id| world.outside.put(commission(id)));
+    let report = world.pass().await;
+    assert_eq!((report.counts.missing, report.counts.delivered, report.counts.fulfilled), (3, 3, 3));
+    assert_eq!(world.state(2), "fulfilled");
+    let (writes, requests) = (world.writes(), world.outside.requests());
+    let report = world.pass().await;
+    assert!(report.rewards.is_empty());
+    assert_eq!(world.writes(), writes);
+    assert_eq!(world.outside.requests(), requests + 1);
+    assert_eq!(world.outside.delivered.borrow().len(), 3);
+}
+
+#[tokio::test]
+async fn an_id_that_nobody_knows_is_an_error_and_the_others_are_dealt_with() {
+    let world = World::new();
+    world.outside.put(commission(5));
+    let report = world.try_pass(&[5, 6]).await.unwrap();
+    assert!(report.error.unwrap().contains("no commission 6"));
+    assert_eq!(world.state(5), "fulfilled");
+}
+
+#[tokio::test]
+async fn an_id_given_twice_is_one() {
+    let world = World::new();
+    world.outside.put(commission(5));
+    let report = world.try_pass(&[5, 5]).await.unwrap();
+    assert_eq!(report.error, None);
+    assert_eq!((report.counts.delivered, world.state(5).as_str()), (1, "fulfilled"));
+}
+
+#[tokio::test]
+async fn a_rule_that_did_not_say_who_receives_is_asked_for_again() {
+    let world = World::new();
+    world.outside.rule.set(None);
+    world.outside.put(commission(1));
+    world.pass().await;
+    assert_eq!(world.state(1), "recipient_unknown");
+    world.outside.rule.set(Some(false));
+    world.pass().await;
+    assert_eq!(world.state(1), "fulfilled", "a hold made by policy goes when its cause goes");
+    world.outside.put(commission(2));
+    world.pass().await;
+    assert_eq!(world.outside.rules_asked.get(), 2, "what is known is not asked for");
+}
+
+#[tokio::test]
+async fn what_is_held_already_does_not_become_held() {
+    let world = World::new();
+    world.outside.put(Commission { is_self_referral: true, ..commission(1) });
+    assert_eq!(world.pass().await.counts.held, 1);
+    let promoter = Promoter { id: 3, email: None, name: Some("Pat".to_owned()) };
+    world.outside.put(Commission { is_self_referral: true, promoter: Some(promoter), ..commission(1) });
+    let report = world.pass().await;
+    assert_eq!((report.counts.held, report.needs_attention), (0, 1));
+}
+
+#[tokio::test]
+async fn a_pass_that_cannot_be_reported_is_still_closed() {
+    let world = World::new();
+    world.shell().execute_batch("DROP VIEW attention").unwrap();
+    assert!(world.try_pass(&[]).await.is_err());
+    let finished: Option<String> =
+        world.shell().query_row("SELECT finished FROM passes", [], |row| row.get(0)).unwrap();
+    assert_eq!(finished.as_deref(), Some("2026-01-01T12:00:00.000Z"));
+}
+
+#[tokio::test]
+async fn somebody_who_fulfils_between_any_two_of_our_questions_makes_no_pass_fail() {
+    for after in 1..=7 {
+        let world = World::new();
+        world.outside.put(commission(1));
+        world.outside.put(Commission { is_self_referral: true, ..commission(2) });
+        world.outside.fulfilled_after.set(Some(after));
+        let first = world.try_pass(&[]).await.unwrap();
+        assert_eq!(first.error, None, "fulfilled after {after} requests");
+        world.pass().await;
+        let open = world.ledger.open_ids().unwrap();
+        let fulfilled = world.outside.commissions.borrow().values().all(|(_, fulfilled)| *fulfilled);
+        assert!(!fulfilled || open.is_empty(), "fulfilled after {after} requests: {open:?}");
+    }
+}

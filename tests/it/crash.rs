@@ -1,0 +1,180 @@
+//! Never twice, never lost, when the process dies: killed with SIGKILL at every boundary of every request of a pass, at every
+//! call of a `command` target, and around every `fsync` of the ledger and its mark. Enumerated, not sampled; then run to rest,
+//! with the help of a person where the target does not deduplicate.
+//!
+//! SIGKILL keeps what the kernel has taken, so this is about processes; that a power cut loses no more rests on
+//! `synchronous=FULL`.
+
+use std::{fs, process::Command};
+
+use crate::{
+    audit::{at_rest, consistent, effects, nobody, person_who_looks, run_to_rest},
+    harm::{self, Harm, harmed},
+    sandbox::{Moment, commission},
+    world::{LONG_AGO, PATIENCE, World, given},
+};
+
+const OWED: [i64; 3] = [101, 102, 103];
+
+/// Where the rewards go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Target {
+    /// `http`, and deduplicates by key.
+    Deduplicating,
+    /// `http`, and every request takes effect: `idempotent = false`.
+    Repeating,
+    /// A program; every call takes effect.
+    Command,
+}
+
+impl Target {
+    fn world(self) -> World {
+        let mut world = given(OWED.map(|id| commission(id).approved(LONG_AGO)));
+        match self {
+            Self::Deduplicating => world.set("targets.app.concurrency", "2"),
+            Self::Repeating => {
+                world.sandbox.merchant.lock().deduplicates = false;
+                world.set("targets.app.idempotent", "false").set("targets.app.concurrency", "2")
+            }
+            Self::Command => {
+                let script = world.file("grant.sh", include_str!("../fixtures/grant.sh"));
+                world.toml(&format!(
+                    "[targets.script]\ntype = \"command\"\nargv = [\"sh\", {script:?}]\n[[routes]]\ntarget = \"script\"\n"
+                ))
+            }
+        };
+        world
+    }
+
+    /// Runs to rest. An endpoint that deduplicates needs nobody; for another, a person looks and decides. Then every reward
+    /// took effect once, and is fulfilled.
+    fn comes_to_rest(self, world: &World) {
+        // Nothing looks into the ledger before: whatever the crash left there, makegood itself must find its way.
+        match self {
+            Self::Deduplicating => run_to_rest(world, nobody),
+            Self::Repeating | Self::Command => {
+                // What nobody decides stays as it is: in front of a person, and without a second effect.
+                let ran = world.once();
+                assert!(ran.error().is_empty(), "{ran}");
+                consistent(world);
+                person_who_looks(world);
+                run_to_rest(world, person_who_looks);
+            }
+        }
+        at_rest(world, &OWED).exits(0);
+        assert_eq!(effects(world), OWED.map(|id| (id, 1)).into(), "every owed reward took effect once");
+        assert_eq!(world.sandbox.firstpromoter.fulfilled_ids(), OWED, "and is fulfilled");
+    }
+}
+
+/// Runs a pass to the `nth` request, and kills it there.
+fn killed_at_request(world: &World, nth: u64, moment: Moment) {
+    world.sandbox.gate.stop_at(nth, moment);
+    let mut once = world.start(&["once", "--json"]);
+    assert!(world.sandbox.gate.wait_until_stopped(PATIENCE), "a pass makes fewer than {nth} requests");
+    once.kill();
+    world.sandbox.gate.open();
+}
+
+/// The requests of a pass that nobody disturbs.
+fn requests_of_a_pass(world: &World) -> u64 {
+    let before = world.sandbox.requests();
+    world.once().exits(0);
+    world.sandbox.requests() - before
+}
+
+fn killed_at_every_request(target: Target) {
+    let requests = requests_of_a_pass(&target.world());
+    assert!(requests >= if target == Target::Command { 6 } else { 9 }, "a pass with several rewards: {requests}");
+    for nth in 1..=requests {
+        for moment in [Moment::BeforeEffect, Moment::AfterEffect] {
+            let world = target.world();
+            killed_at_request(&world, nth, moment);
+            target.comes_to_rest(&world);
+        }
+    }
+}
+
+#[test]
+fn killed_at_every_request_a_target_that_deduplicates_has_every_reward_once() {
+    killed_at_every_request(Target::Deduplicating);
+}
+
+#[test]
+fn killed_at_every_request_a_target_that_does_not_deduplicate_has_every_reward_once_after_a_look() {
+    killed_at_every_request(Target::Repeating);
+}
+
+#[test]
+fn killed_at_every_request_a_command_has_every_reward_once_after_a_look() {
+    killed_at_every_request(Target::Command);
+}
+
+/// Recovery is a pass like others, and can be killed like others.
+#[test]
+fn killed_again_at_every_request_of_the_pass_that_recovers_every_reward_is_there_once() {
+    let target = Target::Deduplicating;
+    // Listing 2, rules, confirming 2, and the first delivery has taken effect.
+    let crashed = || {
+        let world = target.world();
+        killed_at_request(&world, 6, Moment::AfterEffect);
+        assert!(!world.query("SELECT 1 FROM rewards WHERE state = 'delivering'").is_empty(), "cut off");
+        world
+    };
+    let requests = requests_of_a_pass(&crashed());
+    for nth in 1..=requests {
+        for moment in [Moment::BeforeEffect, Moment::AfterEffect] {
+            let world = crashed();
+            killed_at_request(&world, nth, moment);
+            target.comes_to_rest(&world);
+        }
+    }
+}
+
+#[test]
+fn killed_by_every_call_of_a_command_it_is_held_and_never_called_again_before_a_person_has_looked() {
+    for call in 1..=OWED.len() {
+        for moment in ["before", "during", "after"] {
+            let world = Target::Command.world();
+            let order = world.file("kill", &format!("{call} {moment}\n"));
+            let ran = world.once();
+            assert_eq!(ran.exit, -1, "killed: {ran}");
+            fs::remove_file(order).expect("ours");
+            // A command outlives who called it; it is awaited, as a person would.
+            let waited = Command::new("flock").args(["-w", "60"]).arg(world.path("running")).arg("true").status();
+            assert!(waited.expect("flock").success(), "the command does not end");
+
+            world.once().exits(3);
+            let held = world.attention();
+            assert_eq!(held.values().collect::<Vec<_>>(), ["outcome_unknown"], "{call} {moment}");
+            let id = *held.keys().next().expect("one");
+            assert_eq!(effects(&world).contains_key(&id), moment != "before", "{call} {moment}: only a look can tell");
+            Target::Command.comes_to_rest(&world);
+        }
+    }
+}
+
+fn killed_around_every_commit(target: Target) {
+    let (ran, calls) = harmed(&target.world(), Harm::None, &["once", "--json"]);
+    ran.exits(0);
+    // Made, bound, begun; settled, three times intent and outcome, each with its mark; marked; ended.
+    assert!(calls.syncs >= 20, "{calls:?}");
+    for nth in 1..=calls.syncs {
+        for moment in [harm::Moment::Before, harm::Moment::After] {
+            let world = target.world();
+            let (ran, _) = harmed(&world, Harm::KilledAtSync(moment, nth), &["once", "--json"]);
+            assert_eq!(ran.exit, -1, "{moment:?} sync {nth} of {}: {ran}", calls.syncs);
+            target.comes_to_rest(&world);
+        }
+    }
+}
+
+#[test]
+fn killed_around_every_commit_a_target_that_deduplicates_has_every_reward_once() {
+    killed_around_every_commit(Target::Deduplicating);
+}
+
+#[test]
+fn killed_around_every_commit_a_command_has_every_reward_once_after_a_look() {
+    killed_around_every_commit(Target::Command);
+}

@@ -1,0 +1,107 @@
+//! What a machine does to a process: it dies at a chosen `fsync`, the disk fills up at a chosen write, the file system is
+//! mounted read-only, the clock is later. Through `tests/fixtures/harm.c`, preloaded into the real binary.
+//!
+//! Assumptions: `cc` is there (the bundled SQLite needs it anyway), and the binary calls libc dynamically, SQLite in it too.
+//! SIGKILL ends a process and keeps what the kernel has taken: it is the death of processes that is shown here, not that of
+//! machines.
+
+use std::{
+    fs,
+    hash::{DefaultHasher, Hash, Hasher},
+    path::{Path, PathBuf},
+    process::Command,
+    sync::OnceLock,
+};
+
+use crate::world::{Ran, Running, World};
+
+/// Before or after the call that it happens at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Moment {
+    Before,
+    After,
+}
+
+/// What happens to one command. Calls are counted from 1, and only those on the ledger's files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Harm {
+    /// Nothing; it is only counted.
+    None,
+    /// SIGKILL at this `fsync` or `fdatasync`.
+    KilledAtSync(Moment, u64),
+    /// From this write on nothing goes to disk any more; half of it still does.
+    FullFrom(u64),
+    /// Just this `fsync` or `fdatasync` fails.
+    SyncFails(u64),
+    /// Each `fsync` and `fdatasync` takes so many milliseconds longer, as over a network.
+    SlowSyncs(u64),
+    /// Nothing opens for writing.
+    ReadOnly,
+    /// The time of day is this many seconds later.
+    Later(u64),
+}
+
+/// How often a command called what can be harmed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Calls {
+    pub(crate) syncs: u64,
+    pub(crate) writes: u64,
+}
+
+/// Runs a command under this harm, to its end.
+pub(crate) fn harmed(world: &World, harm: Harm, args: &[&str]) -> (Ran, Calls) {
+    let mut command = command(world, harm, args);
+    let counts = world.path("counts");
+    fs::remove_file(&counts).ok();
+    command.env("HARM_COUNTS", &counts);
+    let ran = Running::start(command).wait();
+    let text = fs::read_to_string(&counts).unwrap_or_default();
+    let mut numbers = text.split_whitespace().map(|number| number.parse().expect("a count"));
+    let mut next = || numbers.next().unwrap_or_default();
+    (ran, Calls { syncs: next(), writes: next() })
+}
+
+/// The command, not started yet.
+pub(crate) fn command(world: &World, harm: Harm, args: &[&str]) -> Command {
+    let mut command = world.command(args);
+    command.env("LD_PRELOAD", library()).env("HARM_FILES", world.ledger_path());
+    match harm {
+        Harm::None => &mut command,
+        Harm::KilledAtSync(Moment::Before, n) => command.env("HARM_KILL", format!("before:{n}")),
+        Harm::KilledAtSync(Moment::After, n) => command.env("HARM_KILL", format!("after:{n}")),
+        Harm::FullFrom(n) => command.env("HARM_FULL_FROM", n.to_string()),
+        Harm::SyncFails(n) => command.env("HARM_SYNC_FAILS", n.to_string()),
+        Harm::SlowSyncs(ms) => command.env("HARM_SLOW_MS", ms.to_string()),
+        Harm::ReadOnly => command.env("HARM_READ_ONLY", "1"),
+        Harm::Later(seconds) => command.env("HARM_CLOCK_S", seconds.to_string()),
+    };
+    command
+}
+
+/// `makegood once --json`, so many seconds later.
+pub(crate) fn once_later(world: &World, seconds: u64) -> Ran {
+    harmed(world, Harm::Later(seconds), &["once", "--json"]).0
+}
+
+/// The library, compiled where no other test has done it yet.
+fn library() -> &'static Path {
+    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
+    LIBRARY.get_or_init(|| {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/harm.c");
+        let mut hasher = DefaultHasher::new();
+        fs::read(&source).expect("the fixture").hash(&mut hasher);
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        fs::create_dir_all(folder).expect("cargo's folder for tests");
+        let library = folder.join(format!("harm-{:016x}.so", hasher.finish()));
+        if !library.exists() {
+            // Under another name first: other test processes may be doing the same.
+            let own = folder.join(format!("harm-{}.so", std::process::id()));
+            let cc =
+                Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&own).arg(&source).arg("-ldl").output();
+            let cc = cc.expect("a C compiler, as for the bundled SQLite");
+            assert!(cc.status.success(), "{}", String::from_utf8_lossy(&cc.stderr));
+            fs::rename(&own, &library).expect("the same folder");
+        }
+        library
+    })
+}

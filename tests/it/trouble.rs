@@ -1,0 +1,131 @@
+//! A target in trouble: it is not hammered, it holds up nobody else, and what waited for it is delivered when it is well.
+
+use std::{collections::BTreeMap, fs};
+
+use serde_json::Value;
+
+use crate::{
+    audit::{EFFECTS, at_rest, effects},
+    harm::once_later,
+    sandbox::{always, commission, never, status, text},
+    world::{LONG_AGO, World, given},
+};
+
+const MANY: i64 = 30;
+const CONCURRENCY: usize = 4;
+
+/// Thirty rewards for the endpoint, which answers 503, and three for a program, which is well.
+fn a_failing_endpoint() -> World {
+    let for_the_endpoint = (1..=MANY).map(|id| commission(id).approved(LONG_AGO));
+    let for_the_program = (101..=103).map(|id| commission(id).credits(50).reward(10, "50 credits").approved(LONG_AGO));
+    let mut world = given(for_the_endpoint.chain(for_the_program));
+    let script = world.file("grant.sh", include_str!("../fixtures/grant.sh"));
+    world.toml(&format!(
+        "[targets.script]\ntype = \"command\"\nargv = [\"sh\", {script:?}]\n\
+         [[routes]]\nunit = \"credits\"\ntarget = \"script\"\n[[routes]]\ntarget = \"app\"\n"
+    ));
+    let mut merchant = world.sandbox.merchant.lock();
+    merchant.secret = None; // whose timestamps it compares with its own clock
+    merchant.faults = always(status(503));
+    drop(merchant);
+    world
+}
+
+fn health(world: &World) -> Vec<Value> {
+    world.query("SELECT target, failures, retry_at IS NOT NULL AS waits FROM target_health")
+}
+
+fn states(world: &World) -> BTreeMap<String, i64> {
+    let rows = world.query("SELECT state, count(*) AS n FROM rewards GROUP BY state");
+    rows.iter().map(|row| (row["state"].as_str().unwrap().to_owned(), row["n"].as_i64().unwrap())).collect()
+}
+
+#[test]
+fn a_failing_target_is_left_alone_after_five_failures_and_holds_up_no_other() {
+    let world = a_failing_endpoint();
+    let ran = world.once().exits(0);
+    let attempts = world.sandbox.merchant.requests();
+    assert!((5..=5 + CONCURRENCY).contains(&attempts), "{attempts} attempts: {ran}");
+    assert_eq!(effects(&world), [(101, 1), (102, 1), (103, 1)].into(), "the other target is well");
+    assert_eq!(states(&world), [("fulfilled".to_owned(), 3), ("waiting".to_owned(), MANY)].into());
+
+    // The wait is not over: nobody knocks, and once it is written until when, nothing is written.
+    world.once().exits(0);
+    assert_eq!(world.sandbox.merchant.requests(), attempts);
+    world.then_nothing_more_happens().exits(0);
+    let plan = world.plan().exits(0);
+    let waits = plan.json["decisions"].as_array().unwrap().iter().filter(|line| line["decision"] == "wait").count();
+    assert_eq!(waits, usize::try_from(MANY).unwrap(), "{plan}");
+}
+
+#[test]
+fn when_the_wait_is_over_one_goes_first_and_a_target_that_still_fails_is_left_alone_for_longer() {
+    let world = a_failing_endpoint();
+    world.once().exits(0);
+    let mut attempts = world.sandbox.merchant.requests();
+    // The waits grow: a minute, four, a quarter of an hour at the most.
+    let mut now = 0;
+    for wait in [60, 240, 900, 900] {
+        once_later(&world, now + wait - 20).exits(0);
+        assert_eq!(world.sandbox.merchant.requests(), attempts, "{wait} s are not over");
+        now += wait + 20;
+        once_later(&world, now).exits(0);
+        attempts += 1;
+        assert_eq!(world.sandbox.merchant.requests(), attempts, "one goes first after {wait} s, and only one");
+    }
+    assert_eq!(states(&world)["waiting"], MANY);
+
+    world.sandbox.merchant.lock().faults = never();
+    once_later(&world, now + 920).exits(0);
+    // The few that failed themselves wait for longer than their target does.
+    let well = effects(&world).len() - 3;
+    assert!(well >= usize::try_from(MANY).unwrap() - 5 - CONCURRENCY, "{well} of {MANY}");
+    once_later(&world, now + 8 * 3600).exits(0);
+    assert_eq!(world.sandbox.merchant.rewarded_ids(), (1..=MANY).collect::<Vec<_>>(), "each once");
+    assert_eq!(health(&world), Vec::<Value>::new(), "no trouble is left");
+    let ids: Vec<i64> = (1..=MANY).chain(101..=103).collect();
+    at_rest(&world, &ids).exits(0);
+}
+
+#[test]
+fn a_target_that_recovers_is_found_out_by_the_one_that_goes_first_and_gets_the_others_in_the_same_pass() {
+    let world = a_failing_endpoint();
+    world.once().exits(0);
+    let failed = world.query("SELECT commission_id FROM rewards WHERE failures > 0").len();
+    world.sandbox.merchant.lock().faults = never();
+    let attempts = world.sandbox.merchant.requests();
+    once_later(&world, 80).exits(0);
+    assert_eq!(world.sandbox.merchant.requests() - attempts, usize::try_from(MANY).unwrap(), "{failed} had failed");
+    let ids: Vec<i64> = (1..=MANY).chain(101..=103).collect();
+    at_rest(&world, &ids).exits(0);
+}
+
+#[test]
+fn a_target_that_says_no_is_well() {
+    let world = a_failing_endpoint();
+    world.sandbox.merchant.lock().faults = always(text(422, "no such customer"));
+    world.once().exits(3);
+    assert_eq!(world.sandbox.merchant.requests(), usize::try_from(MANY).unwrap(), "each is asked for, and held");
+    assert!(world.attention().values().all(|reason| reason == "refused_by_target"));
+    assert_eq!((world.attention().len(), health(&world)), (usize::try_from(MANY).unwrap(), vec![]));
+}
+
+#[test]
+fn a_command_that_asks_for_later_is_left_alone_too() {
+    let world = a_failing_endpoint();
+    world.sandbox.merchant.lock().faults = never();
+    world
+        .sandbox
+        .firstpromoter
+        .add_all((104..=110).map(|id| commission(id).credits(50).reward(10, "50 credits").approved(LONG_AGO)));
+    let works = fs::read_to_string(world.path("grant.sh")).unwrap();
+    world.file("grant.sh", "echo \"$MAKEGOOD_KEY\" >>\"$(dirname \"$0\")/calls\"\nexit 75\n");
+    world.once().exits(0);
+    assert_eq!(fs::read_to_string(world.path("calls")).unwrap().lines().count(), 5, "one at a time, five failures");
+    assert_eq!(world.sandbox.merchant.rewarded_ids(), (1..=MANY).collect::<Vec<_>>());
+    world.file("grant.sh", &works);
+    once_later(&world, 80).exits(0);
+    assert_eq!(fs::read_to_string(world.path(EFFECTS)).unwrap().lines().count(), 10);
+    let ids: Vec<i64> = (1..=MANY).chain(101..=110).collect();
+    at_rest(&world, &ids).exits(0);
+}
