@@ -226,7 +226,7 @@ pub struct NoticeSettings {
     pub heartbeat_timeout: Duration,
     /// `[alert]`
     pub alert: AlertSettings,
-    /// `metrics.textfile`: where the metrics of node_exporter's textfile collector are written; none: nowhere.
+    /// `metrics.textfile`: where the metrics of `node_exporter`'s textfile collector are written; none: nowhere.
     pub textfile: Option<PathBuf>,
 }
 

@@ -145,18 +145,14 @@ impl Told {
     /// Compares what is wrong with what was told.
     pub(super) fn news(&self, findings: &Findings) -> News {
         let mut news = News::default();
-        match &findings.attention {
-            Some(attention) => {
-                // Those no longer in attention are forgotten: should they come back, they are news.
-                news.told.extend(attention.iter().map(reward).filter(|subject| self.0.contains(subject)));
-                news.attention = attention.iter().filter(|it| !self.0.contains(&reward(it))).cloned().collect();
-                news.told.extend(news.attention.iter().map(reward));
-                self.weigh(Kind::Attention, !attention.is_empty(), attention.is_empty(), &mut news);
-            }
-            None => {
-                let rewards = self.0.iter().filter(|subject| subject.starts_with(Kind::Attention.subject()));
-                news.told.extend(rewards.cloned());
-            }
+        if let Some(attention) = &findings.attention {
+            // Those no longer in attention are forgotten: should they come back, they are news.
+            news.told.extend(attention.iter().map(reward));
+            news.attention = attention.iter().filter(|it| !self.0.contains(&reward(it))).cloned().collect();
+            self.weigh(Kind::Attention, !attention.is_empty(), attention.is_empty(), &mut news);
+        } else {
+            let rewards = self.0.iter().filter(|subject| subject.starts_with(Kind::Attention.subject()));
+            news.told.extend(rewards.cloned());
         }
         let failing = findings.failing.as_ref();
         if self.weigh(Kind::Failing, failing.is_some(), findings.completed, &mut news) {

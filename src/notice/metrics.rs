@@ -1,4 +1,4 @@
-//! Metrics for node_exporter's textfile collector: one file in Prometheus' text format, after each pass.
+//! Metrics for `node_exporter`'s textfile collector: one file in Prometheus' text format, after each pass.
 //!
 //! Guarantees: a reader finds the whole file or the one before (temporary file, then rename), readable by anyone. Every
 //! series carries the account, so that the files of several accounts stand side by side. Series of a known unit or reason

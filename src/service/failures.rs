@@ -33,7 +33,7 @@ impl Failures {
     /// systemd.
     pub(super) fn note(&mut self, result: &Result<Report, String>, stopping: bool, now: Timestamp) -> String {
         if let Ok(report) = result {
-            info!(pass.id = report.pass_id, "{}", summary(report));
+            info!("{}", summary(report));
             self.note_fuse(report);
         }
         let failure = match result {

@@ -10,7 +10,7 @@ pub mod triggers;
 
 use anyhow::Context;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, error, info, info_span, warn};
+use tracing::{Instrument, error, error_span, field::Empty, info, warn};
 
 use crate::{
     clock::Clock,
@@ -83,12 +83,13 @@ impl<A: Api, D: Deliver, C: Clock> Service<A, D, C> {
                 Wake::Reload => self.reload(&mut triggers).await,
                 Wake::Pass(trigger) => {
                     notice.before_pass(&self.parts.wires);
-                    let span = info_span!("pass", trigger = trigger.as_str());
+                    // At the level of an error, so that an error names its pass at any level. The pass fills in its id.
+                    let span = error_span!("pass", pass.id = Empty, trigger = trigger.as_str());
                     let pulse = Pulse::new(&self.parts.settings);
-                    let pass = self.pass(trigger, &stop, &pulse).instrument(span);
+                    let pass = self.pass(trigger, &stop, &pulse).instrument(span.clone());
                     let result = watched(pass, || pulse.is_felt()).await;
                     let now = self.clock.now();
-                    systemd::status(&failures.note(&result, stop.is_cancelled(), now));
+                    systemd::status(&span.in_scope(|| failures.note(&result, stop.is_cancelled(), now)));
                     watched(notice.after_pass(&self.parts.wires, &self.ledger, &result, now, &stop), || true).await;
                 }
             }

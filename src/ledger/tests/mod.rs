@@ -15,6 +15,7 @@ mod attempts;
 mod claims;
 mod lock;
 mod looking;
+mod migrations;
 mod opening;
 mod schema;
 mod transitions;
