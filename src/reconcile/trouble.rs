@@ -95,15 +95,18 @@ mod tests {
 
     #[test]
     fn what_was_under_way_when_a_target_was_closed_does_not_lengthen_the_wait() {
-        let trouble = Trouble::new(3);
+        let limit = FAILURES_TOLERATED;
+        let trouble = Trouble::new(limit - 2);
         let health: Vec<_> = (0..6).map(|second| trouble.after(&failed(), &retry(), at(second))).collect();
-        assert_eq!(health[0], Health { failures: 4, retry_at: None });
-        assert!(health[1..].iter().all(|it| *it == Health { failures: 5, retry_at: Some(at(60)) }), "{health:?}");
-        let probe = Trouble::new(5);
-        assert_eq!(probe.after(&failed(), &retry(), at(60)), Health { failures: 6, retry_at: Some(at(300)) });
+        assert_eq!(health[0], Health { failures: limit - 1, retry_at: None });
+        let closed = Health { failures: limit, retry_at: Some(at(60)) };
+        assert!(health[1..].iter().all(|it| *it == closed), "{health:?}");
+        let probe = Trouble::new(limit);
+        let longer = Health { failures: limit + 1, retry_at: Some(at(300)) };
+        assert_eq!(probe.after(&failed(), &retry(), at(60)), longer);
         probe.after(&Outcome::Delivered { receipt: None }, &retry(), at(61));
-        let again: Vec<_> = (70..78).map(|second| probe.after(&failed(), &retry(), at(second))).collect();
-        assert_eq!(again[7], Health { failures: 5, retry_at: Some(at(130)) }, "{again:?}");
+        let again: Vec<_> = (70..83).map(|second| probe.after(&failed(), &retry(), at(second))).collect();
+        assert_eq!(again[12], Health { failures: limit, retry_at: Some(at(130)) }, "{again:?}");
     }
 
     #[test]

@@ -123,18 +123,18 @@ fn journaled_between_attempts(world: &World) {
 /// With another content the same key would be a lie to an endpoint that deduplicates.
 #[test]
 fn what_changes_while_an_outcome_is_unknown_is_held_and_neither_content_is_sent_again() {
-    let changes: [(&str, fn(&mut Commission)); 3] = [
-        ("amount 500 -> 750", |row| row.amount = 750),
-        ("unit points -> credits", |row| row.unit = "credits".to_owned()),
-        ("recipient's id 12345 -> 777", |row| *row = row.clone().promoter(777, "quinn@example.com", "Quinn")),
+    let changed = [
+        ("amount 500 -> 750", owed().points(750)),
+        ("unit points -> credits", owed().credits(500)),
+        ("recipient's id 12345 -> 777", owed().promoter(777, "quinn@example.com", "Quinn")),
     ];
-    for (words, change) in changes {
+    for (words, now) in changed {
         let mut world = given([owed()]);
         world.without_backoff();
         world.sandbox.merchant.lock().faults = once(dropped().after_effect());
         world.once().exits(0);
         assert_eq!((world.state_of(7).as_str(), &world.reward(7)["uncertain"]), ("waiting", &json!(1)));
-        world.sandbox.firstpromoter.change(7, change);
+        world.sandbox.firstpromoter.add(now);
         world.once().exits(3);
         assert_eq!((world.hold_reason(7).as_str(), world.sandbox.merchant.requests()), ("changed", 1), "{words}");
         let reward = world.reward(7);

@@ -39,7 +39,8 @@ impl Target {
             Self::Command => {
                 let script = world.file("grant.sh", include_str!("../fixtures/grant.sh"));
                 world.toml(&format!(
-                    "[targets.script]\ntype = \"command\"\nargv = [\"sh\", {script:?}]\n[[routes]]\ntarget = \"script\"\n"
+                    "[targets.script]\ntype = \"command\"\nargv = [\"sh\", '{}']\n[[routes]]\ntarget = \"script\"\n",
+                    script.display()
                 ))
             }
         };

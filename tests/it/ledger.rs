@@ -141,7 +141,8 @@ fn rewards_cannot_be_deleted_and_the_journal_cannot_be_changed() {
         ),
         ("UPDATE journal SET reason = 'x'", "append-only"),
         ("DELETE FROM journal", "append-only"),
-        ("UPDATE rewards SET state = 'lost'", "CHECK constraint failed"),
+        ("UPDATE rewards SET state = 'lost'", "never delivered again"),
+        ("UPDATE rewards SET delivered_by = 'nobody'", "CHECK constraint failed"),
         ("UPDATE rewards SET amount = -1", "CHECK constraint failed"),
         (
             "INSERT INTO rewards (commission_id, state, state_since, first_seen_at, owed_since, key, delivered_at, delivered_by) \

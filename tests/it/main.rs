@@ -25,6 +25,7 @@ mod policy;
 mod sandbox_itself;
 mod secrets;
 mod service;
+mod systemd;
 mod targets;
 mod traps;
 mod trouble;
