@@ -9,6 +9,7 @@
 //!
 //! Assumptions: the file lies on a file system where locks and `fsync` work, and nobody edits it by hand.
 
+mod alerts;
 mod claims;
 mod decisions;
 mod error;
@@ -16,6 +17,7 @@ mod health;
 mod journal;
 mod lock;
 mod mark;
+mod measures;
 mod passes;
 mod queries;
 mod reward;
@@ -33,6 +35,7 @@ use std::{
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior};
 
+pub use alerts::{Caught, Streak};
 pub use claims::Claimed;
 pub use decisions::Resolution;
 pub use error::LedgerError;
@@ -40,6 +43,7 @@ pub use health::Health;
 pub use journal::{Attention, Dossier};
 pub use lock::{LockError, PassLock, acquire as acquire_pass_lock};
 pub use mark::Position;
+pub use measures::{Counted, Standing, Tally, Waits};
 pub use passes::{Counts, PassId};
 pub use reward::{Facts, Reward};
 pub use state::{DeliveredBy, HoldReason, RewardState};
@@ -49,7 +53,7 @@ use crate::domain::{Timestamp, timestamp_text};
 use mark::Mark;
 
 /// Each brings `user_version` from its index to the next.
-const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001-initial.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("migrations/0001-initial.sql"), include_str!("migrations/0002-alerts.sql")];
 /// `mkgd`, in the database's header: whose file it is.
 const APPLICATION_ID: i64 = 0x6d6b_6764;
 /// How long a write waits for somebody else's.

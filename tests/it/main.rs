@@ -18,6 +18,7 @@ mod ledger_trouble;
 mod main_job;
 mod marking;
 mod memory;
+mod notice;
 mod people;
 mod plan;
 mod policy;

@@ -10,10 +10,12 @@ use crate::{
     failure::Outcome,
 };
 
+mod alerts;
 mod attempts;
 mod claims;
 mod lock;
 mod looking;
+mod migrations;
 mod opening;
 mod schema;
 mod transitions;
@@ -136,7 +138,7 @@ impl World {
 
     /// Everything that stands in the ledger.
     fn dump(&self) -> String {
-        ["account", "rewards", "passes", "attempts", "journal", "claims", "reward_rules"]
+        ["account", "rewards", "passes", "attempts", "journal", "claims", "reward_rules", "alerts"]
             .map(|it| self.table(it))
             .concat()
     }
