@@ -9,15 +9,15 @@
 
 use std::{
     ffi::OsString,
-    fs::{File, OpenOptions},
-    io::{ErrorKind, Read, Write},
-    os::unix::fs::{FileExt, OpenOptionsExt},
+    fs::File,
+    io::{ErrorKind, Read},
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
 
 use rusqlite::OptionalExtension;
 
-use super::{Ledger, LedgerError};
+use super::{Ledger, LedgerError, files};
 use crate::domain::{Timestamp, timestamp_text};
 
 /// How far a ledger has come.
@@ -65,22 +65,13 @@ impl Mark {
     fn write(&self, position: &Position) -> Result<(), LedgerError> {
         let failed = |source| LedgerError::File { doing: "write", path: self.path.clone(), source };
         let text = format!("{HEAD}{:019} at {}\n", position.journal, position.at);
-        let written = OpenOptions::new().write(true).open(&self.path).and_then(|file| {
-            file.write_all_at(text.as_bytes(), 0)?;
-            file.set_len(text.len() as u64)?;
-            file.sync_data()
-        });
-        match written {
-            Err(error) if error.kind() == ErrorKind::NotFound => OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(super::FILE_MODE)
-                .open(&self.path)
-                .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
-                .map_err(failed),
-            other => other.map_err(failed),
-        }
+        files::open_or_create(&self.path)
+            .and_then(|file| {
+                file.write_all_at(text.as_bytes(), 0)?;
+                file.set_len(text.len() as u64)?;
+                file.sync_data()
+            })
+            .map_err(failed)
     }
 }
 

@@ -14,6 +14,7 @@ mod backup;
 mod claims;
 mod decisions;
 mod error;
+mod files;
 mod health;
 mod journal;
 mod lock;
@@ -28,8 +29,7 @@ mod tests;
 mod transitions;
 
 use std::{
-    fs::OpenOptions,
-    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -60,8 +60,6 @@ const MIGRATIONS: [&str; 2] = [include_str!("migrations/0001-initial.sql"), incl
 const APPLICATION_ID: i64 = 0x6d6b_6764;
 /// How long a write waits for somebody else's.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(15);
-/// Owner and group: operators in the group read it while it runs.
-const FILE_MODE: u32 = 0o640;
 
 /// One open ledger.
 #[derive(Debug)]
@@ -270,11 +268,9 @@ fn create_file(path: &Path) -> Result<(), LedgerError> {
         return Err(LedgerError::NoFolder { path: path.to_owned() });
     }
     let failed = |source| LedgerError::File { doing: "create", path: path.to_owned(), source };
-    match OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(path) {
-        // The mode given at creation is cut by the umask.
-        Ok(file) => file.set_permissions(std::fs::Permissions::from_mode(FILE_MODE)).map_err(failed),
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(failed(error)),
+    match files::create(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(failed(error)),
+        Ok(_) | Err(_) => Ok(()),
     }
 }
 
