@@ -18,7 +18,6 @@ use std::{
 use rusqlite::OptionalExtension;
 
 use super::{Ledger, LedgerError, files};
-use crate::domain::{Timestamp, timestamp_text};
 
 /// How far a ledger has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,12 +113,24 @@ impl Ledger {
         Ok(position)
     }
 
-    pub(super) fn advance_mark(&self, journal: i64, now: Timestamp) -> Result<(), LedgerError> {
+    /// Brings the mark up to what handlers have written into the ledger themselves.
+    pub fn catch_up_mark(&self) -> Result<(), LedgerError> {
+        let last: Option<Position> = self.run(|conn| {
+            conn.prepare_cached(
+                "SELECT id, at FROM journal WHERE to_state IN ('delivering', 'delivered') ORDER BY id DESC LIMIT 1",
+            )?
+            .query_row([], |row| Ok(Position { journal: row.get(0)?, at: row.get(1)? }))
+            .optional()
+        })?;
+        last.map_or(Ok(()), |position| self.advance_mark(&position))
+    }
+
+    pub(super) fn advance_mark(&self, position: &Position) -> Result<(), LedgerError> {
         let Some(mark) = &self.mark else { return Ok(()) };
         // Two processes (a pass and a handler) may come here in any order.
-        if mark.read()?.is_some_and(|position| position.journal >= journal) {
+        if mark.read()?.is_some_and(|marked| marked.journal >= position.journal) {
             return Ok(());
         }
-        mark.write(&Position { journal, at: timestamp_text(now) })
+        mark.write(position)
     }
 }

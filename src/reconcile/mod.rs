@@ -164,6 +164,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
     async fn work(&self, order: &Order, report: &mut Report) -> Result<(), PassError> {
         self.ledger.require_in_place()?;
         self.ledger.require_not_behind()?;
+        self.ledger.catch_up_mark()?;
         let mut plan = self.plan(order).await?;
         report.counts.listed = plan.listed;
         report.counts.missing = plan.missing();
