@@ -57,13 +57,15 @@ pub enum Command {
     },
     /// Show what a pass would do, and why; changes nothing anywhere
     Plan,
+    /// Check configuration, secrets, FirstPromoter, targets and ledger; changes nothing anywhere
+    Check,
     /// Show from the ledger where things stand
     Status,
-    /// Show everything the ledger knows of one commission
+    /// Show where a commission stands and why, or all those of one person
     Show {
-        /// FirstPromoter's id of the commission
-        #[arg(value_name = "ID", value_parser = commission_id)]
-        id: CommissionId,
+        /// FirstPromoter's id of the commission, or the email of a promoter or referral
+        #[arg(value_name = "ID|EMAIL", value_parser = whom)]
+        whom: Whom,
     },
     /// Decide on a held reward
     #[command(group = ArgGroup::new("decision").required(true))]
@@ -88,11 +90,33 @@ pub enum Command {
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
     },
+    /// Take back what was delivered: unfulfilled at FirstPromoter, reversed in the ledger, never delivered again
+    Reverse {
+        /// FirstPromoter's id of the commission
+        #[arg(value_name = "ID", value_parser = commission_id)]
+        id: CommissionId,
+        /// Why, for the journal
+        #[arg(long, value_name = "TEXT", value_parser = reason)]
+        reason: String,
+    },
     /// Look after the ledger itself
     Ledger {
         /// What to do
         #[command(subcommand)]
         command: LedgerCommand,
+    },
+    /// Print the completion script of a shell
+    #[command(hide = true)]
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write a page a command into a folder
+    #[command(hide = true)]
+    Man {
+        /// Where the pages go; created where needed
+        #[arg(value_name = "DIR")]
+        folder: Option<PathBuf>,
     },
     /// For a webhook handler: take a commission before delivering it (exit 0 taken, 3 delivered already, 4 somebody has it)
     Claim {
@@ -120,7 +144,7 @@ pub enum Command {
     },
 }
 
-/// What can be done to the ledger itself.
+/// What can be done to or with the ledger itself.
 #[derive(Debug, Clone, Subcommand)]
 pub enum LedgerCommand {
     /// Go on with a ledger that is behind its mark (restored from an old backup); shows first what is at stake
@@ -128,6 +152,12 @@ pub enum LedgerCommand {
         /// Do it, after having looked
         #[arg(long)]
         yes: bool,
+    },
+    /// Copy the ledger to a new file, at any time, also while makegood runs
+    Backup {
+        /// The file to be made; must not exist
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
     },
 }
 
@@ -139,10 +169,14 @@ impl Cli {
             Command::Run => Verbosity::from_flags(self.quiet, self.verbose),
             Command::Once { .. }
             | Command::Plan
+            | Command::Check
             | Command::Status
             | Command::Show { .. }
             | Command::Resolve { .. }
+            | Command::Reverse { .. }
             | Command::Ledger { .. }
+            | Command::Completions { .. }
+            | Command::Man { .. }
             | Command::Claim { .. }
             | Command::Record { .. } => match self.verbose {
                 0 => Verbosity::Quiet,
@@ -157,6 +191,32 @@ fn commission_id(text: &str) -> Result<CommissionId, String> {
         .ok()
         .filter(|id: &CommissionId| id.0 > 0)
         .ok_or_else(|| "a commission's id is a positive whole number, as FirstPromoter shows it".to_owned())
+}
+
+/// Whom or what `show` is asked about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Whom {
+    /// One commission.
+    Commission(CommissionId),
+    /// All those of a promoter or referral with this email, whatever its case.
+    Email(String),
+}
+
+fn whom(text: &str) -> Result<Whom, String> {
+    match text.trim().split_once('@') {
+        Some((name, host)) if !name.is_empty() && !host.is_empty() => Ok(Whom::Email(text.trim().to_owned())),
+        Some(_) => Err("an email has something before and after its @".to_owned()),
+        None => commission_id(text)
+            .map(Whom::Commission)
+            .map_err(|error| format!("{error}; or give a promoter's or referral's email")),
+    }
+}
+
+fn reason(text: &str) -> Result<String, String> {
+    match text.trim() {
+        "" => Err("say why: it is kept in the journal".to_owned()),
+        text => Ok(text.to_owned()),
+    }
 }
 
 fn claim_period(text: &str) -> Result<Duration, String> {
@@ -197,6 +257,23 @@ mod tests {
     #[test]
     fn an_id_that_is_no_positive_number_is_refused() {
         for text in ["0", "-1", "x", "1.5", ""] {
+            for command in ["show", "claim"] {
+                assert!(Cli::try_parse_from(["makegood", command, text]).is_err(), "{command} {text:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn show_takes_an_id_or_an_email() {
+        let whom = |text| {
+            let Command::Show { whom } = Cli::try_parse_from(["makegood", "show", text]).unwrap().command else {
+                panic!("{text}")
+            };
+            whom
+        };
+        assert_eq!(whom("88901"), Whom::Commission(CommissionId(88_901)));
+        assert_eq!(whom(" Pat@Example.com "), Whom::Email("Pat@Example.com".to_owned()));
+        for text in ["@", "pat@", "@example.com"] {
             assert!(Cli::try_parse_from(["makegood", "show", text]).is_err(), "{text:?}");
         }
     }

@@ -17,14 +17,15 @@
 //! - [`ledger`]: what was owed, delivered and confirmed. All SQL.
 //! - [`firstpromoter`]: the service, and the traps of its listing.
 //! - [`delivery`] and [`failure`]: the targets, and what an answer means.
-//! - [`service`]: the loop. [`notice`]: heartbeats, alerts, metrics. [`commands`], [`cli`]: the commands. [`config`]: the
-//!   settings.
+//! - [`service`]: the loop. [`notice`]: heartbeats, alerts, metrics. [`commands`], [`cli`]: the commands. [`check`]: is
+//!   everything in place? [`config`]: the settings.
 //! - [`clock`], [`telemetry`]: where time comes from, and where the log goes.
 //!
 //! How one commission flows: `service::triggers` or `commands::once` → [`reconcile::Pass::run`]: observe (list, whole; ask
 //! for open rows that were not listed) → plan → fuse → confirm (ask again, both ways) → deliver (intent, request, outcome) →
 //! mark → read back → report.
 
+pub mod check;
 pub mod cli;
 pub mod clock;
 pub mod commands;

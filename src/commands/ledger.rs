@@ -1,15 +1,16 @@
-//! `makegood ledger accept`: go on with a ledger that is behind its mark, after a look at what is at stake.
+//! `makegood ledger accept`: go on with a ledger that is behind its mark, after a look at what is at stake. And `makegood ledger
+//! backup`: a copy of it. The latter needs no secret.
 
-use std::fmt::Write;
+use std::{fmt::Write, path::Path};
 
 use serde_json::json;
 
-use super::{Exit, Failure, Outside, plan, print, print_json};
+use super::{Exit, Failure, Outside, load, plan, print, print_json, text};
 use crate::{
     cli::Cli,
     clock::{Clock, SystemClock},
     domain::CommissionId,
-    ledger::{Ledger, LedgerError, Position, acquire_pass_lock},
+    ledger::{BackedUp, Ledger, LedgerError, Position, acquire_pass_lock},
     reconcile::{Decision, Plan},
 };
 
@@ -64,6 +65,30 @@ pub(super) async fn accept(cli: &Cli, yes: bool) -> Result<Exit, Failure> {
         "\nNothing is changed. To go on with the ledger as it is: makegood ledger accept --yes\n"
     });
     report(cli, &out, &ends, marked.as_ref(), &at_stake, yes)
+}
+
+/// Only reads the ledger: whoever may read it may copy it.
+pub(super) fn backup(cli: &Cli, file: &Path) -> Result<Exit, Failure> {
+    let settings = load(cli)?.settings;
+    let ledger = Ledger::open_read_only(&settings.ledger.path)?;
+    ledger.require_account(&settings.firstpromoter.account_id)?;
+    let BackedUp { position, rewards, bytes } = ledger.back_up(file)?;
+    if cli.json {
+        print_json(&json!({
+            "ledger": ledger.path(), "backup": file, "journal": position.journal, "at": position.at, "rewards": rewards, "bytes": bytes,
+        }))?;
+    } else {
+        let copied = format!(
+            "{}: {} up to journal entry {} ({}), {} KiB; read back, and sound.",
+            file.display(),
+            text::counted(rewards, "reward"),
+            position.journal,
+            text::when(&position.at),
+            bytes.div_ceil(1024)
+        );
+        print(&text::wrapped(&copied, 0))?;
+    }
+    Ok(Exit::Done)
 }
 
 /// What the next pass would deliver, in words.

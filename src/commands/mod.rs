@@ -2,11 +2,15 @@
 //!
 //! Reports go to stdout, as text or as one JSON document; everything else goes to stderr.
 
+mod check;
 mod handler;
+mod ink;
 mod ledger;
 mod once;
+mod packaging;
 mod plan;
 mod resolve;
+mod reverse;
 mod run;
 mod show;
 mod status;
@@ -92,6 +96,12 @@ impl From<crate::reconcile::PassError> for Failure {
     }
 }
 
+impl From<crate::reconcile::reverse::ReverseError> for Failure {
+    fn from(error: crate::reconcile::reverse::ReverseError) -> Self {
+        Self { exit: Exit::Failed, error: error.into() }
+    }
+}
+
 impl From<crate::ledger::LedgerError> for Failure {
     fn from(error: crate::ledger::LedgerError) -> Self {
         Self { exit: Exit::Failed, error: error.into() }
@@ -104,8 +114,9 @@ pub async fn dispatch(cli: &Cli) -> Exit {
         Command::Run => Box::pin(run::run(cli)).await,
         Command::Once { commissions, max_deliveries } => once::once(cli, commissions, *max_deliveries).await,
         Command::Plan => plan::plan(cli).await,
+        Command::Check => check::check(cli).await,
         Command::Status => status::status(cli),
-        Command::Show { id } => show::show(cli, *id),
+        Command::Show { whom } => show::show(cli, whom),
         Command::Resolve { id, delivered, retry, receipt, reason, dismiss: _ } => {
             let resolution = match (delivered, retry) {
                 (true, _) => Resolution::Delivered(receipt.clone()),
@@ -114,7 +125,11 @@ pub async fn dispatch(cli: &Cli) -> Exit {
             };
             resolve::resolve(cli, *id, &resolution, reason.as_deref())
         }
+        Command::Reverse { id, reason } => reverse::reverse(cli, *id, reason).await,
         Command::Ledger { command: LedgerCommand::Accept { yes } } => ledger::accept(cli, *yes).await,
+        Command::Ledger { command: LedgerCommand::Backup { file } } => ledger::backup(cli, file),
+        Command::Completions { shell } => packaging::completions(*shell),
+        Command::Man { folder } => packaging::man(folder.as_deref()),
         Command::Claim { id, period, owner } => handler::claim(cli, *id, owner, *period),
         Command::Record { id, receipt, owner } => handler::record(cli, *id, owner, receipt.as_deref()),
     };
@@ -128,10 +143,14 @@ pub async fn dispatch(cli: &Cli) -> Exit {
             // A person reads this one: no timestamp, no module.
             Command::Once { .. }
             | Command::Plan
+            | Command::Check
             | Command::Status
             | Command::Show { .. }
             | Command::Resolve { .. }
+            | Command::Reverse { .. }
             | Command::Ledger { .. }
+            | Command::Completions { .. }
+            | Command::Man { .. }
             | Command::Claim { .. }
             | Command::Record { .. } => {
                 let _nowhere_else_to_say_it = writeln!(std::io::stderr(), "makegood: {text}");
@@ -189,4 +208,13 @@ fn print_json(document: &impl Serialize) -> Result<(), Failure> {
 /// [`Exit::Attention`] where something needs a person.
 fn exit_for(needs_attention: bool) -> Exit {
     if needs_attention { Exit::Attention } else { Exit::Done }
+}
+
+/// Who gives the command, for the journal: the person behind `sudo`, if any.
+fn operator() -> String {
+    let named = ["SUDO_USER", "LOGNAME", "USER"]
+        .into_iter()
+        .filter_map(|name| std::env::var(name).ok())
+        .find(|it| !it.is_empty());
+    named.unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()))
 }

@@ -9,7 +9,7 @@ use std::{
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio_util::sync::CancellationToken;
 
-use super::{Exit, Failure, Outside, exit_for, print, print_json, text};
+use super::{Exit, Failure, Outside, exit_for, ink::Ink, print, print_json, text};
 use crate::{
     cli::Cli,
     clock::{Clock, SystemClock},
@@ -52,31 +52,26 @@ pub(super) async fn once(cli: &Cli, only: &[CommissionId], max_deliveries: Optio
 }
 
 fn in_words(report: &Report, ledger: &Ledger) -> Result<String, Failure> {
-    let attention = ledger.attention()?;
+    let (attention, ink) = (ledger.attention()?, Ink::for_stdout());
     let mut out = format!("Pass {} on account {}\n", report.pass_id, ledger.account_id()?);
     if !report.rewards.is_empty() {
         out.push('\n');
     }
     for line in &report.rewards {
-        out.push_str(&text::report_line(line, attention.iter().find(|it| it.commission_id == line.commission_id)));
+        out.push_str(&text::report_line(ink, line, attention.iter().find(|it| it.commission_id == line.commission_id)));
     }
     out.push('\n');
     if let Some(error) = &report.error {
         out.push_str(&text::wrapped(&format!("The pass did not complete: {error}"), 0));
     }
     let counts = report.counts;
-    let _infallible = write!(
-        out,
-        "Listed {}, missing {}: delivered {}, fulfilled {}, held {}, failed {}.\n{} Requests to FirstPromoter: {}.\n",
-        counts.listed,
-        counts.missing,
-        counts.delivered,
-        counts.fulfilled,
-        counts.held,
-        counts.failed,
-        text::needs(report.needs_attention),
-        counts.api_requests
+    let totals = format!(
+        "Listed {}, missing {}: delivered {}, fulfilled {}, held {}, failed {}.",
+        counts.listed, counts.missing, counts.delivered, counts.fulfilled, counts.held, counts.failed
     );
+    out.push_str(&text::wrapped(&totals, 0));
+    let _infallible =
+        writeln!(out, "{} Requests to FirstPromoter: {}.", text::needs(report.needs_attention), counts.api_requests);
     let _infallible = writeln!(out, "Ledger: {}", ledger.path().display());
     Ok(out)
 }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use super::{Exit, Failure, Outside, exit_for, once::Bar, print, print_json, text};
+use super::{Exit, Failure, Outside, exit_for, ink::Ink, once::Bar, print, print_json, text};
 use crate::{
     cli::Cli,
     clock::{Clock, SystemClock},
@@ -135,16 +135,18 @@ fn row(commission_id: CommissionId, item: &Item) -> Row {
 }
 
 fn in_words(document: &Document) -> String {
+    let ink = Ink::for_stdout();
     let mut out = String::from("A pass would do this; nothing is done now.\n\n");
     for row in &document.decisions {
         out.push_str(&text::reward_line(
+            ink,
             row.commission_id.0,
             row.decision,
             &text::amount(row.amount, row.unit.as_deref()),
             &text::recipient(row.recipient, row.recipient_email.as_deref()),
             row.target.as_deref(),
         ));
-        out.push_str(&text::wrapped(&row.reason, 13));
+        out.push_str(&text::detail_text(&row.reason));
     }
     if document.decisions.is_empty() && document.error.is_none() {
         out.push_str("Nothing is owed.\n");

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Exit, Failure, load, print, print_json};
+use super::{Exit, Failure, load, operator, print, print_json};
 use crate::{
     cli::Cli,
     clock::{Clock, SystemClock},
@@ -56,13 +56,4 @@ pub(super) fn resolve(
         print(&format!("Commission {id}: {decided}; {next}.\n"))?;
     }
     Ok(Exit::Done)
-}
-
-/// Who gives the command, for the journal: the person behind `sudo`, if any.
-fn operator() -> String {
-    let named = ["SUDO_USER", "LOGNAME", "USER"]
-        .into_iter()
-        .filter_map(|name| std::env::var(name).ok())
-        .find(|it| !it.is_empty());
-    named.unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()))
 }

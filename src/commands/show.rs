@@ -1,78 +1,188 @@
-//! `makegood show`: everything the ledger knows of one commission, as a timeline. Needs no secret.
+//! `makegood show`: where a commission stands and why, or all those of one person. Needs no secret.
 
-use std::fmt::Write;
+mod standing;
 
+use std::{collections::BTreeMap, fmt::Write};
+
+use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{Exit, Failure, exit_for, load, print, print_json, text};
+use super::{Exit, Failure, exit_for, ink::Ink, load, print, print_json, text};
 use crate::{
-    cli::Cli,
-    domain::CommissionId,
-    ledger::{Attention, Ledger},
+    cli::{Cli, Whom},
+    clock::{Clock, SystemClock},
+    config::Settings,
+    domain::{CommissionId, Timestamp},
+    ledger::{Attention, Dossier, Ledger, LiveClaim},
 };
+use standing::{Fate, Row};
 
-pub(super) fn show(cli: &Cli, id: CommissionId) -> Result<Exit, Failure> {
+/// What the ledger knows of one commission, and what of the present bears on it.
+#[derive(Debug, Serialize)]
+struct Case {
+    #[serde(flatten)]
+    dossier: Dossier,
+    /// Why it needs a person, if it does.
+    attention: Option<Attention>,
+    /// Who is about to deliver it, if anybody.
+    claim: Option<LiveClaim>,
+}
+
+pub(super) fn show(cli: &Cli, whom: &Whom) -> Result<Exit, Failure> {
     let settings = load(cli)?.settings;
     let ledger = Ledger::open_read_only(&settings.ledger.path)?;
     ledger.require_account(&settings.firstpromoter.account_id)?;
-    let Some(dossier) = ledger.dossier(id)? else {
-        return Err(anyhow::anyhow!(
-            "the ledger {} does not know commission {id}: no pass has seen it as approved, unfulfilled and in scope. \
-             `makegood once --commission {id}` asks FirstPromoter about it",
-            ledger.path().display()
-        )
-        .into());
+    let now = SystemClock.now();
+    let ids = match whom {
+        Whom::Commission(id) => vec![*id],
+        Whom::Email(email) => ledger.ids_of(email)?,
     };
-    let attention = ledger.attention()?.into_iter().find(|it| it.commission_id == id);
-    if cli.json {
-        print_json(&dossier)?;
-    } else {
-        print(&in_words(id, &dossier.reward, attention.as_ref(), &ledger.timeline(id)?))?;
+    let cases = cases(&ledger, &ids, now)?;
+    let page = Page { ledger: &ledger, settings: &settings, ink: Ink::for_stdout(), now };
+    match (whom, cases.as_slice()) {
+        (Whom::Commission(id), []) => return Err(unknown_id(*id, &ledger)),
+        (Whom::Email(email), []) => return Err(unknown_email(email, &ledger)),
+        (Whom::Commission(_), [case, ..]) if cli.json => print_json(case)?,
+        (Whom::Commission(id), [case, ..]) => print(&page.commission(*id, case)?)?,
+        (Whom::Email(_), cases) if cli.json => print_json(&cases)?,
+        (Whom::Email(email), cases) => print(&page.person(email, cases)?)?,
     }
-    Ok(exit_for(attention.is_some()))
+    Ok(exit_for(cases.iter().any(|case| case.attention.is_some())))
 }
 
-fn in_words(
-    id: CommissionId,
-    reward: &Map<String, Value>,
-    attention: Option<&Attention>,
-    timeline: &[(String, String, String)],
-) -> String {
-    let word = |column: &str| reward.get(column).and_then(Value::as_str);
-    let email = if word("recipient") == Some("referral") { word("referral_email") } else { word("promoter_email") };
-    let amount = text::amount(reward.get("amount").and_then(Value::as_i64), word("unit"));
-    let title = format!("Commission {id}: {amount} for {}", text::recipient(word("recipient"), email));
-    let mut out = text::wrapped(&title, 0);
-    for (label, column) in [
-        ("state", "state"),
-        ("since", "state_since"),
-        ("key", "key"),
-        ("target", "target"),
-        ("receipt", "receipt"),
-        ("delivered", "delivered_at"),
-        ("by", "delivered_by"),
-        ("fulfilled", "fulfilled_at"),
-        ("not before", "next_attempt_at"),
-        ("campaign", "campaign_name"),
-        ("reward", "reward_name"),
-        ("approved", "approved_at"),
-        ("last error", "last_error"),
-    ] {
-        if let Some(value) = word(column) {
-            let wrapped = text::wrapped(value, 14);
-            let _infallible = write!(out, "  {label:<12}{}", wrapped.trim_start());
+fn cases(ledger: &Ledger, ids: &[CommissionId], now: Timestamp) -> Result<Vec<Case>, Failure> {
+    let attention = ledger.attention()?.into_iter().map(|it| (it.commission_id, it));
+    let mut attention: BTreeMap<CommissionId, Attention> = attention.collect();
+    let mut cases = Vec::new();
+    for id in ids {
+        if let Some(dossier) = ledger.dossier(*id)? {
+            cases.push(Case { dossier, attention: attention.remove(id), claim: ledger.live_claim(*id, now)? });
         }
     }
-    if let Some(attention) = attention {
-        out.push_str("\nNeeds a person\n");
-        out.push_str(&text::attention_text(attention));
+    Ok(cases)
+}
+
+fn unknown_id(id: CommissionId, ledger: &Ledger) -> Failure {
+    anyhow::anyhow!(
+        "the ledger {} does not know commission {id}: no pass has seen it as approved, unfulfilled and in scope. \
+         `makegood once --commission {id}` asks FirstPromoter about it",
+        ledger.path().display()
+    )
+    .into()
+}
+
+fn unknown_email(email: &str, ledger: &Ledger) -> Failure {
+    anyhow::anyhow!(
+        "the ledger {} knows no reward of {email}: no pass has seen one that was approved, unfulfilled and in scope, or the \
+         email is another one at FirstPromoter. Look the person up there; with the id of a commission, \
+         `makegood once --commission ID` asks FirstPromoter about it",
+        ledger.path().display()
+    )
+    .into()
+}
+
+/// What is said for a person.
+struct Page<'a> {
+    ledger: &'a Ledger,
+    settings: &'a Settings,
+    ink: Ink,
+    now: Timestamp,
+}
+
+impl Page<'_> {
+    fn row<'c>(&self, case: &'c Case) -> Result<Row<'c>, Failure> {
+        Ok(Row { case, health: self.ledger.health()?, now: self.now })
     }
-    out.push_str("\nTimeline\n");
-    for (at, what, detail) in timeline {
-        out.push_str(&text::wrapped(&format!("{at} {what}"), 2));
-        if !detail.is_empty() {
-            out.push_str(&text::wrapped(detail, 6));
+
+    /// The answer first, then the facts, then how it came to this.
+    fn commission(&self, id: CommissionId, case: &Case) -> Result<String, Failure> {
+        let row = self.row(case)?;
+        let heading = format!("Commission {id}: {} for {}", row.amount(), row.recipient());
+        let mut out = text::wrapped(&heading, 0);
+        let state = row.text("state").unwrap_or_default();
+        let since = row.text("state_since").map(|at| format!(" since {}", text::when(at))).unwrap_or_default();
+        let _infallible = writeln!(out, "  {:<12}{}{since}", "state", self.ink.word(state, state));
+        out.push('\n');
+        out.push_str(&text::wrapped(&row.standing(), 2));
+        if let Some(attention) = &case.attention {
+            out.push_str(&text::wrapped(&format!("-> {}", attention.what_to_do), 2));
+        }
+        out.push('\n');
+        out.push_str(&facts(&row, &self.settings.firstpromoter.account_id));
+        out.push_str("\nTimeline\n");
+        for (at, what, detail) in self.ledger.timeline(id)? {
+            out.push_str(&text::wrapped(&format!("{} {what}", text::when(&at)), 2));
+            if !detail.is_empty() {
+                out.push_str(&text::wrapped(&detail, 6));
+            }
+        }
+        Ok(out)
+    }
+
+    /// The sums first, then a line and a sentence a reward, the latest first.
+    fn person(&self, email: &str, cases: &[Case]) -> Result<String, Failure> {
+        let rows: Vec<Row<'_>> = cases.iter().map(|case| self.row(case)).collect::<Result<_, _>>()?;
+        let mut out = text::wrapped(&format!("{email}: {}", text::counted(rows.len() as u64, "reward")), 0);
+        let (theirs, others): (Vec<&Row<'_>>, Vec<&Row<'_>>) = rows.iter().partition(|row| row.may_go_to(email));
+        for (fate, label) in Fate::ALL {
+            let sum = standing::sum(theirs.iter().copied().filter(|row| row.fate() == fate));
+            if !sum.is_empty() {
+                out.push_str(&text::labelled(label, &sum));
+            }
+        }
+        if !others.is_empty() {
+            out.push_str(&text::labelled("for others", &text::counted(others.len() as u64, "reward")));
+        }
+        for row in rows {
+            out.push('\n');
+            let id = row.number("commission_id").unwrap_or_default();
+            let state = row.text("state").unwrap_or_default();
+            out.push_str(&text::reward_line(self.ink, id, state, &row.amount(), &row.recipient(), row.text("target")));
+            out.push_str(&text::detail_text(&row.standing()));
+            if let Some(attention) = &row.case.attention {
+                out.push_str(&text::detail_text(&format!("-> {}", attention.what_to_do)));
+            }
+        }
+        out.push_str("\nAll that is known of one: makegood show ID\n");
+        Ok(out)
+    }
+}
+
+/// What a support question may turn on.
+fn facts(row: &Row<'_>, account_id: &str) -> String {
+    let mut out = String::new();
+    let party = |email: &str, name: &str, id: &str| {
+        let known = [row.text(name), row.text(email)].into_iter().flatten().collect::<Vec<_>>().join(", ");
+        row.number(id).map(|id| if known.is_empty() { format!("{id}") } else { format!("{known} ({id})") })
+    };
+    let named = |name: &str, id: &str| match (row.text(name), row.number(id)) {
+        (Some(name), Some(id)) => Some(format!("{name} ({id})")),
+        (Some(one), None) => Some(one.to_owned()),
+        (None, id) => id.map(|id| id.to_string()),
+    };
+    let at = |column: &str| row.text(column).map(text::when);
+    let plain = |column: &str| row.text(column).map(str::to_owned);
+    for (label, value) in [
+        ("approved", at("approved_at")),
+        ("first seen", at("first_seen_at")),
+        ("reward", named("reward_name", "reward_id")),
+        ("campaign", named("campaign_name", "campaign_id")),
+        ("promoter", party("promoter_email", "promoter_name", "promoter_id")),
+        ("referral", party("referral_email", "referral_uid", "referral_id")),
+        ("account", Some(account_id.to_owned())),
+        ("key", plain("key")),
+        ("tried", row.tried()),
+        ("receipt", plain("receipt")),
+    ] {
+        if let Some(value) = value {
+            out.push_str(&text::labelled(label, &value));
         }
     }
     out
+}
+
+impl Case {
+    fn reward(&self) -> &Map<String, Value> {
+        &self.dossier.reward
+    }
 }

@@ -5,9 +5,10 @@ use std::{collections::BTreeMap, fmt::Write, path::Path};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{Exit, Failure, exit_for, load, print, print_json, text};
+use super::{Exit, Failure, exit_for, ink::Ink, load, print, print_json, text};
 use crate::{
     cli::Cli,
+    domain::Timestamp,
     ledger::{Attention, Ledger},
 };
 
@@ -44,17 +45,19 @@ pub(super) fn status(cli: &Cli) -> Result<Exit, Failure> {
 }
 
 fn in_words(document: &Document, path: &Path) -> String {
+    let ink = Ink::for_stdout();
     let mut out = format!("Account {}\n", document.account_id);
     out.push_str(&last_pass(document.last_pass.as_ref()));
     let states: Vec<String> = document.states.iter().map(|(state, count)| format!("{count} {state}")).collect();
     let states = if states.is_empty() { "none yet".to_owned() } else { states.join(", ") };
     out.push_str(&text::wrapped(&format!("Rewards: {states}"), 0));
     if let Some(at) = &document.next_owed_at {
-        let _infallible = writeln!(out, "Next owed: {at}");
+        let _infallible = writeln!(out, "Next owed: {}", text::when(at));
     }
     let _infallible = writeln!(out, "{}", text::needs(document.attention.len() as u64));
     for it in &document.attention {
         out.push_str(&text::reward_line(
+            ink,
             it.commission_id.0,
             &it.state,
             &text::amount(it.amount, it.unit.as_deref()),
@@ -74,13 +77,30 @@ fn last_pass(pass: Option<&Map<String, Value>>) -> String {
         Some(Value::Number(number)) => number.to_string(),
         Some(Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_)) | None => "-".to_owned(),
     };
-    let mut out =
-        format!("Last pass: {} ({}), {} to {}\n", word("pass_id"), word("trigger"), word("started"), word("finished"));
+    let passes = match word("kind").as_str() {
+        "poll" => word("trigger"),
+        kind => format!("{}, {kind}", word("trigger")),
+    };
+    let mut out = text::wrapped(
+        &format!("Last pass: {} ({passes}), {}, {}", word("pass_id"), text::when(&word("started")), took(pass)),
+        0,
+    );
     let counts =
         ["listed", "missing", "delivered", "fulfilled", "held", "failed"].map(|it| format!("{it} {}", word(it)));
-    let _infallible = writeln!(out, "           {}", counts.join(", "));
+    out.push_str(&text::wrapped(&counts.join(", "), 11));
     if let Some(Value::String(error)) = pass.get("error") {
         out.push_str(&text::wrapped(&format!("It did not complete: {error}"), 11));
     }
     out
+}
+
+fn took(pass: &Map<String, Value>) -> String {
+    let at = |column: &str| pass.get(column).and_then(Value::as_str).and_then(|at| at.parse::<Timestamp>().ok());
+    match (at("started"), at("finished")) {
+        (Some(started), Some(finished)) => {
+            let tenths = (finished - started).num_milliseconds().max(0) / 100;
+            format!("took {}.{} s", tenths / 10, tenths % 10)
+        }
+        _ => "under way, or cut off".to_owned(),
+    }
 }

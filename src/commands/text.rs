@@ -1,19 +1,38 @@
 //! Words and columns that several reports share; 80 columns wide.
+//!
+//! Guarantees: what FirstPromoter, a target or a person wrote reaches the terminal without control characters; a line is
+//! wider than 80 columns only where one word (a path, an email) is.
 
-use crate::{ledger::Attention, reconcile::Line};
+use super::ink::Ink;
+use crate::{domain::Timestamp, ledger::Attention, reconcile::Line};
 
 const WIDTH: usize = 80;
+
+/// Where the state begins in a reward's line; what belongs to it stands below, from there on.
+const DETAILS: usize = 13;
+
+/// The narrowest that a recipient is cut to, in favour of the target beside it.
+const RECIPIENT_MIN: usize = 16;
+
+/// The most of a target's name in a reward's line.
+const TARGET_MAX: usize = 14;
+
+/// Without what would move the cursor or change the colour.
+fn harmless(text: &str) -> impl Iterator<Item = char> {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c })
+}
 
 /// Cuts to `width` characters, with `…` where something was cut.
 pub(super) fn cut(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
-        return text.to_owned();
+        return harmless(text).collect();
     }
-    text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
+    harmless(text).take(width.saturating_sub(1)).chain(['…']).collect()
 }
 
 /// Breaks at spaces so that no line is wider than 80 columns, each indented by `indent`.
 pub(super) fn wrapped(text: &str, indent: usize) -> String {
+    let text: String = harmless(text).collect();
     let mut out = String::new();
     let mut column = WIDTH;
     for word in text.split_whitespace() {
@@ -35,6 +54,22 @@ pub(super) fn wrapped(text: &str, indent: usize) -> String {
     out
 }
 
+/// `label` at two columns, and `text` wrapped in the columns after it.
+pub(super) fn labelled(label: &str, text: &str) -> String {
+    let wrapped = wrapped(text, 14);
+    format!("  {label:<12}{}", wrapped.trim_start())
+}
+
+/// A time of the ledger's for a person: `2025-01-19 10:30:00Z`. What is no such time is shown as it is.
+pub(super) fn when(at: &str) -> String {
+    at.parse::<Timestamp>().map_or_else(|_| at.to_owned(), |at| at.format("%Y-%m-%d %H:%M:%SZ").to_string())
+}
+
+/// `1 reward`, `2 rewards`.
+pub(super) fn counted(count: u64, thing: &str) -> String {
+    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
+}
+
 /// `500 points`; what is not known is left out.
 pub(super) fn amount(amount: Option<i64>, unit: Option<&str>) -> String {
     match (amount, unit) {
@@ -54,16 +89,29 @@ pub(super) fn recipient(kind: Option<&str>, email: Option<&str>) -> String {
     }
 }
 
-/// One reward on one line of at most 80 columns.
-pub(super) fn reward_line(id: i64, state: &str, amount: &str, recipient: &str, target: Option<&str>) -> String {
-    let target = target.map(|target| format!("  {target}")).unwrap_or_default();
-    let line = format!("  {id:>9}  {state:<10}  {:<18}  {recipient}{target}", cut(amount, 18));
-    format!("{}\n", cut(line.trim_end(), WIDTH))
+/// One reward on one line of at most 80 columns. The recipient gives way to the target beside it.
+pub(super) fn reward_line(
+    ink: Ink,
+    id: i64,
+    state: &str,
+    amount: &str,
+    recipient: &str,
+    target: Option<&str>,
+) -> String {
+    let before = format!("  {id:>9}  ");
+    let state_shown = format!("{state:<10}");
+    let amount = format!("  {:<18}  ", cut(amount, 18));
+    let target = target.map(|target| format!("  {}", cut(target, TARGET_MAX))).unwrap_or_default();
+    let used = [&before, &state_shown, &amount].iter().map(|part| part.chars().count()).sum::<usize>();
+    let room = WIDTH.saturating_sub(used + target.chars().count()).max(RECIPIENT_MIN);
+    let after = format!("{amount}{}{target}", cut(recipient, room));
+    format!("{before}{}{}\n", ink.word(state, &state_shown), after.trim_end())
 }
 
 /// A reward that moved or needs somebody, with its reason below it.
-pub(super) fn report_line(line: &Line, attention: Option<&Attention>) -> String {
+pub(super) fn report_line(ink: Ink, line: &Line, attention: Option<&Attention>) -> String {
     let mut out = reward_line(
+        ink,
         line.commission_id.0,
         &line.state,
         &amount(line.amount, line.unit.as_deref()),
@@ -72,19 +120,24 @@ pub(super) fn report_line(line: &Line, attention: Option<&Attention>) -> String 
     );
     match (attention, &line.reason, &line.detail) {
         (Some(attention), _, _) => out.push_str(&attention_text(attention)),
-        (None, Some(reason), Some(detail)) => out.push_str(&wrapped(&format!("{reason}; {detail}"), 13)),
-        (None, Some(text), None) | (None, None, Some(text)) => out.push_str(&wrapped(text, 13)),
+        (None, Some(reason), Some(detail)) => out.push_str(&detail_text(&format!("{reason}; {detail}"))),
+        (None, Some(text), None) | (None, None, Some(text)) => out.push_str(&detail_text(text)),
         (None, None, None) => {}
     }
     out
+}
+
+/// What belongs to the line of a reward above it.
+pub(super) fn detail_text(text: &str) -> String {
+    wrapped(text, DETAILS)
 }
 
 /// Why a reward stands in `attention`, and what to do.
 pub(super) fn attention_text(attention: &Attention) -> String {
     let mut out = String::new();
     let detail = attention.detail.as_deref().map(|detail| format!(": {detail}")).unwrap_or_default();
-    out.push_str(&wrapped(&format!("{}{detail}", attention.reason), 13));
-    out.push_str(&wrapped(&format!("-> {}", attention.what_to_do), 13));
+    out.push_str(&detail_text(&format!("{}{detail}", attention.reason)));
+    out.push_str(&detail_text(&format!("-> {}", attention.what_to_do)));
     out
 }
 
@@ -105,8 +158,43 @@ mod tests {
     fn no_line_is_wider_than_eighty_columns() {
         let text = "word ".repeat(60);
         assert!(wrapped(&text, 13).lines().all(|line| line.chars().count() <= 80));
-        let line = reward_line(123_456_789_012, "delivering", &"9".repeat(40), &"x".repeat(100), Some("app"));
-        assert!(line.trim_end().chars().count() <= 80, "{line}");
+        assert!(labelled("label", &text).lines().all(|line| line.chars().count() <= 80));
+        let email = "x".repeat(100);
+        for target in [None, Some("app"), Some("a-target-with-a-name-of-sixty-four-characters-or-nearly-as-many")] {
+            let line = reward_line(Ink::PLAIN, 123_456_789_012, "delivering", &"9".repeat(40), &email, target);
+            assert!(line.trim_end().chars().count() <= 80, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_long_email_leaves_the_target_in_sight() {
+        let line = reward_line(Ink::PLAIN, 88_901, "held", "500 points", &"x".repeat(100), Some("app"));
+        assert!(line.ends_with("…  app\n"), "{line}");
+    }
+
+    #[test]
+    fn colour_moves_no_column() {
+        let [plain, coloured] =
+            [Ink::PLAIN, Ink::COLOURED].map(|ink| reward_line(ink, 7, "held", "500 points", &"x".repeat(100), None));
+        assert_eq!(coloured.replace("\u{1b}[33m", "").replace("\u{1b}[0m", ""), plain);
+        assert_ne!(coloured, plain);
+    }
+
+    #[test]
+    fn what_strangers_wrote_cannot_drive_the_terminal() {
+        let nasty = "a\u{1b}[2Jb\u{7}\u{9b}31mc\r\nd";
+        let line = reward_line(Ink::PLAIN, 7, "held", nasty, nasty, Some(nasty));
+        for text in [wrapped(nasty, 4), cut(nasty, 80), cut(nasty, 5), line] {
+            assert!(!text.trim_end_matches('\n').contains(char::is_control), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn times_and_counts_are_for_people() {
+        assert_eq!(when("2025-01-19T10:30:00.123Z"), "2025-01-19 10:30:00Z");
+        assert_eq!(when("2025-01-19T12:30:00+02:00"), "2025-01-19 10:30:00Z");
+        assert_eq!(when("soon"), "soon");
+        assert_eq!((counted(1, "pass"), counted(0, "reward")), ("1 pass".to_owned(), "0 rewards".to_owned()));
     }
 
     #[test]

@@ -47,7 +47,7 @@ mod words;
 pub use environment::environment;
 pub use error::{ConfigError, Problem};
 pub use schedule::next_times;
-pub use secrets::{SecretSources, load_secrets};
+pub use secrets::{SecretFound, SecretOrigin, SecretSources, load_secrets};
 
 /// What [`load`] found.
 #[derive(Debug)]

@@ -19,7 +19,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::{
     NoticeSecrets, Secrets, TargetSecrets, address,
-    environment::{self, CREDENTIALS_DIRECTORY},
+    environment::{self, CREDENTIALS_DIRECTORY, PLACE},
     error::{ConfigError, Problem},
     read::{Reader, Section},
 };
@@ -157,6 +157,17 @@ impl Slot {
         }
     }
 
+    fn origin(&self, credentials: Option<&Path>) -> Option<SecretOrigin> {
+        match &self.given {
+            Given::Here(_) => Some(match self.place.strip_prefix(PLACE) {
+                Some(variable) => SecretOrigin::Environment(variable.to_owned()),
+                None => SecretOrigin::Configuration(self.place.clone()),
+            }),
+            Given::InFile(path) => Some(SecretOrigin::File(path.clone())),
+            Given::Nowhere => credentials.map(|folder| SecretOrigin::Credential(folder.join(self.kind.credential()))),
+        }
+    }
+
     /// Whether it can be what it should be; the error is what is wrong and the remedy.
     fn check(&self, secret: &str) -> Result<(), String> {
         if secret.is_empty() {
@@ -201,6 +212,47 @@ fn unreadable(path: &Path, error: &io::Error) -> String {
         path.display(),
         error.kind()
     )
+}
+
+/// Where a secret comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SecretOrigin {
+    /// It stands in the configuration file itself, at this place.
+    Configuration(String),
+    /// This environment variable.
+    Environment(String),
+    /// A file of its own.
+    File(PathBuf),
+    /// A systemd credential.
+    Credential(PathBuf),
+}
+
+/// What there is to say of one secret; never the secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretFound {
+    /// The key that it belongs to, such as `targets.app.secret`.
+    pub key: String,
+    /// None where it is not given.
+    pub origin: Option<SecretOrigin>,
+    /// Why it cannot be used, or that it must not be missing.
+    pub problem: Option<Problem>,
+}
+
+impl SecretSources {
+    /// Where each secret is, and what is wrong with it; one that may be missing, and is, has neither.
+    pub fn found(&self) -> Vec<SecretFound> {
+        let credentials = self.credentials.as_deref();
+        let found = self.slots.iter().map(|slot| {
+            let (given, problem) = match (slot.fetch(credentials), &slot.kind) {
+                (Ok(Some(_)), _) => (true, None),
+                (Ok(None), Kind::ApiKey) => (false, Some(no_api_key(self, slot))),
+                (Ok(None), Kind::Webhook(_) | Kind::Bearer(_) | Kind::HeartbeatUrl | Kind::AlertUrl) => (false, None),
+                (Err(problem), _) => (true, Some(problem)),
+            };
+            SecretFound { key: slot.key.clone(), origin: given.then(|| slot.origin(credentials)).flatten(), problem }
+        });
+        found.collect()
+    }
 }
 
 /// Fetches and checks the secrets. All that is wrong is in the error.

@@ -4,7 +4,8 @@
 //! - Both headers go with every request, the token never with a redirect, never into a message or a log, not even
 //!   where an answer echoes it.
 //! - Every request ends: `timeout` from connecting to the last byte, 8 MiB of body counted after decompression.
-//! - Retries are bounded, see `retry.rs`. `mark_fulfilled` is retried as reads are: marking again changes nothing.
+//! - Retries are bounded, see `retry.rs`. `mark_fulfilled` and `mark_unfulfilled` are retried as reads are: asking again
+//!   changes nothing.
 //! - All waiting goes through the [`Clock`].
 //!
 //! Assumptions: the settings are checked (`https`, or `http` to loopback).
@@ -17,6 +18,7 @@ use std::{
     time::Duration,
 };
 
+use chrono::TimeDelta;
 use reqwest::{
     Method, RequestBuilder, Response,
     header::{self, HeaderMap, HeaderName, HeaderValue},
@@ -83,6 +85,8 @@ pub struct Client<C: Clock> {
     clock: C,
     pace: Mutex<(Ticks, Pacer)>,
     requests: AtomicU64,
+    /// By the last answer's `Date`.
+    ahead: Mutex<Option<TimeDelta>>,
 }
 
 impl<C: Clock> std::fmt::Debug for Client<C> {
@@ -110,6 +114,7 @@ impl<C: Clock> Client<C> {
             clock,
             pace: Mutex::new((Ticks::default(), Pacer::new(settings.requests_per_minute))),
             requests: AtomicU64::new(0),
+            ahead: Mutex::default(),
         })
     }
 
@@ -168,6 +173,7 @@ impl<C: Clock> Client<C> {
         let header = |name: HeaderName| {
             response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
         };
+        self.note_date(&header(header::DATE));
         let location = header(header::LOCATION);
         let mut answer = Answer {
             status,
@@ -268,6 +274,14 @@ impl<C: Clock> Client<C> {
         }
     }
 
+    /// `POST /commissions/ACTION`
+    async fn mark(&self, action: &str, ids: &[CommissionId]) -> Result<Batch, ApiError> {
+        let what = format!("POST /commissions/{action} for {}", counted(ids));
+        let body = json!({ "ids": ids });
+        let request = || self.request(Method::POST, &["commissions", action]).json(&body);
+        self.ask(&what, request, wire::batch).await
+    }
+
     async fn sleep(&self, duration: Duration) {
         let since_ms = self.lock().0.read(self.clock.now());
         self.clock.sleep(duration).await;
@@ -280,7 +294,8 @@ impl<C: Clock> Client<C> {
         self.pace.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn host(&self) -> &str {
+    /// The host that is asked, for a person.
+    pub fn host(&self) -> &str {
         self.base_url.host_str().unwrap_or("nowhere")
     }
 }
@@ -293,10 +308,11 @@ impl<C: Clock> Api for Client<C> {
     }
 
     async fn mark_fulfilled(&self, ids: &[CommissionId]) -> Result<Batch, ApiError> {
-        let what = format!("POST /commissions/mark_fulfilled for {}", counted(ids));
-        let body = json!({ "ids": ids });
-        let request = || self.request(Method::POST, &["commissions", "mark_fulfilled"]).json(&body);
-        self.ask(&what, request, wire::batch).await
+        self.mark("mark_fulfilled", ids).await
+    }
+
+    async fn mark_unfulfilled(&self, ids: &[CommissionId]) -> Result<Batch, ApiError> {
+        self.mark("mark_unfulfilled", ids).await
     }
 
     async fn batch(&self, id: i64) -> Result<Batch, ApiError> {
@@ -404,5 +420,8 @@ fn is_loopback(url: &Url) -> bool {
     }
 }
 
+mod sample;
 #[cfg(test)]
 mod tests;
+
+pub use sample::Sample;

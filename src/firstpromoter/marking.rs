@@ -1,4 +1,4 @@
-//! Marking commissions as fulfilled at FirstPromoter, in as few requests as it takes.
+//! Marking commissions as fulfilled at FirstPromoter, or as unfulfilled again, in as few requests as it takes.
 //!
 //! At most 5 ids to a call are handled at once, by a single request. More are handled by a batch that has to be asked
 //! for afterwards. So up to 15 rewards go in at most 3 small calls, more in batches of up to 100.
@@ -49,6 +49,13 @@ const SLOWEST_POLL: Duration = Duration::from_secs(10);
 /// How long a batch is waited for in all.
 const BATCH_PATIENCE: Duration = Duration::from_mins(2);
 
+/// What is asked of FirstPromoter.
+#[derive(Debug, Clone, Copy)]
+enum Action {
+    Fulfilled,
+    Unfulfilled,
+}
+
 /// What FirstPromoter said against marking.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Marking {
@@ -62,6 +69,20 @@ pub struct Marking {
 ///
 /// Errors: only those that stop everything (`Fatal`, `Transient`); refusals are complaints.
 pub async fn mark(api: &impl Api, clock: &impl Clock, ids: &[CommissionId]) -> Result<Marking, ApiError> {
+    carry_out(Action::Fulfilled, api, clock, ids).await
+}
+
+/// Asks FirstPromoter to take the mark back; in everything else as [`mark`].
+pub async fn unmark(api: &impl Api, clock: &impl Clock, ids: &[CommissionId]) -> Result<Marking, ApiError> {
+    carry_out(Action::Unfulfilled, api, clock, ids).await
+}
+
+async fn carry_out(
+    action: Action,
+    api: &impl Api,
+    clock: &impl Clock,
+    ids: &[CommissionId],
+) -> Result<Marking, ApiError> {
     let ids: Vec<CommissionId> = ids.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
     let size = if ids.len() <= SMALL_CALLS_UP_TO { SMALL_CALL } else { LARGE_CALL };
     let mut calls: Vec<&[CommissionId]> = ids.chunks(size).rev().collect();
@@ -73,7 +94,11 @@ pub async fn mark(api: &impl Api, clock: &impl Clock, ids: &[CommissionId]) -> R
             marking.complain(call, &words);
             continue;
         }
-        match api.mark_fulfilled(call).await {
+        let answer = match action {
+            Action::Fulfilled => api.mark_fulfilled(call).await,
+            Action::Unfulfilled => api.mark_unfulfilled(call).await,
+        };
+        match answer {
             Ok(batch) => {
                 if let Some(words) = outcome(api, clock, batch).await? {
                     marking.complain(call, &words);

@@ -21,7 +21,7 @@ mod retry;
 mod script;
 pub mod wire;
 
-pub use client::{Client, ClientError};
+pub use client::{Client, ClientError, Sample};
 pub use error::ApiError;
 pub use listing::ListingError;
 
@@ -83,6 +83,9 @@ pub trait Api {
 
     /// `POST /commissions/mark_fulfilled`, once. A 2xx does not mean that anything changed.
     async fn mark_fulfilled(&self, ids: &[CommissionId]) -> Result<Batch, ApiError>;
+
+    /// `POST /commissions/mark_unfulfilled`, once. A 2xx does not mean that anything changed.
+    async fn mark_unfulfilled(&self, ids: &[CommissionId]) -> Result<Batch, ApiError>;
 
     /// `GET /batch_processes/{id}`.
     async fn batch(&self, id: i64) -> Result<Batch, ApiError>;

@@ -76,6 +76,8 @@ pub(crate) struct Upstream {
     pub(crate) batches: RefCell<VecDeque<Result<Batch, ApiError>>>,
     /// How many ids each marking call had.
     pub(crate) marked: RefCell<Vec<usize>>,
+    /// How many of these, and with how many ids, were to take the mark back.
+    pub(crate) unmarked: RefCell<Vec<usize>>,
     pub(crate) calls: Cell<u64>,
 }
 
@@ -92,6 +94,7 @@ impl Upstream {
             marks: RefCell::default(),
             batches: RefCell::default(),
             marked: RefCell::default(),
+            unmarked: RefCell::default(),
             calls: Cell::new(0),
         }
     }
@@ -126,6 +129,11 @@ impl Api for Upstream {
             return Err(rejected(422));
         }
         self.marks.borrow_mut().pop_front().unwrap_or(Ok(batch(BatchStatus::Completed)))
+    }
+
+    async fn mark_unfulfilled(&self, ids: &[CommissionId]) -> Result<Batch, ApiError> {
+        self.unmarked.borrow_mut().push(ids.len());
+        self.mark_fulfilled(ids).await
     }
 
     async fn batch(&self, id: i64) -> Result<Batch, ApiError> {

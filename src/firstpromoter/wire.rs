@@ -61,6 +61,11 @@ pub fn commissions(text: &str) -> Result<Vec<Commission>, Unreadable> {
         .collect()
 }
 
+/// Whether the rows come wrapped, as `{"data": [...]}`, instead of as a bare array.
+pub(super) fn is_wrapped(text: &str) -> bool {
+    text.trim_start().starts_with('{')
+}
+
 /// Reads `GET /rewards`. Rows without an id are skipped: a rule that is not found holds the reward, which is safe.
 pub fn rewards(text: &str) -> Result<Vec<RewardRule>, Unreadable> {
     let rule = |raw| {
@@ -126,7 +131,7 @@ pub(super) fn quote(text: &str, max: usize) -> String {
 
 /// The rows of a bare array or of `{"data": [...]}`.
 fn rows(text: &str) -> Result<Vec<&RawValue>, Unreadable> {
-    if !text.trim_start().starts_with('{') {
+    if !is_wrapped(text) {
         return serde_json::from_str(text).map_err(|error| not_json(text, &error));
     }
     let outer: Fields<'_> = serde_json::from_str(text).map_err(|error| not_json(text, &error))?;

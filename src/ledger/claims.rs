@@ -4,6 +4,7 @@
 //! outcome nobody is in doubt about.
 
 use rusqlite::{OptionalExtension, named_params};
+use serde::Serialize;
 
 use super::{Ledger, LedgerError, RewardState};
 use crate::domain::{CommissionId, Timestamp, timestamp_text};
@@ -26,7 +27,29 @@ pub enum Claimed {
     NotNow(String),
 }
 
+/// A claim that has not expired.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LiveClaim {
+    /// Who has it; `makegood` for what is being delivered.
+    pub owner: String,
+    /// Until when, as the owner wrote it.
+    pub expires_at: String,
+}
+
 impl Ledger {
+    /// Who is about to deliver a commission, if anybody.
+    pub fn live_claim(&self, id: CommissionId, now: Timestamp) -> Result<Option<LiveClaim>, LedgerError> {
+        self.run(|conn| {
+            conn.prepare_cached(
+                "SELECT owner, expires_at FROM claims WHERE commission_id = :id AND julianday(expires_at) > julianday(:now)",
+            )?
+            .query_row(named_params! {":id": id.0, ":now": timestamp_text(now)}, |row| {
+                Ok(LiveClaim { owner: row.get(0)?, expires_at: row.get(1)? })
+            })
+            .optional()
+        })
+    }
+
     /// Takes a commission for `owner` until `until`; also one that no pass has seen yet. One transaction.
     pub fn claim(
         &self,

@@ -1,4 +1,4 @@
-//! What people and webhook handlers decide: recorded deliveries, and held rewards resolved.
+//! What people and webhook handlers decide: recorded deliveries, held rewards resolved, rewards reversed.
 
 use rusqlite::{OptionalExtension, named_params};
 
@@ -83,6 +83,17 @@ impl Change<'_> {
         )?;
         self.one(changed, reward.id, RewardState::Held)?;
         self.journal(reward.id, Some(RewardState::Held), to, why)
+    }
+
+    /// A person took it back, and FirstPromoter, read back, says unfulfilled. Never owed again.
+    pub fn reverse(&self, reward: &Reward, why: &str) -> Result<(), LedgerError> {
+        let changed = self.sql(
+            "UPDATE rewards SET state = 'reversed', state_since = :now, drift = NULL, next_attempt_at = NULL, last_error = NULL, \
+             mark_attempts = 0, mark_error = NULL WHERE commission_id = :id AND state = :from AND state IN ('delivered', 'fulfilled')",
+            named_params! {":id": reward.id.0, ":from": reward.state.as_str(), ":now": timestamp_text(self.author.now)},
+        )?;
+        self.one(changed, reward.id, reward.state)?;
+        self.journal(reward.id, Some(reward.state), RewardState::Reversed, why)
     }
 
     fn to_delivered(

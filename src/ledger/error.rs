@@ -42,6 +42,12 @@ pub enum LedgerError {
         #[source]
         source: std::io::Error,
     },
+    /// A copy is to be made where there is something.
+    #[error("{path} exists already and is not overwritten: name another file, or remove it")]
+    Exists {
+        /// What is there.
+        path: PathBuf,
+    },
     /// It belongs to somebody else.
     #[error(
         "the ledger {path} belongs to account {found}, and the configuration names account {wanted}. \

@@ -106,6 +106,29 @@ impl Ledger {
         })
     }
 
+    /// The commissions of the promoter or referral with this email, whatever its case: latest approved first. Reads the
+    /// whole table: SQLite folds the case of ASCII only.
+    pub fn ids_of(&self, email: &str) -> Result<Vec<CommissionId>, LedgerError> {
+        let wanted = email.to_lowercase();
+        let same = |found: Option<&str>| found.is_some_and(|found| found.to_lowercase() == wanted);
+        self.run(|conn| {
+            let mut statement = conn.prepare_cached(
+                "SELECT commission_id, promoter_email, referral_email FROM rewards \
+                 WHERE promoter_email IS NOT NULL OR referral_email IS NOT NULL \
+                 ORDER BY julianday(coalesce(approved_at, created_at, first_seen_at)) DESC, commission_id DESC",
+            )?;
+            let mut rows = statement.query([])?;
+            let mut ids = Vec::new();
+            while let Some(row) = rows.next()? {
+                let email = |column| row.get_ref(column)?.as_str_or_null().map_err(rusqlite::Error::from);
+                if same(email("promoter_email")?) || same(email("referral_email")?) {
+                    ids.push(CommissionId(row.get("commission_id")?));
+                }
+            }
+            Ok(ids)
+        })
+    }
+
     /// Everything of one commission; none where the ledger does not know it.
     pub fn dossier(&self, id: CommissionId) -> Result<Option<Dossier>, LedgerError> {
         self.run(|conn| {

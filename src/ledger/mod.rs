@@ -10,6 +10,7 @@
 //! Assumptions: the file lies on a file system where locks and `fsync` work, and nobody edits it by hand.
 
 mod alerts;
+mod backup;
 mod claims;
 mod decisions;
 mod error;
@@ -36,7 +37,8 @@ use std::{
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior};
 
 pub use alerts::{Caught, Streak};
-pub use claims::Claimed;
+pub use backup::BackedUp;
+pub use claims::{Claimed, LiveClaim};
 pub use decisions::Resolution;
 pub use error::LedgerError;
 pub use health::Health;

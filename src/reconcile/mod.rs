@@ -22,6 +22,7 @@ mod mark;
 mod observe;
 pub mod plan;
 mod report;
+pub mod reverse;
 mod settle;
 #[cfg(test)]
 mod tests;

@@ -101,6 +101,10 @@ impl Api for Outside {
         Ok(Batch { id: None, status: BatchStatus::Completed, failed_count: 0, errors: String::new() })
     }
 
+    async fn mark_unfulfilled(&self, _: &[CommissionId]) -> Result<Batch, ApiError> {
+        unreachable!("no pass takes a mark back")
+    }
+
     async fn batch(&self, _: i64) -> Result<Batch, ApiError> {
         unreachable!("every batch is completed at once")
     }

@@ -70,6 +70,10 @@ impl<A: Api> Api for Felt<'_, A> {
         self.feel(self.inner.mark_fulfilled(ids)).await
     }
 
+    async fn mark_unfulfilled(&self, ids: &[CommissionId]) -> Result<Batch, ApiError> {
+        self.feel(self.inner.mark_unfulfilled(ids)).await
+    }
+
     async fn batch(&self, id: i64) -> Result<Batch, ApiError> {
         self.feel(self.inner.batch(id)).await
     }

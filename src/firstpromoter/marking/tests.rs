@@ -126,3 +126,12 @@ async fn a_hundred_owed_rewards_cost_at_most_twelve_requests() {
     listing::by_ids(&upstream, &ids(1..=100), Some(false)).await.unwrap();
     assert!(rewards + upstream.requests() <= 12, "{}", rewards + upstream.requests());
 }
+
+#[tokio::test]
+async fn taking_the_mark_back_asks_for_that_and_nothing_else() {
+    let upstream = Upstream::of(0);
+    upstream.marks.borrow_mut().push_back(Err(rejected(422)));
+    let marking = unmark(&upstream, &QuickClock::new(), &ids([7])).await.unwrap();
+    assert!(marking.complaints[&CommissionId(7)].contains("422"), "{marking:?}");
+    assert_eq!((&*upstream.marked.borrow(), &*upstream.unmarked.borrow()), (&vec![1], &vec![1]));
+}

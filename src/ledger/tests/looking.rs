@@ -273,3 +273,26 @@ fn rewards_are_read_by_id_in_any_number() {
     assert!(rows.iter().all(|(id, row)| *id == row.id));
     assert!(world.ledger.rewards(&[]).unwrap().is_empty());
 }
+
+#[test]
+fn a_person_is_found_by_the_email_of_either_party_whatever_its_case_or_alphabet() {
+    let world = World::new();
+    world.waiting(1);
+    world.waiting(2);
+    world.waiting(3);
+    world.elsewhere("UPDATE rewards SET promoter_email = 'JÖRG@Example.com', approved_at = '2026-01-02T00:00:00Z' WHERE commission_id = 2");
+    assert_eq!(world.ledger.ids_of("jörg@example.com").unwrap(), [id(2)]);
+    assert_eq!(world.ledger.ids_of("P@EXAMPLE.COM").unwrap(), [id(3), id(1)]);
+    assert_eq!(world.ledger.ids_of("r@example.com").unwrap(), [id(2), id(3), id(1)], "the latest approved first");
+    assert_eq!(world.ledger.ids_of("nobody@example.com").unwrap(), []);
+}
+
+#[test]
+fn a_claim_is_shown_while_it_lives() {
+    let world = World::new();
+    world.ledger.claim(id(1), "webhook", at(0), at(10)).unwrap();
+    let claim = world.ledger.live_claim(id(1), at(9)).unwrap().unwrap();
+    assert_eq!((claim.owner.as_str(), claim.expires_at.as_str()), ("webhook", "2026-01-01T12:10:00.000Z"));
+    assert_eq!(world.ledger.live_claim(id(1), at(10)).unwrap(), None);
+    assert_eq!(world.ledger.live_claim(id(2), at(0)).unwrap(), None);
+}

@@ -12,6 +12,7 @@ use crate::{
 
 mod alerts;
 mod attempts;
+mod backup;
 mod claims;
 mod lock;
 mod looking;

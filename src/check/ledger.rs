@@ -1,0 +1,150 @@
+//! The ledger, the folder around it, and the room there.
+
+use std::{fs, os::unix::fs::MetadataExt, path::Path};
+
+use rustix::fs::{Access, access, statvfs};
+
+use super::{Check, here};
+use crate::{
+    clock::{Clock, SystemClock},
+    config::Settings,
+    domain::CommissionId,
+    ledger::{Ledger, LedgerError},
+    reconcile::in_full,
+};
+
+/// How many commissions that the ledger knows as fulfilled FirstPromoter is asked about.
+const CANARIES: u32 = 3;
+
+/// Less room than this is worth a look, in bytes.
+const ROOM_MIN: u64 = 100 * 1024 * 1024;
+
+/// Less of the whole than this as well, in per cent.
+const ROOM_MIN_PERCENT: u64 = 5;
+
+const NAME: &str = "ledger";
+const RIGHTS: &str = "ledger rights";
+
+/// Whether it is sound and this user may work with it; and what it knows as fulfilled, to ask FirstPromoter about.
+pub(super) fn ledger(settings: &Settings) -> (Vec<Check>, Vec<CommissionId>) {
+    let path = &settings.ledger.path;
+    match look(settings) {
+        Ok((detail, canaries)) => (vec![Check::ok(NAME, detail), rights(path)], canaries),
+        Err(LedgerError::Missing { .. }) => (vec![to_be_created(path, settings)], Vec::new()),
+        Err(error) => (vec![Check::failed_as_told(NAME, &in_full(&error))], Vec::new()),
+    }
+}
+
+fn look(settings: &Settings) -> Result<(String, Vec<CommissionId>), LedgerError> {
+    let path = &settings.ledger.path;
+    let ledger = Ledger::open_read_only(path)?;
+    ledger.require_account(&settings.firstpromoter.account_id)?;
+    ledger.check_sound()?;
+    ledger.require_not_behind()?;
+    let rewards: u64 = ledger.states()?.values().sum();
+    let size_kib = fs::metadata(path).map_or(0, |metadata| metadata.len()).div_ceil(1024);
+    let plural = if rewards == 1 { "" } else { "s" };
+    let detail = format!("{}: sound, not behind its mark; {rewards} reward{plural}, {size_kib} KiB", path.display());
+    Ok((detail, ledger.canaries(CANARIES)?))
+}
+
+/// The folder in which a path lies.
+fn folder(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn to_be_created(path: &Path, settings: &Settings) -> Check {
+    let folder = folder(path);
+    if !folder.is_dir() {
+        let no_folder = LedgerError::NoFolder { path: path.to_owned() };
+        return Check::failed_as_told(NAME, &no_folder.to_string());
+    }
+    // With a mark beside it, it was removed, and a new one would have forgotten everything.
+    let stand_in = Ledger::not_made_yet(path, &settings.firstpromoter.account_id, SystemClock.now());
+    if let Err(error) = stand_in.and_then(|ledger| ledger.require_not_behind()) {
+        return Check::failed_as_told(NAME, &in_full(&error));
+    }
+    let detail = format!("{}: none yet; the first pass will create it", path.display());
+    if access(folder, Access::WRITE_OK | Access::EXEC_OK).is_err() {
+        return Check::warning(
+            NAME,
+            format!("{detail}, but this user may not write there"),
+            as_the_service("the folder"),
+        );
+    }
+    Check::ok(NAME, detail)
+}
+
+fn as_the_service(what: &str) -> String {
+    format!(
+        "if this is the user that makegood runs as, let it write {what}; else check as that user: sudo -u makegood makegood check"
+    )
+}
+
+/// Whether this user may write, and everybody else may not read.
+fn rights(path: &Path) -> Check {
+    let may_write = |path: &Path, access_mode| access(path, access_mode).is_ok();
+    if !may_write(folder(path), Access::WRITE_OK | Access::EXEC_OK) {
+        let detail = format!("this user may not write the folder {}", folder(path).display());
+        return Check::warning(RIGHTS, detail, as_the_service("the folder"));
+    }
+    if !may_write(path, Access::WRITE_OK) {
+        return Check::warning(RIGHTS, "this user may not write the file", as_the_service("the file"));
+    }
+    let mode = fs::metadata(path).map_or(0, |metadata| metadata.mode() & 0o777);
+    if here::everybody_reads(&path.to_owned()) {
+        return Check::warning(
+            RIGHTS,
+            format!("everybody on this machine may read it (mode {mode:o}), with the names and emails in it"),
+            format!("chmod 640 {}", path.display()),
+        );
+    }
+    Check::ok(RIGHTS, format!("file and folder can be written; mode {mode:o}"))
+}
+
+/// Whether there is room for it to grow.
+pub(super) fn disk_space(path: &Path) -> Check {
+    const NAME: &str = "disk space";
+    let folder = folder(path);
+    let room = match statvfs(folder) {
+        Ok(room) => room,
+        Err(error) => {
+            let detail = format!("{}: cannot be told ({error})", folder.display());
+            return Check::warning(NAME, detail, "create the folder of the ledger, and check again");
+        }
+    };
+    judge_room(folder, room.f_bavail.saturating_mul(room.f_frsize), room.f_blocks.saturating_mul(room.f_frsize))
+}
+
+fn judge_room(folder: &Path, free: u64, all: u64) -> Check {
+    const NAME: &str = "disk space";
+    // A file system that does not know its size has no per cent.
+    let percent = free.saturating_mul(100).checked_div(all).unwrap_or(100);
+    let detail = format!("{}: {} MiB free ({percent} %)", folder.display(), free / (1024 * 1024));
+    if free < ROOM_MIN || percent < ROOM_MIN_PERCENT {
+        return Check::warning(NAME, detail, "make room: with a full disk nothing is delivered");
+    }
+    Check::ok(NAME, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Verdict;
+    use super::*;
+
+    #[test]
+    fn little_room_is_worth_a_look_in_bytes_or_in_per_cent() {
+        const MIB: u64 = 1024 * 1024;
+        for (free, all, result) in [
+            (200 * MIB, 1000 * MIB, Verdict::Ok),
+            (100 * MIB, 1000 * MIB, Verdict::Ok),
+            (99 * MIB, 1000 * MIB, Verdict::Warning),
+            (4 * 1024 * MIB, 100 * 1024 * MIB, Verdict::Warning),
+            (5 * 1024 * MIB, 100 * 1024 * MIB, Verdict::Ok),
+            (200 * MIB, 0, Verdict::Ok),
+            (0, 0, Verdict::Warning),
+        ] {
+            assert_eq!(judge_room(Path::new("/x"), free, all).result, result, "{free} of {all}");
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Whether everything is in place for makegood to run: one small function a check, results as data.
+//!
+//! Guarantees: nothing is changed anywhere, no ledger is created, no target is delivered to (a connection is made and closed);
+//! at most 6 requests go to FirstPromoter where it answers (and the client's bounded retries where it does not), within a
+//! minute; no secret is shown.
+//!
+//! Assumptions: what holds for the user who checks holds for the one who runs the service; the texts say so where it matters.
+
+mod firstpromoter;
+mod here;
+mod ledger;
+mod targets;
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::{
+    clock::{Clock, SystemClock},
+    config::{self, Config, ConfigError, Secrets},
+    firstpromoter::Client,
+};
+
+/// What came of a check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// As it should be.
+    Ok,
+    /// It runs, and a person should look.
+    Warning,
+    /// It does not run like this.
+    Failed,
+}
+
+impl Verdict {
+    /// The contract's word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warning => "warning",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// One check.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// What was looked at; unique within a report.
+    pub name: String,
+    /// What came of it.
+    pub result: Verdict,
+    /// What was found.
+    pub detail: String,
+    /// Present where it is not ok.
+    pub what_to_do: Option<String>,
+}
+
+impl Check {
+    fn ok(name: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { name: name.into(), result: Verdict::Ok, detail: detail.into(), what_to_do: None }
+    }
+
+    fn warning(name: impl Into<String>, detail: impl Into<String>, what_to_do: impl Into<String>) -> Self {
+        let (name, detail) = (name.into(), detail.into());
+        Self { name, result: Verdict::Warning, detail, what_to_do: Some(what_to_do.into()) }
+    }
+
+    fn failed(name: impl Into<String>, detail: impl Into<String>, what_to_do: impl Into<String>) -> Self {
+        Self { result: Verdict::Failed, ..Self::warning(name, detail, what_to_do) }
+    }
+
+    /// From an error that ends with its remedy, as the house's errors do: `what is wrong. What to do`.
+    fn failed_as_told(name: impl Into<String>, error: &str) -> Self {
+        let cut = [". ", ": ", "; "].iter().find_map(|stop| error.split_once(stop));
+        match cut {
+            Some((detail, remedy)) => Self::failed(name, detail, remedy),
+            None => Self::failed(name, error, "correct it, and check again"),
+        }
+    }
+}
+
+/// All the checks of a configuration that could be read, in the order in which one would put things right.
+pub async fn all(path: &Path, config: &Config) -> Vec<Check> {
+    let settings = &config.settings;
+    let now = SystemClock.now();
+    let mut checks = vec![here::configuration(path, config)];
+    checks.extend(here::secrets(path, &config.secret_sources));
+    checks.push(here::schedule(settings, now));
+    let (ledger_checks, canaries) = ledger::ledger(settings);
+    checks.extend(ledger_checks);
+    checks.push(ledger::disk_space(&settings.ledger.path));
+    let secrets = config::load_secrets(&config.secret_sources).ok();
+    if let Some(Secrets { api_key, .. }) = &secrets {
+        match Client::new(&settings.firstpromoter, api_key.clone(), SystemClock) {
+            Ok(client) => checks.extend(firstpromoter::firstpromoter(&client, settings, &canaries).await),
+            Err(error) => checks.push(Check::failed_as_told("FirstPromoter", &error.to_string())),
+        }
+    }
+    checks.extend(targets::targets(settings, secrets.as_ref()).await);
+    checks
+}
+
+/// What there is to say of a configuration that could not be read: one check a problem.
+pub fn unreadable(error: &ConfigError) -> Vec<Check> {
+    let fix = "correct it; config/makegood.toml shows every key";
+    match error {
+        ConfigError::Missing(_) | ConfigError::Unreadable { .. } => {
+            vec![Check::failed_as_told("configuration", &error.to_string())]
+        }
+        ConfigError::Invalid(problems) => {
+            problems.iter().map(|problem| Check::failed("configuration", problem.to_string(), fix)).collect()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_that_ends_with_its_remedy_is_taken_apart() {
+        let check = Check::failed_as_told("ledger", "it belongs to another. Give each its own. Or not");
+        assert_eq!(check.detail, "it belongs to another");
+        assert_eq!(check.what_to_do.as_deref(), Some("Give each its own. Or not"));
+        assert_eq!(Check::failed_as_told("x", "so it is").detail, "so it is");
+    }
+}

@@ -1,0 +1,53 @@
+//! `makegood completions` and `makegood man`: made from the command line itself, for packages.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context;
+use clap::CommandFactory;
+use clap_complete::Shell;
+use clap_mangen::Man;
+
+use super::{Exit, Failure, print};
+use crate::cli::Cli;
+
+/// The completion script of a shell, on stdout.
+pub(super) fn completions(shell: Shell) -> Result<Exit, Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "makegood", &mut script);
+    print(&String::from_utf8_lossy(&script))?;
+    Ok(Exit::Done)
+}
+
+/// The manual: a page a command into `folder` (created where needed), or the main page on stdout.
+pub(super) fn man(folder: Option<&Path>) -> Result<Exit, Failure> {
+    let Some(folder) = folder else {
+        let mut page = Vec::new();
+        Man::new(Cli::command()).render(&mut page).context("the manual could not be made")?;
+        print(&String::from_utf8_lossy(&page))?;
+        return Ok(Exit::Done);
+    };
+    let pages = write_pages(folder).with_context(|| {
+        format!("the manual could not be written to {}: name a folder that this user may write", folder.display())
+    })?;
+    let names: Vec<String> = pages.iter().map(|page| page.display().to_string()).collect();
+    print(&format!("{}\n", names.join("\n")))?;
+    Ok(Exit::Done)
+}
+
+fn write_pages(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    fs::create_dir_all(folder)?;
+    clap_mangen::generate_to(Cli::command(), folder)?;
+    let mut pages = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        if name.starts_with("makegood") && name.ends_with(".1") {
+            pages.push(path);
+        }
+    }
+    pages.sort();
+    Ok(pages)
+}

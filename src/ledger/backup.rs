@@ -1,0 +1,105 @@
+//! A copy of the ledger, taken while it is in use.
+//!
+//! Guarantees: the copy is the ledger at one instant, whole (SQLite's online backup, in one step: readers and writers go on);
+//! one file, without a WAL; read back and found sound before it gets its name; nothing is overwritten.
+//!
+//! Assumptions: a copy that is restored is older than the mark beside the ledger, and says so: see `mark.rs`.
+
+use std::{
+    ffi::OsString,
+    fs::{self, File, OpenOptions, Permissions},
+    io,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use rusqlite::{
+    Connection,
+    backup::{Backup, StepResult},
+};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+
+use super::{BUSY_TIMEOUT, FILE_MODE, Ledger, LedgerError, Position};
+
+/// What a copy holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackedUp {
+    /// How far the ledger had come.
+    pub position: Position,
+    /// Rows of `rewards`.
+    pub rewards: u64,
+    /// The size of the file.
+    pub bytes: u64,
+}
+
+impl Ledger {
+    /// Copies the ledger to a file that must not exist yet.
+    pub fn back_up(&self, to: &Path) -> Result<BackedUp, LedgerError> {
+        if fs::symlink_metadata(to).is_ok() {
+            return Err(LedgerError::Exists { path: to.to_owned() });
+        }
+        let draft = draft(to);
+        let copied = self.copy_to(&draft).and_then(|copied| {
+            give_name(&draft, to)?;
+            Ok(copied)
+        });
+        if copied.is_err() {
+            for suffix in ["", "-journal"] {
+                let _was_not_there = fs::remove_file(with(&draft, suffix));
+            }
+        }
+        copied
+    }
+
+    fn copy_to(&self, draft: &Path) -> Result<BackedUp, LedgerError> {
+        let failed = |doing| move |source| LedgerError::File { doing, path: draft.to_owned(), source };
+        OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(draft).map_err(failed("create"))?;
+        let sqlite = |source| LedgerError::from_sqlite(draft, BUSY_TIMEOUT.as_secs(), source);
+        let mut conn = Connection::open(draft).map_err(sqlite)?;
+        match Backup::new(&self.conn, &mut conn).and_then(|backup| backup.step(-1)).map_err(sqlite)? {
+            StepResult::Done => {}
+            // Somebody keeps it locked for longer than the busy timeout.
+            StepResult::More | StepResult::Busy | StepResult::Locked | _ => {
+                return Err(LedgerError::Locked { path: self.path.clone(), waited_s: BUSY_TIMEOUT.as_secs() });
+            }
+        }
+        // The header came along and says WAL: one file is easier to keep than three.
+        conn.pragma_update(None, "journal_mode", "DELETE").map_err(sqlite)?;
+        let copy = Self { conn, path: draft.to_owned(), mark: None, file: None };
+        copy.check_sound()?;
+        let rewards = copy.states()?.values().sum();
+        let position = copy.position()?;
+        drop(copy);
+        let file = File::open(draft).map_err(failed("read"))?;
+        // The mode given at creation is cut by the umask.
+        file.set_permissions(Permissions::from_mode(FILE_MODE))
+            .and_then(|()| file.sync_all())
+            .and_then(|()| Ok(BackedUp { position, rewards, bytes: file.metadata()?.len() }))
+            .map_err(failed("write"))
+    }
+}
+
+fn with(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// Beside the copy, so that it only has to be renamed; of this process alone.
+fn draft(to: &Path) -> PathBuf {
+    with(to, &format!(".part-{}", std::process::id()))
+}
+
+/// Nobody else's file is replaced, not even one that came to be meanwhile.
+fn give_name(draft: &Path, to: &Path) -> Result<(), LedgerError> {
+    let failed = |source| LedgerError::File { doing: "create", path: to.to_owned(), source };
+    match renameat_with(CWD, draft, CWD, to, RenameFlags::NOREPLACE) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::EXIST) => return Err(LedgerError::Exists { path: to.to_owned() }),
+        // A file system that cannot promise that (some network disks).
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => fs::rename(draft, to).map_err(failed)?,
+        Err(error) => return Err(failed(io::Error::from(error))),
+    }
+    let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)
+}

@@ -1,0 +1,113 @@
+//! Taking a reward back, as a person asked: marked unfulfilled at FirstPromoter, read back, and only then `reversed`.
+//!
+//! Guarantees: the ledger changes only where FirstPromoter, asked both ways, calls the commission unfulfilled; what is
+//! reversed is never delivered again, whatever a listing shows. Cut off before the ledger was written, it can simply be asked
+//! for again (until then the reward stands in `attention` as a drift).
+//!
+//! Assumptions: the caller holds the pass lock.
+
+use thiserror::Error;
+
+use super::{confirm, in_full};
+use crate::{
+    clock::Clock,
+    domain::CommissionId,
+    firstpromoter::{Api, ListingError, listing, marking},
+    ledger::{Author, Ledger, LedgerError, RewardState},
+};
+
+/// What came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reversal {
+    /// It is `reversed` now, and was this before.
+    Done(RewardState),
+    /// It was `reversed` before; nothing was asked of anybody.
+    Already,
+}
+
+/// Why it was not reversed. The ledger is unchanged.
+#[derive(Debug, Error)]
+pub enum ReverseError {
+    /// Not in the ledger.
+    #[error("the ledger does not know commission {0}: there is nothing to reverse. Check the id: `makegood status`")]
+    Unknown(CommissionId),
+    /// Nobody got it.
+    #[error(
+        "commission {id} is {state}, and only what was delivered is reversed. If it is not to be delivered, deny it in \
+         FirstPromoter; a held one is also ended by `makegood resolve {id} --dismiss`"
+    )]
+    NotDelivered {
+        /// Which commission.
+        id: CommissionId,
+        /// Where it stands.
+        state: RewardState,
+    },
+    /// Asked, and not done.
+    #[error(
+        "FirstPromoter does not call commission {id} unfulfilled: {words}. The ledger is unchanged. Look at the commission in \
+         FirstPromoter; `makegood reverse {id}` may be given again at any time"
+    )]
+    NotConfirmed {
+        /// Which commission.
+        id: CommissionId,
+        /// FirstPromoter's, where there are some.
+        words: String,
+    },
+    /// The answer cannot be trusted.
+    #[error("nothing is reversed, the ledger is unchanged: {0}")]
+    FilterBroken(String),
+    /// The answer cannot be had.
+    #[error("the ledger is unchanged; `makegood reverse` may be given again at any time: {}", in_full(.0))]
+    Listing(ListingError),
+    /// The ledger could not be read or written.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+/// Takes one reward back. `actor` and `reason` go to the journal.
+pub async fn reverse(
+    api: &impl Api,
+    ledger: &Ledger,
+    clock: &impl Clock,
+    id: CommissionId,
+    actor: &str,
+    reason: &str,
+) -> Result<Reversal, ReverseError> {
+    ledger.require_not_behind()?;
+    let reward = ledger.rewards(&[id])?.remove(&id).ok_or(ReverseError::Unknown(id))?;
+    match reward.state {
+        RewardState::Delivered | RewardState::Fulfilled => {}
+        RewardState::Reversed => return Ok(Reversal::Already),
+        state @ (RewardState::Waiting
+        | RewardState::Delivering
+        | RewardState::Held
+        | RewardState::Cancelled
+        | RewardState::Dismissed) => return Err(ReverseError::NotDelivered { id, state }),
+    }
+    // Whatever comes back: what counts is what reads back, and a lost answer may have been a yes.
+    let asked = marking::unmark(api, clock, &[id]).await;
+    let answer = read_back(api, id).await?;
+    if !answer {
+        let words = match asked {
+            Ok(marking) => marking.complaints.get(&id).cloned(),
+            Err(error) => Some(in_full(&error)),
+        };
+        let words = words.unwrap_or_else(|| "it answered as if it were done, and reads back otherwise".to_owned());
+        return Err(ReverseError::NotConfirmed { id, words });
+    }
+    let author = Author { actor, pass_id: None, now: clock.now() };
+    let why = format!("{reason} (FirstPromoter, read back, says unfulfilled)");
+    ledger.change(author, |change| change.reverse(&reward, &why))?;
+    Ok(Reversal::Done(reward.state))
+}
+
+/// Whether FirstPromoter calls it unfulfilled. Both ways: a server that ignores the filter says so of everything.
+async fn read_back(api: &impl Api, id: CommissionId) -> Result<bool, ReverseError> {
+    let fulfilled = listing::by_ids(api, &[id], Some(true)).await.map_err(ReverseError::Listing)?;
+    let unfulfilled = listing::by_ids(api, &[id], Some(false)).await.map_err(ReverseError::Listing)?;
+    match (fulfilled.is_empty(), unfulfilled.is_empty()) {
+        (true, unfulfilled) => Ok(!unfulfilled),
+        (false, true) => Ok(false),
+        (false, false) => Err(ReverseError::FilterBroken(confirm::both_ways(id))),
+    }
+}
