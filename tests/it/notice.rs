@@ -1,4 +1,4 @@
-//! Being noticed: what a monitor, a chat room and node_exporter get to see of a service, and that none of them is in its
+//! Being noticed: what a monitor, a chat room and `node_exporter` get to see of a service, and that none of them is in its
 //! way.
 
 use std::{
@@ -14,7 +14,7 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
-    sandbox::{always, commission, now, status},
+    sandbox::{Script, always, commission, now, status},
     service::{Service, eventually, on_demand},
     targets::owed,
     world::{World, given},
@@ -45,7 +45,7 @@ impl Listener {
         thread::spawn(move || {
             for stream in listener.incoming() {
                 let heard = Arc::clone(&heard);
-                thread::spawn(move || answer(stream.unwrap(), &heard));
+                thread::spawn(move || answer(&stream.unwrap(), &heard));
             }
         });
         Self { address, state }
@@ -86,7 +86,7 @@ impl Listener {
 }
 
 /// One request a connection.
-fn answer(stream: TcpStream, heard: &Mutex<Heard>) {
+fn answer(stream: &TcpStream, heard: &Mutex<Heard>) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let (mut first, mut length) = (String::new(), 0);
     reader.read_line(&mut first).unwrap();
@@ -111,7 +111,7 @@ fn answer(stream: TcpStream, heard: &Mutex<Heard>) {
     };
     match status {
         Some(status) => {
-            drop((&stream).write_all(format!("HTTP/1.1 {status} X\r\ncontent-length: 0\r\n\r\n").as_bytes()))
+            drop((&*stream).write_all(format!("HTTP/1.1 {status} X\r\ncontent-length: 0\r\n\r\n").as_bytes()));
         }
         // Until the other end hangs up.
         None => drop(reader.read_to_end(&mut Vec::new())),
@@ -132,7 +132,7 @@ fn with_alert(world: &mut World) -> Listener {
 
 /// FirstPromoter refuses everything, or works again.
 fn firstpromoter_refuses(world: &World, refuses: bool) {
-    world.sandbox.firstpromoter.lock().faults.any = if refuses { always(status(403)) } else { Default::default() };
+    world.sandbox.firstpromoter.lock().faults.any = if refuses { always(status(403)) } else { Script::default() };
 }
 
 #[test]
@@ -422,6 +422,9 @@ fn an_address_and_a_level_can_be_changed_by_a_reload() {
     assert_eq!(service.count("DEBUG"), 0);
     service.pass(&world);
     room.eventually_has(1);
-    eventually("it says more", || service.said("DEBUG"));
+    firstpromoter_refuses(&world, true);
+    service.pass(&world);
+    service.pass(&world);
+    eventually("what repeats is said at debug", || service.said("DEBUG"));
     service.stops();
 }

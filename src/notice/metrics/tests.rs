@@ -1,5 +1,7 @@
 //! The file, read by a parser as strict as promtool, and what stands in it.
 
+#![allow(clippy::float_cmp, reason = "counts, and times in whole seconds: exact")]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
