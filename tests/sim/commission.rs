@@ -99,10 +99,11 @@ pub const UNITS: [&str; 5] = ["points", "credits", "free_months", "mon_discount"
 pub const RULES: [(i64, Option<Party>); 3] = [(7, Some(Party::Promoter)), (8, Some(Party::Referral)), (9, None)];
 
 impl Commission {
-    /// One that there is when the world begins.
-    pub fn random(id: i64, rng: &Rng, start: Timestamp) -> Self {
+    /// One that there is when the world begins; a plain one is owed, and nothing about it is odd.
+    pub fn random(id: i64, rng: &Rng, start: Timestamp, plain: bool) -> Self {
         let created_at = later(start, -rng.skewed(60 * DAY));
         let (status, fulfilled) = match rng.below(100) {
+            _ if plain => (Status::Approved, false),
             0..25 => (Status::Pending, false),
             25..75 => (Status::Approved, false),
             75..90 => (Status::Approved, true),
@@ -114,17 +115,18 @@ impl Commission {
             17..19 => StatusClock::Silent,
             _ => StatusClock::Ahead(rng.skewed(2 * DAY)),
         };
-        let custom = rng.chance(150);
-        let rare = |per_mille| rng.chance(per_mille);
+        let rare = |per_mille| !plain && rng.chance(per_mille);
+        let custom = rare(150);
         let version = Version {
             status,
             fulfilled,
             unit: match rng.below(100) {
+                _ if plain => "points",
                 0..6 => "cash",
                 6..8 => "karma",
                 _ => *rng.pick(&UNITS[..]),
             },
-            amount: amount(rng),
+            amount: if plain { rng.between(1, 500) } else { amount(rng) },
             promoter: (!rare(40)).then(|| rng.between(11, 15)),
             referral: (!custom && !rare(60)).then(|| rng.between(51, 55)),
             rule: (!custom || rare(300)).then(|| rng.pick(&RULES[..if rare(100) { 3 } else { 2 }]).0),

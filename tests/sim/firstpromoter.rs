@@ -54,12 +54,14 @@ impl FirstPromoter {
         let count = match rng.below(100) {
             0..60 => 1 + rng.below(6),
             60..86 => 7 + rng.below(20),
-            86..98 => 27 + rng.below(40),
+            86..97 => 27 + rng.below(40),
             _ => 100 + rng.below(40),
         };
+        // A backlog in which everything is owed: what else would fill a batch?
+        let plain = count > 20 && rng.chance(300);
         let ids = (0..count).map(|n| 1001 + i64::try_from(n).unwrap_or_default());
         Self {
-            commissions: ids.map(|id| (id, Commission::random(id, rng, start))).collect(),
+            commissions: ids.map(|id| (id, Commission::random(id, rng, start, plain))).collect(),
             batches: Batches::default(),
             filter: Filter::Honoured,
             cap: *rng.pick(&[20, 25, 50, 100, 100]),

@@ -60,12 +60,21 @@ impl World {
 
     /// `GET /batch_processes/{id}` arrives.
     pub fn batch(self: &Rc<Self>, id: i64) -> Option<Result<Batch, ApiError>> {
-        if self.strikes(Fault::BatchForgotten) {
+        if self.strikes_batch(Fault::BatchForgotten) {
             return Some(Err(rejected("GET /batch_processes")));
         }
         let firstpromoter = self.firstpromoter.borrow();
         let answer = firstpromoter.batches.0.get(&id).map(|it| batch(Some(id), it.status, it.failed));
         Some(answer.ok_or_else(|| rejected("GET /batch_processes")))
+    }
+
+    /// Batches are few: where they fail at all, they fail often.
+    fn strikes_batch(&self, fault: Fault) -> bool {
+        let strikes = self.weather.enables(fault) && self.rng.chance(300);
+        if strikes {
+            self.meet(fault);
+        }
+        strikes
     }
 
     fn begin_batch(self: &Rc<Self>, ids: &[i64]) -> Batch {
@@ -75,11 +84,11 @@ impl World {
             batches.insert(id, Progress { status: BatchStatus::Running, failed: 0 });
             id
         };
-        let endless = self.strikes(Fault::BatchEndless);
+        let endless = self.strikes_batch(Fault::BatchEndless);
         let pace: Ms = if endless { MINUTE } else { 1 + self.rng.skewed(SECOND) };
-        let stops_after = if self.strikes(Fault::BatchStops) { self.rng.below(ids.len()) } else { ids.len() };
+        let stops_after = if self.strikes_batch(Fault::BatchStops) { self.rng.below(ids.len()) } else { ids.len() };
         self.go_on_with_batch(id, ids.to_vec(), stops_after, pace);
-        let told = (!self.strikes(Fault::BatchNameless)).then_some(id);
+        let told = (!self.strikes_batch(Fault::BatchNameless)).then_some(id);
         batch(told, BatchStatus::Running, 0)
     }
 

@@ -1,10 +1,11 @@
 //! The story of every world: trouble, then fair weather, then rest, then the auditor.
 
 use std::{
-    cell::RefCell,
-    panic::{AssertUnwindSafe, catch_unwind},
+    cell::{Cell, RefCell},
+    panic::{self, AssertUnwindSafe},
     path::PathBuf,
     rc::Rc,
+    sync::Once,
 };
 
 use makegood::{
@@ -64,13 +65,9 @@ impl Scratch {
         let ledger = self.fresh_ledger();
         let world = World::new(seed, sabotage, &ledger, traced);
         let told = RefCell::new(Vec::new());
-        let ended = catch_unwind(AssertUnwindSafe(|| told.borrow_mut().extend(tell(&world))));
+        let ended = catch_panic(|| told.borrow_mut().extend(tell(&world)));
         let mut violations = told.take();
-        if let Err(panic) = ended {
-            let words = panic.downcast_ref::<String>().cloned();
-            let words = words.or_else(|| panic.downcast_ref::<&str>().map(|it| (*it).to_owned()));
-            violations.push(Violation { rule: Rule::GoesOn, words: words.unwrap_or_default() });
-        }
+        violations.extend(ended.err().map(|words| Violation { rule: Rule::GoesOn, words }));
         world.dissolve();
         Verdict { seed, violations, mix: world.weather.met(), trace: world.trace() }
     }
@@ -213,6 +210,29 @@ impl World {
             Violation { rule: Rule::RestIsRest, words: format!("{:?} -> {:?}\n{changed}", before.1, after.1) }
         })
     }
+}
+
+/// A panic in a world is a finding, told with its place; it is not printed.
+fn catch_panic(work: impl FnOnce()) -> Result<(), String> {
+    thread_local! {
+        static CAUGHT: RefCell<Option<String>> = const { RefCell::new(None) };
+        static CATCHING: Cell<bool> = const { Cell::new(false) };
+    }
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let others = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if CATCHING.get() {
+                CAUGHT.set(Some(info.to_string()));
+            } else {
+                others(info);
+            }
+        }));
+    });
+    CATCHING.set(true);
+    let ended = panic::catch_unwind(AssertUnwindSafe(work));
+    CATCHING.set(false);
+    ended.map_err(|_| CAUGHT.take().unwrap_or_default())
 }
 
 /// The lines that are in one of the two only.

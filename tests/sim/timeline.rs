@@ -86,7 +86,8 @@ impl Timeline {
         let key =
             self.due.borrow().iter().filter(|(_, (whose, _))| *whose == Whose::Handler).map(|(key, _)| *key).nth(n);
         let Some(key) = key else { return };
-        if let Some((whose, happening)) = self.due.borrow_mut().remove(&key) {
+        let due = self.due.borrow_mut().remove(&key);
+        if let Some((whose, happening)) = due {
             self.at(self.now().min(key.0), whose, happening);
         }
     }
