@@ -110,15 +110,6 @@ impl Ledger {
         Err(LedgerError::OtherAccount { path: self.path.clone(), found, wanted: wanted.to_owned() })
     }
 
-    /// Calls `hook` before each commit on this connection; where it returns true, the commit fails and is rolled back.
-    ///
-    /// The seam at which the simulator pulls the plug: a commit is the one instant at which what is on disk changes.
-    /// Nothing else uses it.
-    pub fn on_commit(&mut self, hook: impl FnMut() -> bool + Send + 'static) -> Result<(), LedgerError> {
-        let hooked = self.conn.commit_hook(Some(hook));
-        hooked.map_err(|source| self.explain(source))
-    }
-
     fn open_uri(path: &Path, query: &str) -> Result<Self, LedgerError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
         let uri = format!("file:{}?{query}", percent_encoded(path));
@@ -187,6 +178,15 @@ impl Ledger {
             })?;
         }
         self.require_account(account_id)
+    }
+
+    /// Calls `hook` before each commit on this connection; where it returns true, the commit fails and is rolled back.
+    ///
+    /// The seam at which the simulator pulls the plug: a commit is the one instant at which what is on disk changes.
+    /// Nothing else uses it.
+    pub fn on_commit(&mut self, hook: impl FnMut() -> bool + Send + 'static) -> Result<(), LedgerError> {
+        let hooked = self.conn.commit_hook(Some(hook));
+        hooked.map_err(|source| self.explain(source))
     }
 
     /// Runs something that reads.

@@ -115,7 +115,7 @@ impl Audit<'_> {
             self.hold(Rule::RightKey, request.key == owed::key(*id), || told(&request.key));
             self.hold(Rule::IntentFirst, request.intended, || told("no intent on disk"));
             self.hold(Rule::OneAtATime, !request.overlaps, || told("another attempt was under way"));
-            let confirmed = request.confirmed.and_then(|it| Some((it.asked_at, it.complete_at?)));
+            let confirmed = request.confirmed.span();
             let fresh = confirmed.is_some_and(|(_, complete_at)| later(complete_at, CONFIRMATION_VALID) >= *at);
             self.hold(Rule::ConfirmedFirst, fresh, || told("not confirmed"));
             let Some(commission) = firstpromoter.get(*id) else {
@@ -131,9 +131,13 @@ impl Audit<'_> {
     fn request_is_owed(&mut self, request: &Request, commission: &Commission, since: makegood::domain::Timestamp) {
         let world = self.world;
         let terms = world.terms.borrow();
+        let withheld = world.evidence.borrow().rules_withheld.then_some(owed::Rules::Withheld);
+        let rules: Vec<owed::Rules> = std::iter::once(owed::Rules::Shown).chain(withheld).collect();
+        let created_at = commission.created_at;
         let versions = commission.during(since, request.at);
+        let owed = versions.flat_map(|it| rules.iter().map(move |rules| (it, *rules)));
         let owed: Vec<Content> =
-            versions.filter_map(|it| owed::deliverable(it, commission.created_at, &terms)).collect();
+            owed.filter_map(|(it, rules)| owed::deliverable(it, created_at, &terms, rules)).collect();
         let told = |what: &str| format!("{what}: {} at {} ({})", commission.id, request.at, request.content);
         self.hold(Rule::OnlyWhatIsOwed, !owed.is_empty(), || told("was not owed"));
         let right = owed.is_empty() || owed.contains(&request.content);

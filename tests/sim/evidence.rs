@@ -21,15 +21,23 @@ pub struct Request {
     pub intended: bool,
     /// Another request for the same commission was still waiting for its answer.
     pub overlaps: bool,
-    /// When FirstPromoter had been asked again under `fulfilled=no`, by this pass.
-    pub confirmed: Option<Confirmed>,
+    /// By this pass.
+    pub confirmed: Confirmed,
 }
 
-/// When the last confirmation began (asked under `no`) and was complete (answered under `yes`).
-#[derive(Debug, Clone, Copy)]
+/// When FirstPromoter was asked about a commission, under `fulfilled=no` and `yes`, and had answered.
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Confirmed {
-    pub asked_at: Timestamp,
-    pub complete_at: Option<Timestamp>,
+    pub no_asked_at: Option<Timestamp>,
+    pub no_answered_at: Option<Timestamp>,
+    pub yes_answered_at: Option<Timestamp>,
+}
+
+impl Confirmed {
+    /// Since when FirstPromoter's answer may hold, and when both answers were there.
+    pub fn span(self) -> Option<(Timestamp, Timestamp)> {
+        Some((self.no_asked_at?, self.no_answered_at?.max(self.yes_answered_at?)))
+    }
 }
 
 /// Who made an effect.
@@ -91,6 +99,8 @@ pub struct Evidence {
     pub marks: Vec<Mark>,
     pub handlers: Vec<HandlerRun>,
     pub words: Vec<Word>,
+    /// `GET /rewards` was refused at some time.
+    pub rules_withheld: bool,
     /// How many deliveries each pass was allowed.
     pub fuses: Vec<u64>,
 }

@@ -89,6 +89,7 @@ faults! {
     RecipientChanges = "a person changes who receives",
     FraudChanges = "a suspicion of fraud comes or goes",
     Unfulfilled = "a person marks as unfulfilled",
+    CanariesPutRight = "a person marks as fulfilled again what proves the filter",
     FulfilledByHand = "a person marks as fulfilled",
     Deleted = "a person deletes",
     CashInstead = "a person turns it into money",

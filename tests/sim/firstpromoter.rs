@@ -260,6 +260,7 @@ fn turn_the_filter(world: &Rc<World>) {
 
 fn rewards(world: &Rc<World>) -> Result<Vec<RewardRule>, ApiError> {
     if world.strikes(Fault::RewardsForbidden) {
+        world.evidence.borrow_mut().rules_withheld = true;
         return Err(fatal("GET /rewards", Some(403)));
     }
     if world.strikes(Fault::RewardsFail) {

@@ -29,7 +29,8 @@ impl World {
             return;
         }
         let terms = self.terms.borrow();
-        let content = self.firstpromoter.borrow().get(id).and_then(|it| owed::content(it.now(), &terms));
+        let content =
+            self.firstpromoter.borrow().get(id).and_then(|it| owed::content(it.now(), &terms, owed::Rules::Shown));
         let unit = self.firstpromoter.borrow().get(id).map(|it| it.now().unit);
         let target = unit.and_then(|unit| terms.route(unit)).map(|index| terms.targets[index].clone());
         let (Some(content), Some(target)) = (content, target) else { return };

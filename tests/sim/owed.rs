@@ -22,12 +22,20 @@ pub fn in_scope(version: &Version, terms: &Terms) -> bool {
     version.there && version.status == Status::Approved && unit && campaign
 }
 
+/// Whether `GET /rewards` can be asked who receives what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rules {
+    Shown,
+    /// What the commission itself tells has to do.
+    Withheld,
+}
+
 /// What is to be given to whom, if that can be told.
-pub fn content(version: &Version, terms: &Terms) -> Option<Content> {
+pub fn content(version: &Version, terms: &Terms, rules: Rules) -> Option<Content> {
     if version.amount <= 0 || !UNITS.contains(&version.unit) {
         return None;
     }
-    let party = party(version, terms)?;
+    let party = party(version, terms, rules)?;
     let recipient = match party {
         Party::Promoter => version.promoter,
         Party::Referral => version.referral,
@@ -35,11 +43,12 @@ pub fn content(version: &Version, terms: &Terms) -> Option<Content> {
     Some(Content { unit: version.unit.to_owned(), amount: version.amount, party, recipient })
 }
 
-fn party(version: &Version, terms: &Terms) -> Option<Party> {
+fn party(version: &Version, terms: &Terms, rules: Rules) -> Option<Party> {
     if terms.recipient.is_some() {
         return terms.recipient;
     }
-    let by_rule = version.rule.and_then(|id| RULES.iter().find(|rule| rule.0 == id)).and_then(|rule| rule.1);
+    let shown = version.rule.filter(|_| rules == Rules::Shown);
+    let by_rule = shown.and_then(|id| RULES.iter().find(|rule| rule.0 == id)).and_then(|rule| rule.1);
     match by_rule {
         Some(party) => Some(party),
         None if version.custom && version.rule.is_none() => Some(Party::Promoter),
@@ -49,7 +58,7 @@ fn party(version: &Version, terms: &Terms) -> Option<Party> {
 }
 
 /// Owed, and nothing stands against delivering it: then this is what is to be delivered.
-pub fn deliverable(version: &Version, created_at: Timestamp, terms: &Terms) -> Option<Content> {
+pub fn deliverable(version: &Version, created_at: Timestamp, terms: &Terms, rules: Rules) -> Option<Content> {
     let approved_at = version.status_at.unwrap_or(created_at);
     let fraud = version.fraud.is_some_and(|words| words != "no_suspicion");
     let refused = version.fulfilled
@@ -60,5 +69,5 @@ pub fn deliverable(version: &Version, created_at: Timestamp, terms: &Terms) -> O
     if refused || !in_scope(version, terms) {
         return None;
     }
-    content(version, terms)
+    content(version, terms, rules)
 }

@@ -182,26 +182,40 @@ impl Process {
         Departure { sender: Rc::clone(self), outlives: world.rng.chance(500) }
     }
 
+    /// Notes a question about single commissions.
     pub fn note_question(&self, world: &World, query: &CommissionQuery) {
-        if query.fulfilled == Some(false) && query.page == 1 {
-            let confirmed = Confirmed { asked_at: world.now(), complete_at: None };
-            self.confirmed.borrow_mut().extend(query.ids.iter().map(|id| (id.0, confirmed)));
-        }
-    }
-
-    pub fn note_answer(&self, world: &World, query: &CommissionQuery) {
-        if query.fulfilled == Some(true) {
-            let mut confirmed = self.confirmed.borrow_mut();
-            for id in &query.ids {
-                if let Some(confirmed) = confirmed.get_mut(&id.0) {
-                    confirmed.complete_at = Some(world.now());
-                }
+        let now = Some(world.now());
+        self.note(query, |confirmed, fulfilled| match fulfilled {
+            false if query.page == 1 => {
+                *confirmed = Confirmed { no_asked_at: now, no_answered_at: None, ..*confirmed };
             }
+            true if query.page == 1 => confirmed.yes_answered_at = None,
+            _ => {}
+        });
+    }
+
+    /// Notes that it was answered; of several pages the last one counts.
+    pub fn note_answer(&self, world: &World, query: &CommissionQuery) {
+        let now = Some(world.now());
+        self.note(query, |confirmed, fulfilled| {
+            if fulfilled {
+                confirmed.yes_answered_at = now;
+            } else {
+                confirmed.no_answered_at = now;
+            }
+        });
+    }
+
+    fn note(&self, query: &CommissionQuery, note: impl Fn(&mut Confirmed, bool)) {
+        let Some(fulfilled) = query.fulfilled else { return };
+        let mut confirmed = self.confirmed.borrow_mut();
+        for id in &query.ids {
+            note(confirmed.entry(id.0).or_default(), fulfilled);
         }
     }
 
-    pub fn confirmed(&self, id: i64) -> Option<Confirmed> {
-        self.confirmed.borrow().get(&id).copied()
+    pub fn confirmed(&self, id: i64) -> Confirmed {
+        self.confirmed.borrow().get(&id).copied().unwrap_or_default()
     }
 }
 

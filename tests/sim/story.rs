@@ -22,6 +22,7 @@ use super::{
     sabotage::Sabotage,
     terms::ACCOUNT,
     timeline::{HOUR, MINUTE, Ms, SECOND},
+    witness::Reward,
     world::{World, start},
 };
 
@@ -181,19 +182,36 @@ impl World {
             if self.is_at_rest() {
                 return None;
             }
+            self.put_canaries_right();
         }
-        let words = format!("{:?}; {:#?}", self.witness.last_error(), self.witness.rewards());
+        let restless: Vec<_> = self.witness.rewards().into_values().filter(|it| self.moves(it)).collect();
+        let words = format!("{:?}; {restless:#?}", self.witness.last_error());
         Some(Violation { rule: Rule::ComesToRest, words })
     }
 
     fn is_at_rest(&self) -> bool {
-        let attention: Vec<i64> = self.witness.attention().into_iter().map(|it| it.id).collect();
-        let moves = |state: &str, id| match state {
+        self.witness.last_error().is_none() && !self.witness.rewards().values().any(|it| self.moves(it))
+    }
+
+    fn moves(&self, reward: &Reward) -> bool {
+        match reward.state.as_str() {
             "waiting" | "delivering" => true,
-            "delivered" => !attention.contains(&id),
+            "delivered" => !self.witness.attention().iter().any(|it| it.id == reward.id),
             _ => false,
-        };
-        self.witness.last_error().is_none() && !self.witness.rewards().values().any(|it| moves(&it.state, it.id))
+        }
+    }
+
+    /// Where people marked as unfulfilled all that proves the filter, makegood stops and asks a person to look. This one
+    /// does as it says.
+    fn put_canaries_right(&self) {
+        if self.witness.last_error().is_none_or(|error| !error.contains("somebody marked them unfulfilled there")) {
+            return;
+        }
+        self.meet(Fault::CanariesPutRight);
+        for id in self.witness.canaries() {
+            self.say("", || format!("a person looks at {id}, and marks it as fulfilled"));
+            self.change(id, |version| version.fulfilled = true);
+        }
     }
 
     /// One more pass, at once, changes nothing but `passes`, and asks nobody for anything.

@@ -119,7 +119,10 @@ impl World {
             if !now.fulfilled {
                 continue;
             }
-            let (Some(content), Some(target)) = (owed::content(now, &terms), terms.route(now.unit)) else { continue };
+            let (Some(content), Some(target)) = (owed::content(now, &terms, owed::Rules::Shown), terms.route(now.unit))
+            else {
+                continue;
+            };
             let key = owed::key(commission.id);
             self.take(&terms.targets[target], By::History, &key, commission.id, &content);
         }
