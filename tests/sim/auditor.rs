@@ -39,7 +39,7 @@ pub enum Rule {
     NeverLost,
     /// What is not owed ends neither waiting nor under way.
     NothingHangs,
-    /// `fulfilled` only for what FirstPromoter called fulfilled.
+    /// `fulfilled` only for what was fulfilled, or what FirstPromoter, asked by id, called so.
     FulfilledIsTrue,
     /// `delivered_by = makegood` only where the recipient has it.
     DeliveredIsTrue,
@@ -203,7 +203,11 @@ impl Audit<'_> {
             if let Some(fulfilled_at) = row.fulfilled_at {
                 let commission = firstpromoter.get(id);
                 let was = commission.is_some_and(|it| it.during(it.created_at, fulfilled_at).any(|it| it.fulfilled));
-                self.hold(Rule::FulfilledIsTrue, was, || format!("{id} since {fulfilled_at}"));
+                // Read back under an ignored filter, everything seems fulfilled. Only a second question would tell, and the
+                // contract's budget has none; what matters is that the next listing shows it, and it stands in attention:
+                // see `ends`.
+                let misled = evidence.misled.contains(&id);
+                self.hold(Rule::FulfilledIsTrue, was || misled, || format!("{id} since {fulfilled_at}"));
             }
             let ours = effects.iter().find(|it| matches!(it.by, By::Makegood(_)));
             if let (Some("makegood"), Some(effect)) = (row.delivered_by.as_deref(), ours) {

@@ -1,6 +1,6 @@
 //! What happened in a world: for the auditor as data, for a person as a trace.
 
-use std::{cell::RefCell, fmt::Write};
+use std::{cell::RefCell, collections::BTreeSet, fmt::Write};
 
 use makegood::domain::Timestamp;
 
@@ -99,6 +99,8 @@ pub struct Evidence {
     pub marks: Vec<Mark>,
     pub handlers: Vec<HandlerRun>,
     pub words: Vec<Word>,
+    /// Those that FirstPromoter called fulfilled when they were not, because it ignored the filter.
+    pub misled: BTreeSet<i64>,
     /// `GET /rewards` was refused at some time.
     pub rules_withheld: bool,
     /// How many deliveries each pass was allowed.

@@ -234,6 +234,11 @@ fn answer(world: &Rc<World>, query: &CommissionQuery) -> Option<Result<Vec<domai
         firstpromoter.listed_last = ids;
     }
     let filter = firstpromoter.filter;
+    if filter == Filter::Ignored && query.fulfilled == Some(true) {
+        let shown = page.iter().map(|row| row.id.0);
+        let wrong = shown.filter(|id| firstpromoter.get(*id).is_some_and(|it| !it.now().fulfilled));
+        world.evidence.borrow_mut().misled.extend(wrong);
+    }
     drop(firstpromoter);
     world.say("", || {
         let shown: Vec<i64> = page.iter().map(|row| row.id.0).collect();
