@@ -193,6 +193,7 @@ impl Audit<'_> {
         let world = self.world;
         let evidence = world.evidence.borrow();
         let firstpromoter = world.firstpromoter.borrow();
+        let finished = world.witness.passes_finished();
         for (id, row) in self.ledger.clone() {
             let effects: Vec<&Effect> = evidence.effects.iter().filter(|it| it.commission == id).collect();
             self.hold(Rule::RightKey, row.key == owed::key(id), || format!("{id} has the key {}", row.key));
@@ -202,7 +203,9 @@ impl Audit<'_> {
             }
             if let Some(fulfilled_at) = row.fulfilled_at {
                 let commission = firstpromoter.get(id);
-                let was = commission.is_some_and(|it| it.during(it.created_at, fulfilled_at).any(|it| it.fulfilled));
+                // A pass writes one time for all that it decides; what it saw may be from before its end.
+                let until = finished.iter().copied().find(|at| *at >= fulfilled_at).unwrap_or(fulfilled_at);
+                let was = commission.is_some_and(|it| it.during(it.created_at, until).any(|it| it.fulfilled));
                 // Read back under an ignored filter, everything seems fulfilled. Only a second question would tell, and the
                 // contract's budget has none; what matters is that the next listing shows it, and it stands in attention:
                 // see `ends`.

@@ -129,6 +129,12 @@ impl Witness {
         self.query("SELECT id FROM passes WHERE finished IS NULL", &[], |row| row.get(0))
     }
 
+    /// When the passes ended, in order.
+    pub fn passes_finished(&self) -> Vec<Timestamp> {
+        let finished = |row: &Row<'_>| Ok(time(row, "finished")?.unwrap_or_default());
+        self.query("SELECT finished FROM passes WHERE finished IS NOT NULL ORDER BY finished", &[], finished)
+    }
+
     /// How the last pass went wrong, if it did.
     pub fn last_error(&self) -> Option<String> {
         self.query("SELECT error FROM last_pass", &[], |row| row.get(0)).pop().flatten()
