@@ -206,7 +206,9 @@ fn answer(world: &Rc<World>, query: &CommissionQuery) -> Option<Result<Vec<domai
     if world.strikes(Fault::ReadFatal) {
         return Some(Err(fatal(what, None)));
     }
-    turn_the_filter(world);
+    if query.page == 1 {
+        turn_the_filter(world);
+    }
     let now = world.now();
     let as_of = if world.strikes(Fault::ReplicaLag) { later(now, -world.rng.skewed(LAG_MAX)) } else { now };
     let ids_count = query.ids.is_empty() || !world.strikes(Fault::IdsIgnored);
@@ -249,7 +251,7 @@ fn answer(world: &Rc<World>, query: &CommissionQuery) -> Option<Result<Vec<domai
     Some(Ok(page))
 }
 
-/// The filter breaks for a while, and heals. Upside down it can only be found out with a canary: before there is one, no
+/// The filter breaks for a while, and heals; between two questions, not between two pages of one. Upside down it can only be found out with a canary: before there is one, no
 /// guarantee is given.
 fn turn_the_filter(world: &Rc<World>) {
     let now = world.firstpromoter.borrow().filter;
