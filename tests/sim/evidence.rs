@@ -31,12 +31,14 @@ pub struct Confirmed {
     pub no_asked_at: Option<Timestamp>,
     pub no_answered_at: Option<Timestamp>,
     pub yes_answered_at: Option<Timestamp>,
+    /// The last answer of the whole confirmation, this commission's or another's.
+    pub all_answered_at: Option<Timestamp>,
 }
 
 impl Confirmed {
-    /// Since when FirstPromoter's answer may hold, and when both answers were there.
+    /// Since when FirstPromoter's answer may hold, and when the confirmation was over; if it was.
     pub fn span(self) -> Option<(Timestamp, Timestamp)> {
-        Some((self.no_asked_at?, self.no_answered_at?.max(self.yes_answered_at?)))
+        self.no_answered_at.and(self.yes_answered_at).and(Some((self.no_asked_at?, self.all_answered_at?)))
     }
 }
 

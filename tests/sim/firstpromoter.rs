@@ -260,6 +260,7 @@ fn turn_the_filter(world: &Rc<World>) {
         Filter::Honoured if world.strikes(Fault::FulfilledIgnored) => Filter::Ignored,
         Filter::Honoured if world.has_canary() && world.strikes(Fault::FulfilledUpsideDown) => Filter::UpsideDown,
         Filter::Ignored | Filter::UpsideDown if world.rng.chance(300) => Filter::Honoured,
+        Filter::UpsideDown if !world.has_canary() => Filter::Honoured,
         Filter::Honoured | Filter::Ignored | Filter::UpsideDown => now,
     };
     world.firstpromoter.borrow_mut().filter = next;

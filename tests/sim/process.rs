@@ -111,6 +111,8 @@ pub struct Process {
     stopped_at: Option<u32>,
     awaits: Cell<u32>,
     confirmed: RefCell<BTreeMap<i64, Confirmed>>,
+    /// The last answer about single commissions: a confirmation of many takes several.
+    answered_at: Cell<Option<Timestamp>>,
 }
 
 impl Process {
@@ -134,6 +136,7 @@ impl Process {
             stopped_at: life.stopped_at,
             awaits: Cell::new(0),
             confirmed: RefCell::default(),
+            answered_at: Cell::new(None),
         }
     }
 
@@ -197,6 +200,9 @@ impl Process {
     /// Notes that it was answered; of several pages the last one counts.
     pub fn note_answer(&self, world: &World, query: &CommissionQuery) {
         let now = Some(world.now());
+        if !query.ids.is_empty() {
+            self.answered_at.set(now);
+        }
         self.note(query, |confirmed, fulfilled| {
             if fulfilled {
                 confirmed.yes_answered_at = now;
@@ -214,8 +220,10 @@ impl Process {
         }
     }
 
+    /// How far the confirmation of a commission has come in this pass.
     pub fn confirmed(&self, id: i64) -> Confirmed {
-        self.confirmed.borrow().get(&id).copied().unwrap_or_default()
+        let confirmed = self.confirmed.borrow().get(&id).copied().unwrap_or_default();
+        Confirmed { all_answered_at: self.answered_at.get(), ..confirmed }
     }
 }
 

@@ -76,9 +76,10 @@ impl Witness {
         rows == [1]
     }
 
-    /// The latest ids that FirstPromoter confirmed, and was not seen to contradict.
+    /// The latest ids that FirstPromoter confirmed; first those that it was not seen to contradict.
     pub fn canaries(&self) -> Vec<i64> {
-        let sql = "SELECT commission_id FROM rewards WHERE state = 'fulfilled' AND drift IS NULL ORDER BY fulfilled_at DESC LIMIT 3";
+        let sql = "SELECT commission_id FROM rewards WHERE state = 'fulfilled' \
+                   ORDER BY drift IS NOT NULL, fulfilled_at DESC LIMIT 3";
         self.query(sql, &[], |row| row.get(0))
     }
 
