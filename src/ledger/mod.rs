@@ -238,6 +238,15 @@ impl Ledger {
         self.require_account(account_id)
     }
 
+    /// Calls `hook` before each commit on this connection; where it returns true, the commit fails and is rolled back.
+    ///
+    /// The seam at which the simulator pulls the plug: a commit is the one instant at which what is on disk changes.
+    /// Nothing else uses it.
+    pub fn on_commit(&mut self, hook: impl FnMut() -> bool + Send + 'static) -> Result<(), LedgerError> {
+        let hooked = self.conn.commit_hook(Some(hook));
+        hooked.map_err(|source| self.explain(source))
+    }
+
     /// Runs something that reads.
     fn run<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, LedgerError> {
         work(&self.conn).map_err(|source| self.explain(source))
