@@ -165,6 +165,7 @@ impl Cli {
     /// How much to log. A command that ends with a report says there what happened; only the service logs it too.
     pub fn verbosity(&self) -> Verbosity {
         match self.command {
+            Command::Run if !self.quiet && self.verbose == 0 => Verbosity::Configured,
             Command::Run => Verbosity::from_flags(self.quiet, self.verbose),
             Command::Once { .. }
             | Command::Plan

@@ -17,7 +17,8 @@
 //! - [`ledger`]: what was owed, delivered and confirmed. All SQL.
 //! - [`firstpromoter`]: the service, and the traps of its listing.
 //! - [`delivery`] and [`failure`]: the targets, and what an answer means.
-//! - [`service`]: the loop. [`commands`], [`cli`]: the commands. [`check`]: is everything in place? [`config`]: the settings.
+//! - [`service`]: the loop. [`notice`]: heartbeats, alerts, metrics. [`commands`], [`cli`]: the commands. [`check`]: is
+//!   everything in place? [`config`]: the settings.
 //! - [`clock`], [`telemetry`]: where time comes from, and where the log goes.
 //!
 //! How one commission flows: `service::triggers` or `commands::once` → [`reconcile::Pass::run`]: observe (list, whole; ask
@@ -34,6 +35,7 @@ pub mod domain;
 pub mod failure;
 pub mod firstpromoter;
 pub mod ledger;
+pub mod notice;
 pub mod reconcile;
 pub mod service;
 pub mod telemetry;

@@ -1,20 +1,33 @@
-//! What the program says about itself while it works: to stderr, so that stdout stays the report's.
+//! What the program says about itself while it works: to stderr or the journal, so that stdout stays the report's.
+//!
+//! The log begins before the configuration is read ([`init`]: how it looks is guessed), and is put right once it is
+//! ([`configure`]).
 //!
 //! Guarantees: the crates that handle requests as bytes (HTTP, TLS) are never heard below a warning, whatever
-//! `RUST_LOG` says: their finer levels print headers and bodies, and so the secrets in them.
+//! `RUST_LOG` and `log.level` say and whatever an entry looks like: their finer levels print headers and bodies, and so
+//! the secrets in them. What the command line or `RUST_LOG` says of levels goes before the configuration.
 //!
-//! Assumptions: called once, by the program, before anything is logged.
+//! Assumptions: called once, by the program, before anything is logged. How an entry looks is settled before the first
+//! span is opened: tracing-journald panics at a span that it did not see opened.
 
-use std::io::{IsTerminal, stderr};
+use std::{
+    io::{IsTerminal, stderr},
+    os::{fd::AsFd, unix::fs::MetadataExt},
+    sync::{Once, OnceLock},
+};
 
-use tracing::{Level, Metadata, level_filters::LevelFilter, warn};
+use tracing::{Level, Metadata, Subscriber, warn};
+use tracing_journald::{Priority, PriorityMappings};
 use tracing_subscriber::{
     EnvFilter, Layer, Registry,
-    filter::{FilterExt, filter_fn},
+    filter::filter_fn,
     fmt::{self, MakeWriter},
-    layer::SubscriberExt,
+    layer::{Layered, SubscriberExt},
+    reload,
     util::{SubscriberInitExt, TryInitError},
 };
+
+use crate::config::{LogFormat, LogLevel, LogSettings};
 
 /// Crates that see requests as bytes. A target is one of these, or below it (`hyper::proto`).
 const WIRE: [&str; 10] = [
@@ -35,8 +48,10 @@ const WIRE: [&str; 10] = [
 pub enum Verbosity {
     /// `-q`: warnings and errors.
     Quiet,
-    /// What moved, and a summary a pass.
+    /// What `log.level` says; until it is read, what moved, and a summary a pass.
     #[default]
+    Configured,
+    /// What moved, and a summary a pass.
     Normal,
     /// `-v`: why, as well.
     Verbose,
@@ -55,34 +70,98 @@ impl Verbosity {
         }
     }
 
-    /// In `RUST_LOG`'s language. Other people's crates speak up for warnings only; the scheduler is noisy at info.
-    fn directives(self) -> &'static str {
+    fn level(self) -> LogLevel {
         match self {
-            Self::Quiet => "warn",
-            Self::Normal => "warn,makegood=info",
-            Self::Verbose => "warn,makegood=debug",
-            Self::VeryVerbose => "warn,makegood=trace",
+            Self::Quiet => LogLevel::Warn,
+            Self::Configured | Self::Normal => LogLevel::Info,
+            Self::Verbose => LogLevel::Debug,
+            Self::VeryVerbose => LogLevel::Trace,
         }
     }
 }
 
-/// Sends the log to stderr: for a person on a terminal (in colour, unless `NO_COLOR` is set), else a line an event
-/// without escape sequences. `RUST_LOG`, if set and readable, replaces what `verbosity` says.
+/// In `RUST_LOG`'s language. Other people's crates speak up for warnings only; the scheduler is noisy at info.
+fn directives(level: LogLevel) -> &'static str {
+    match level {
+        LogLevel::Error => "error",
+        LogLevel::Warn => "warn",
+        LogLevel::Info => "warn,makegood=info",
+        LogLevel::Debug => "warn,makegood=debug",
+        LogLevel::Trace => "warn,makegood=trace",
+    }
+}
+
+/// Writes entries; which ones is not its business.
+type Output = Box<dyn Layer<Registry> + Send + Sync>;
+/// What the levels are put on.
+type Outputs = Layered<reload::Layer<Output, Registry>, Registry>;
+
+/// The log under way: what of it may change.
+#[derive(Clone)]
+pub struct Handle {
+    levels: reload::Handle<EnvFilter, Outputs>,
+    output: reload::Handle<Output, Registry>,
+    /// Neither the command line nor `RUST_LOG` says how much is said.
+    configurable: bool,
+}
+
+impl std::fmt::Debug for Handle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Handle").field("configurable", &self.configurable).finish_non_exhaustive()
+    }
+}
+
+static HANDLE: OnceLock<Handle> = OnceLock::new();
+
+/// The log that [`init`] began; none before, and in tests.
+pub fn handle() -> Option<&'static Handle> {
+    HANDLE.get()
+}
+
+impl Handle {
+    /// From now on nothing less important than `level` is said. False, and nothing changes, where the command line or
+    /// `RUST_LOG` decides.
+    pub fn set_level(&self, level: LogLevel) -> bool {
+        self.configurable && self.levels.reload(EnvFilter::new(directives(level))).is_ok()
+    }
+
+    fn configure(&self, settings: LogSettings) {
+        self.set_level(settings.level);
+        if settings.format != LogFormat::Auto {
+            let (output, problem) = output(settings.format);
+            let _the_log_lives_as_long_as_the_process = self.output.reload(output);
+            if let Some(problem) = problem {
+                warn!("{problem}");
+            }
+        }
+    }
+}
+
+/// Begins the log: in the journal where stderr is the journal, for a person on a terminal (in colour, unless `NO_COLOR` is
+/// set), else a line an event without escape sequences. `RUST_LOG`, if set and readable, replaces what `verbosity` says.
 pub fn init(verbosity: Verbosity) -> Result<(), TryInitError> {
     let wish = std::env::var("RUST_LOG").ok().filter(|text| !text.trim().is_empty());
     let (filter, unread) = filter(verbosity, wish.as_deref());
-    let terminal = stderr().is_terminal();
-    let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    Registry::default().with(layer(filter, stderr, terminal, colour)).try_init()?;
+    let (subscriber, mut handle) = stack(filter, output(LogFormat::Auto).0);
+    subscriber.try_init()?;
+    handle.configurable = verbosity == Verbosity::Configured && (wish.is_none() || unread.is_some());
+    let _only_the_first_counts = HANDLE.set(handle);
     if let Some(error) = unread {
         warn!(%error, "RUST_LOG cannot be read and is ignored: write it as in RUST_LOG=makegood=debug");
     }
     Ok(())
 }
 
+/// Puts the log right, now that the configuration is read; does nothing the second time (a reload only sets the level).
+pub fn configure(settings: LogSettings) {
+    static ONCE: Once = Once::new();
+    let Some(handle) = handle() else { return };
+    ONCE.call_once(|| handle.configure(settings));
+}
+
 /// The levels that hold, and what is wrong with `wish` (the text of `RUST_LOG`), if anything.
 fn filter(verbosity: Verbosity, wish: Option<&str>) -> (EnvFilter, Option<String>) {
-    let own = || EnvFilter::new(verbosity.directives());
+    let own = || EnvFilter::new(directives(verbosity.level()));
     match wish.map(EnvFilter::try_new) {
         None => (own(), None),
         Some(Ok(filter)) => (filter, None),
@@ -90,19 +169,12 @@ fn filter(verbosity: Verbosity, wish: Option<&str>) -> (EnvFilter, Option<String
     }
 }
 
-/// One layer that writes what both `filter` and [`is_safe`] let through.
-fn layer<W>(filter: EnvFilter, writer: W, terminal: bool, colour: bool) -> Box<dyn Layer<Registry> + Send + Sync>
-where
-    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
-{
-    // The hint matters: without it a closure filter would make every crate format its trace events only to drop them.
-    let safe = filter_fn(is_safe).with_max_level_hint(filter.max_level_hint().unwrap_or(LevelFilter::TRACE));
-    let layer = fmt::layer().with_writer(writer).with_ansi(colour);
-    if terminal {
-        layer.with_filter(filter.and(safe)).boxed()
-    } else {
-        layer.compact().with_filter(filter.and(safe)).boxed()
-    }
+/// What both the levels and [`is_safe`] let through goes to `output`.
+fn stack(filter: EnvFilter, output: Output) -> (impl Subscriber + Send + Sync, Handle) {
+    let (output, output_handle) = reload::Layer::new(output);
+    let (levels, levels_handle) = reload::Layer::new(filter);
+    let subscriber = Registry::default().with(output).with(levels).with(filter_fn(is_safe));
+    (subscriber, Handle { levels: levels_handle, output: output_handle, configurable: true })
 }
 
 /// Whether an event may be heard at all: see the module's guarantee.
@@ -111,97 +183,64 @@ fn is_safe(event: &Metadata<'_>) -> bool {
     *event.level() <= Level::WARN || !WIRE.contains(&krate)
 }
 
-#[cfg(test)]
-mod tests {
-    use std::{
-        io,
-        sync::{Arc, Mutex},
-    };
-
-    use tracing::{debug, error, info, trace};
-
-    use super::*;
-
-    #[derive(Clone, Default)]
-    struct Sink(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Sink {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    /// What is written while `speak` runs.
-    fn heard(verbosity: Verbosity, wish: Option<&str>, speak: impl FnOnce()) -> String {
-        let sink = Sink::default();
-        let writer = sink.clone();
-        let layer = layer(filter(verbosity, wish).0, move || writer.clone(), false, false);
-        tracing::subscriber::with_default(Registry::default().with(layer), speak);
-        String::from_utf8(sink.0.lock().unwrap().clone()).unwrap()
-    }
-
-    fn chatter() {
-        error!(target: "makegood::reconcile", "an error of ours");
-        info!(target: "makegood::reconcile", "an info of ours");
-        debug!(target: "makegood", "a debug of ours");
-        trace!(target: "makegood", "a trace of ours");
-        info!(target: "tokio_cron_scheduler::job", "the scheduler chats");
-        warn!(target: "hyper::proto::h1", "the wire warns");
-        debug!(target: "hyper::proto::h1", "the wire chats: authorization: Bearer abc");
-        trace!(target: "h2", "the wire chats: authorization: Bearer abc");
-        trace!(target: "reqwest::connect", "the wire chats: authorization: Bearer abc");
-        trace!(target: "rustls::conn", "the wire chats: authorization: Bearer abc");
-        trace!(target: "hyperion", "a crate of another name");
-    }
-
-    #[test]
-    fn each_verbosity_lets_through_its_own_levels() {
-        let lines = |verbosity| {
-            let text = heard(verbosity, None, chatter);
-            assert!(!text.contains("chat"), "{text}");
-            assert!(text.contains("the wire warns"), "{text}");
-            text.matches("of ours").count()
-        };
-        assert_eq!(lines(Verbosity::Quiet), 1);
-        assert_eq!(lines(Verbosity::Normal), 2);
-        assert_eq!(lines(Verbosity::Verbose), 3);
-        assert_eq!(lines(Verbosity::VeryVerbose), 4);
-    }
-
-    #[test]
-    fn rust_log_replaces_the_levels_but_never_opens_the_wire() {
-        for wish in ["trace", "hyper=trace,h2=trace,reqwest=trace,rustls=debug,hyperion=trace,makegood=trace"] {
-            let text = heard(Verbosity::Quiet, Some(wish), chatter);
-            assert!(text.contains("a trace of ours") && text.contains("a crate of another name"), "{text}");
-            assert!(!text.contains("Bearer"), "{text}");
-        }
-        assert!(heard(Verbosity::Normal, Some("trace"), chatter).contains("the scheduler chats"));
-    }
-
-    #[test]
-    fn an_unreadable_rust_log_is_reported_and_ignored() {
-        let (_, unread) = filter(Verbosity::Normal, Some("makegood=loud"));
-        assert!(unread.is_some());
-        assert!(heard(Verbosity::Normal, Some("makegood=loud"), chatter).contains("an info of ours"));
-    }
-
-    #[test]
-    fn beside_a_terminal_an_event_is_one_line_without_escape_sequences() {
-        let text = heard(Verbosity::Normal, None, || info!(commission.id = 7, "delivered"));
-        assert_eq!(text.lines().count(), 1);
-        assert!(text.contains("commission.id=7") && !text.contains('\u{1b}'), "{text:?}");
-    }
-
-    #[test]
-    fn flags_become_a_verbosity_and_quiet_wins() {
-        assert_eq!(Verbosity::from_flags(true, 2), Verbosity::Quiet);
-        assert_eq!(Verbosity::from_flags(false, 0), Verbosity::Normal);
-        assert_eq!(Verbosity::from_flags(false, 1), Verbosity::Verbose);
-        assert_eq!(Verbosity::from_flags(false, 9), Verbosity::VeryVerbose);
+/// Where entries go and how they look, and why not as wished.
+fn output(format: LogFormat) -> (Output, Option<String>) {
+    let terminal = stderr().is_terminal();
+    let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let human = || human(stderr, terminal, colour);
+    match format {
+        LogFormat::Auto if stderr_is_journal() => (journald().unwrap_or_else(|_| human()), None),
+        LogFormat::Auto | LogFormat::Human => (human(), None),
+        LogFormat::Json => (json(stderr), None),
+        LogFormat::Journald => match journald() {
+            Ok(output) => (output, None),
+            Err(error) => {
+                let problem =
+                    format!("log.format: systemd's journal cannot be reached, so that the log goes to stderr: {error}");
+                (human(), Some(problem))
+            }
+        },
     }
 }
+
+fn human<W>(writer: W, terminal: bool, colour: bool) -> Output
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let layer = fmt::layer().with_writer(writer).with_ansi(colour);
+    if terminal { layer.boxed() } else { layer.compact().boxed() }
+}
+
+fn json<W>(writer: W) -> Output
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    fmt::layer().with_writer(writer).json().flatten_event(true).with_current_span(false).boxed()
+}
+
+/// Fields are named as the log names them (`commission.id` is `COMMISSION_ID`).
+fn journald() -> std::io::Result<Output> {
+    let priorities = PriorityMappings {
+        info: Priority::Informational,
+        debug: Priority::Debug,
+        trace: Priority::Debug,
+        ..PriorityMappings::new()
+    };
+    let layer = tracing_journald::layer()?.with_field_prefix(None).with_priority_mappings(priorities);
+    Ok(layer.with_syslog_identifier("makegood".to_owned()).boxed())
+}
+
+/// systemd says in `JOURNAL_STREAM` which file the journal is; whoever redirects stderr elsewhere wants it there.
+fn stderr_is_journal() -> bool {
+    let said = std::env::var("JOURNAL_STREAM").unwrap_or_default();
+    let stderr = stderr().as_fd().try_clone_to_owned().and_then(|stderr| std::fs::File::from(stderr).metadata());
+    stderr.is_ok_and(|file| is_stream(&said, file.dev(), file.ino()))
+}
+
+/// `DEVICE:INODE`, in decimal (systemd.exec(5)).
+fn is_stream(said: &str, device: u64, inode: u64) -> bool {
+    said.split_once(':').is_some_and(|(dev, ino)| dev.parse() == Ok(device) && ino.parse() == Ok(inode))
+}
+
+#[cfg(test)]
+mod tests;

@@ -24,11 +24,12 @@ use tracing::{error, warn};
 use crate::{
     cli::{Cli, Command, LedgerCommand},
     clock::SystemClock,
-    config::{self, Config, ConfigError, Secrets, Settings},
+    config::{self, Config, ConfigError, NoticeSecrets, Settings},
     delivery::Targets,
     firstpromoter::Client,
     ledger::{LockError, Resolution},
     reconcile::in_full,
+    telemetry,
 };
 
 /// How a command ends; the contract's exit codes.
@@ -58,6 +59,13 @@ impl From<Exit> for ExitCode {
 pub struct Failure {
     exit: Exit,
     error: anyhow::Error,
+}
+
+impl Failure {
+    /// What the configuration asks for cannot be had on this machine.
+    fn usage(error: impl Into<anyhow::Error>) -> Self {
+        Self { exit: Exit::Usage, error: error.into() }
+    }
 }
 
 impl From<ConfigError> for Failure {
@@ -155,6 +163,7 @@ pub async fn dispatch(cli: &Cli) -> Exit {
 /// The configuration, with its warnings logged.
 fn load(cli: &Cli) -> Result<Config, Failure> {
     let config = config::load(&cli.config, &config::environment()?)?;
+    telemetry::configure(config.settings.log);
     for warning in &config.warnings {
         warn!("{warning}");
     }
@@ -166,18 +175,17 @@ struct Outside {
     settings: Settings,
     api: Client<SystemClock>,
     targets: Targets<SystemClock>,
+    /// Where heartbeats and alerts go.
+    addresses: NoticeSecrets,
 }
 
 impl Outside {
     fn open(cli: &Cli) -> Result<Self, Failure> {
         let Config { settings, secret_sources, .. } = load(cli)?;
-        let Secrets { api_key, targets } = config::load_secrets(&secret_sources)?;
-        let usage = |error: anyhow::Error| Failure { exit: Exit::Usage, error };
-        let api =
-            Client::new(&settings.firstpromoter, api_key.clone(), SystemClock).map_err(|error| usage(error.into()))?;
-        let targets = Targets::new(&settings.targets, &Secrets { api_key, targets }, SystemClock)
-            .map_err(|error| usage(error.into()))?;
-        Ok(Self { settings, api, targets })
+        let secrets = config::load_secrets(&secret_sources)?;
+        let api = Client::new(&settings.firstpromoter, secrets.api_key.clone(), SystemClock).map_err(Failure::usage)?;
+        let targets = Targets::new(&settings.targets, &secrets, SystemClock).map_err(Failure::usage)?;
+        Ok(Self { settings, api, targets, addresses: secrets.notice })
     }
 }
 

@@ -15,12 +15,13 @@ use crate::{
     clock::{Clock, SystemClock},
     domain::CommissionId,
     ledger::{Ledger, acquire_pass_lock},
+    notice::Metrics,
     reconcile::{Order, Pass, Progress, Report, Trigger},
     service::triggers,
 };
 
 pub(super) async fn once(cli: &Cli, only: &[CommissionId], max_deliveries: Option<u64>) -> Result<Exit, Failure> {
-    let Outside { settings, api, targets } = Outside::open(cli)?;
+    let Outside { settings, api, targets, .. } = Outside::open(cli)?;
     let clock = SystemClock;
     let path = &settings.ledger.path;
     let ledger = Ledger::open(path, &settings.firstpromoter.account_id, clock.now())?;
@@ -40,6 +41,7 @@ pub(super) async fn once(cli: &Cli, only: &[CommissionId], max_deliveries: Optio
     let order = Order { trigger: Trigger::Command, only: only.to_vec(), max_deliveries };
     let report = pass.run(&order).await;
     bar.clear();
+    Metrics::new(&settings.firstpromoter.account_id).write(settings.notice.textfile.as_deref(), &ledger);
     let report = report?;
     if cli.json {
         print_json(&report)?;

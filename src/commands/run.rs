@@ -5,6 +5,7 @@ use crate::{
     cli::Cli,
     clock::{Clock, SystemClock},
     ledger::Ledger,
+    notice::Wires,
     reconcile::in_full,
     service::{Parts, Service},
 };
@@ -22,8 +23,9 @@ pub(super) async fn run(cli: &Cli) -> Result<Exit, Failure> {
 type SystemParts = Parts<crate::firstpromoter::Client<SystemClock>, crate::delivery::Targets<SystemClock>>;
 
 fn parts(cli: &Cli) -> Result<SystemParts, Failure> {
-    let Outside { settings, api, targets } = Outside::open(cli)?;
-    Ok(Parts { settings, api, targets })
+    let Outside { settings, api, targets, addresses } = Outside::open(cli)?;
+    let wires = Wires::new(&settings.notice, &addresses).map_err(Failure::usage)?;
+    Ok(Parts { settings, api, targets, wires })
 }
 
 fn parts_again(cli: &Cli) -> Result<SystemParts, String> {

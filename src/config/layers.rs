@@ -99,6 +99,14 @@ fn defaults() -> Map<String, Value> {
         ("policy.retry.factor", ValueKind::I64(4)),
         ("policy.retry.max", text("6h")),
         ("policy.retry.give_up_after", text("7d")),
+        ("heartbeat.timeout", text("10s")),
+        ("alert.timeout", text("10s")),
+        ("alert.failing_for", text("1h")),
+        ("alert.caught_share", ValueKind::Float(0.5)),
+        ("alert.caught_min", ValueKind::I64(5)),
+        ("alert.caught_within", text("24h")),
+        ("log.format", text("auto")),
+        ("log.level", text("info")),
     ]
     .into_iter()
     .map(|(key, kind)| (key.to_owned(), Value::new(None, kind)))

@@ -32,6 +32,7 @@ mod duration;
 mod environment;
 mod error;
 mod layers;
+mod notice;
 mod policy;
 mod read;
 mod schedule;
@@ -90,6 +91,10 @@ pub struct Settings {
     pub policy: Policy,
     /// `[targets.NAME]`, by name.
     pub targets: BTreeMap<String, TargetSettings>,
+    /// `[heartbeat]`, `[alert]` and `[metrics]`: how it is noticed that something is wrong. Never part of a decision.
+    pub notice: NoticeSettings,
+    /// `[log]`
+    pub log: LogSettings,
 }
 
 /// `[firstpromoter]`
@@ -213,6 +218,92 @@ pub enum TargetKind {
     },
 }
 
+/// `[heartbeat]`, `[alert]` and `[metrics]`. All are off until an address or a file is given; the addresses are secrets
+/// ([`NoticeSecrets`]), because whoever has one can post there.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NoticeSettings {
+    /// `heartbeat.timeout`: for one ping, at most a minute.
+    pub heartbeat_timeout: Duration,
+    /// `[alert]`
+    pub alert: AlertSettings,
+    /// `metrics.textfile`: where the metrics of `node_exporter`'s textfile collector are written; none: nowhere.
+    pub textfile: Option<PathBuf>,
+}
+
+/// `[alert]`, without its address.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AlertSettings {
+    /// For one post, at most a minute.
+    pub timeout: Duration,
+    /// Passes that keep failing for at least this long are alerted.
+    pub failing_for: Duration,
+    /// The handler seems broken when makegood delivered at least this share of what was settled; above 0, at most 1.
+    pub caught_share: f64,
+    /// ... and at least this many; at least 1.
+    pub caught_min: u64,
+    /// ... of what was approved within this time.
+    pub caught_within: Duration,
+}
+
+impl Default for NoticeSettings {
+    /// As where nothing is configured.
+    fn default() -> Self {
+        Self { heartbeat_timeout: Duration::from_secs(10), alert: AlertSettings::default(), textfile: None }
+    }
+}
+
+impl Default for AlertSettings {
+    /// As where nothing is configured.
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(10),
+            failing_for: Duration::from_hours(1),
+            caught_share: 0.5,
+            caught_min: 5,
+            caught_within: Duration::from_hours(24),
+        }
+    }
+}
+
+/// `[log]`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LogSettings {
+    /// How an entry looks.
+    pub format: LogFormat,
+    /// How much `makegood run` says.
+    pub level: LogLevel,
+}
+
+/// `log.format`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// Journald where stderr is the journal, else human.
+    #[default]
+    Auto,
+    /// For a person; in colour on a terminal.
+    Human,
+    /// Native entries of systemd's journal, with fields and priorities.
+    Journald,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `log.level`: nothing less important than this.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogLevel {
+    /// What a person should act on.
+    Error,
+    /// What is odd.
+    Warn,
+    /// What moved, and a summary a pass.
+    #[default]
+    Info,
+    /// Why, as well.
+    Debug,
+    /// Everything of our own.
+    Trace,
+}
+
 /// What must never be printed, logged or stored.
 #[derive(Debug, Clone)]
 pub struct Secrets {
@@ -220,6 +311,17 @@ pub struct Secrets {
     pub api_key: SecretString,
     /// By target name; targets without secrets may be missing.
     pub targets: BTreeMap<String, TargetSecrets>,
+    /// Where heartbeats and alerts go.
+    pub notice: NoticeSecrets,
+}
+
+/// Addresses that hold a token. Each is https, or http to this machine itself.
+#[derive(Debug, Clone, Default)]
+pub struct NoticeSecrets {
+    /// `heartbeat.url`; none: no heartbeats.
+    pub heartbeat_url: Option<SecretString>,
+    /// `alert.url`; none: no alerts.
+    pub alert_url: Option<SecretString>,
 }
 
 /// The secrets of one `http` target.

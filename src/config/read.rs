@@ -129,6 +129,11 @@ impl Section {
         Self { path, entries: values.into_iter().collect(), asked: Vec::new() }
     }
 
+    /// A table below this one that nobody wrote.
+    pub(super) fn empty(&self, key: &str) -> Self {
+        Self::new(self.path_of(key), Map::new())
+    }
+
     /// The full path of a key here.
     pub(super) fn path_of(&self, key: &str) -> String {
         path_of(&self.path, key)

@@ -18,7 +18,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{
-    Secrets, TargetSecrets,
+    NoticeSecrets, Secrets, TargetSecrets, address,
     environment::{self, CREDENTIALS_DIRECTORY, PLACE},
     error::{ConfigError, Problem},
     read::{Reader, Section},
@@ -57,6 +57,10 @@ pub(super) enum Kind {
     Webhook(String),
     /// Of this target.
     Bearer(String),
+    /// An address with a token in it.
+    HeartbeatUrl,
+    /// An address with a token in it.
+    AlertUrl,
 }
 
 impl Kind {
@@ -66,6 +70,8 @@ impl Kind {
             Self::ApiKey => "firstpromoter_api_key".to_owned(),
             Self::Webhook(target) => format!("target_{target}_secret"),
             Self::Bearer(target) => format!("target_{target}_bearer"),
+            Self::HeartbeatUrl => "heartbeat_url".to_owned(),
+            Self::AlertUrl => "alert_url".to_owned(),
         }
     }
 }
@@ -177,6 +183,7 @@ impl Slot {
             Kind::Webhook(_) if !is_signing_secret(secret) => {
                 Err("this is no signing secret: it is base64, with or without whsec_ before it".to_owned())
             }
+            Kind::HeartbeatUrl | Kind::AlertUrl => address::parse(secret).map(|_| ()),
             Kind::ApiKey | Kind::Bearer(_) | Kind::Webhook(_) => Ok(()),
         }
     }
@@ -239,7 +246,7 @@ impl SecretSources {
             let (given, problem) = match (slot.fetch(credentials), &slot.kind) {
                 (Ok(Some(_)), _) => (true, None),
                 (Ok(None), Kind::ApiKey) => (false, Some(no_api_key(self, slot))),
-                (Ok(None), Kind::Webhook(_) | Kind::Bearer(_)) => (false, None),
+                (Ok(None), Kind::Webhook(_) | Kind::Bearer(_) | Kind::HeartbeatUrl | Kind::AlertUrl) => (false, None),
                 (Err(problem), _) => (true, Some(problem)),
             };
             SecretFound { key: slot.key.clone(), origin: given.then(|| slot.origin(credentials)).flatten(), problem }
@@ -251,6 +258,7 @@ impl SecretSources {
 /// Fetches and checks the secrets. All that is wrong is in the error.
 pub fn load_secrets(sources: &SecretSources) -> Result<Secrets, ConfigError> {
     let (mut api_key, mut targets) = (None, BTreeMap::<String, TargetSecrets>::new());
+    let mut notice = NoticeSecrets::default();
     let mut problems = Vec::new();
     for slot in &sources.slots {
         match (slot.fetch(sources.credentials.as_deref()), &slot.kind) {
@@ -259,10 +267,12 @@ pub fn load_secrets(sources: &SecretSources) -> Result<Secrets, ConfigError> {
             (Ok(secret), Kind::ApiKey) => api_key = secret,
             (Ok(secret), Kind::Webhook(target)) => targets.entry(target.clone()).or_default().secret = secret,
             (Ok(secret), Kind::Bearer(target)) => targets.entry(target.clone()).or_default().bearer = secret,
+            (Ok(secret), Kind::HeartbeatUrl) => notice.heartbeat_url = secret,
+            (Ok(secret), Kind::AlertUrl) => notice.alert_url = secret,
         }
     }
     match api_key {
-        Some(api_key) if problems.is_empty() => Ok(Secrets { api_key, targets }),
+        Some(api_key) if problems.is_empty() => Ok(Secrets { api_key, targets, notice }),
         _ => Err(ConfigError::Invalid(problems)),
     }
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{
-    FirstPromoterSettings, LedgerSettings, Schedule, Settings, address, policy,
+    FirstPromoterSettings, LedgerSettings, Schedule, Settings, address, notice, policy,
     read::{Reader, Section},
     schedule,
     secrets::{Kind, Slot},
@@ -21,23 +21,36 @@ pub(super) fn read(reader: &mut Reader, mut root: Section, now: Timestamp) -> Op
     let ledger = section(reader, &mut root, "ledger", ledger);
     let targets = targets::read(reader, &mut root);
     let policy = policy::read(reader, &mut root, &targets.names);
+    let notice = notice::read(reader, &mut root);
+    let log = section(reader, &mut root, "log", notice::log);
     root.finish(reader);
 
     let (firstpromoter, api_key) = firstpromoter?;
-    let secrets = std::iter::once(api_key).chain(targets.secrets).collect();
-    let settings =
-        Settings { firstpromoter, schedule: schedule?, ledger: ledger?, policy: policy?, targets: targets.settings? };
+    let (notice, addresses) = notice?;
+    let secrets = std::iter::once(api_key).chain(targets.secrets).chain(addresses).collect();
+    let settings = Settings {
+        firstpromoter,
+        schedule: schedule?,
+        ledger: ledger?,
+        policy: policy?,
+        targets: targets.settings?,
+        notice,
+        log: log?,
+    };
     Some((settings, secrets))
 }
 
-/// Reads one section whole: what `read` leaves over is unknown.
+/// Reads one section whole, also where nobody wrote it: what `read` leaves over is unknown.
 pub(super) fn section<T>(
     reader: &mut Reader,
     parent: &mut Section,
     name: &'static str,
     read: impl FnOnce(&mut Reader, &mut Section) -> Option<T>,
 ) -> Option<T> {
-    let mut section = parent.take(reader, name)?.table(reader)?;
+    let mut section = match parent.take(reader, name) {
+        Some(entry) => entry.table(reader)?,
+        None => parent.empty(name),
+    };
     let parts = read(reader, &mut section);
     section.finish(reader);
     parts

@@ -41,6 +41,18 @@ impl Settings {
         say("policy.retry.max", time(policy.retry.max));
         say("policy.retry.give_up_after", time(policy.retry.give_up_after));
         say("routes", format!("{:?}", policy.routes));
+        say("heartbeat.timeout", time(self.notice.heartbeat_timeout));
+        let alert = &self.notice.alert;
+        say("alert.timeout", time(alert.timeout));
+        say("alert.failing_for", time(alert.failing_for));
+        say("alert.caught_share", alert.caught_share.to_string());
+        say("alert.caught_min", alert.caught_min.to_string());
+        say("alert.caught_within", time(alert.caught_within));
+        if let Some(path) = &self.notice.textfile {
+            say("metrics.textfile", path.display().to_string());
+        }
+        say("log.format", format!("{:?}", self.log.format).to_lowercase());
+        say("log.level", format!("{:?}", self.log.level).to_lowercase());
         for (name, target) in &self.targets {
             let mut say = |key: &str, value: String| say(&format!("targets.{name}.{key}"), value);
             say("timeout", time(target.timeout));

@@ -260,8 +260,11 @@ mod tests {
         secrets: TargetSecrets,
     ) -> Result<Targets<Still>, TargetError> {
         let settings = TargetSettings { timeout, idempotent: true, kind };
-        let secrets =
-            Secrets { api_key: SecretString::from("fp-key"), targets: BTreeMap::from([("app".to_owned(), secrets)]) };
+        let secrets = Secrets {
+            api_key: SecretString::from("fp-key"),
+            targets: BTreeMap::from([("app".to_owned(), secrets)]),
+            notice: crate::config::NoticeSecrets::default(),
+        };
         let clock = Still("2025-01-19T10:45:00Z".parse().unwrap());
         Targets::new(&BTreeMap::from([("app".to_owned(), settings)]), &secrets, clock)
     }

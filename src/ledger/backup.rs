@@ -19,7 +19,7 @@ use rusqlite::{
 };
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use super::{BUSY_TIMEOUT, FILE_MODE, Ledger, LedgerError, Position};
+use super::{BUSY_TIMEOUT, Ledger, LedgerError, Position, files::FILE_MODE};
 
 /// What a copy holds.
 #[derive(Debug, Clone, PartialEq, Eq)]

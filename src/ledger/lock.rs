@@ -6,15 +6,16 @@
 
 use std::{
     ffi::OsString,
-    fs::{File, OpenOptions, TryLockError},
+    fs::{File, TryLockError},
     io::{Read, Seek, Write},
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use thiserror::Error;
 
+use super::files;
 use crate::{clock::Clock, domain::timestamp_text};
 
 /// How long a second process waits.
@@ -70,14 +71,7 @@ pub async fn acquire(ledger: &Path, doing: &str, clock: &impl Clock) -> Result<P
     };
     let mut waited = Duration::ZERO;
     let mut file = loop {
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o640)
-            .open(&path)
-            .map_err(failed("open"))?;
+        let mut file = files::open_or_create(&path).map_err(failed("open"))?;
         match file.try_lock() {
             // Somebody removed it meanwhile: a lock on a file that nobody finds locks nothing.
             Ok(()) if !is_at(&file, &path) => {}

@@ -9,16 +9,15 @@
 
 use std::{
     ffi::OsString,
-    fs::{File, OpenOptions},
-    io::{ErrorKind, Read, Write},
-    os::unix::fs::{FileExt, OpenOptionsExt},
+    fs::File,
+    io::{ErrorKind, Read},
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
 
 use rusqlite::OptionalExtension;
 
-use super::{Ledger, LedgerError};
-use crate::domain::{Timestamp, timestamp_text};
+use super::{Ledger, LedgerError, files};
 
 /// How far a ledger has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,22 +64,13 @@ impl Mark {
     fn write(&self, position: &Position) -> Result<(), LedgerError> {
         let failed = |source| LedgerError::File { doing: "write", path: self.path.clone(), source };
         let text = format!("{HEAD}{:019} at {}\n", position.journal, position.at);
-        let written = OpenOptions::new().write(true).open(&self.path).and_then(|file| {
-            file.write_all_at(text.as_bytes(), 0)?;
-            file.set_len(text.len() as u64)?;
-            file.sync_data()
-        });
-        match written {
-            Err(error) if error.kind() == ErrorKind::NotFound => OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(super::FILE_MODE)
-                .open(&self.path)
-                .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
-                .map_err(failed),
-            other => other.map_err(failed),
-        }
+        files::open_or_create(&self.path)
+            .and_then(|file| {
+                file.write_all_at(text.as_bytes(), 0)?;
+                file.set_len(text.len() as u64)?;
+                file.sync_data()
+            })
+            .map_err(failed)
     }
 }
 
@@ -123,12 +113,24 @@ impl Ledger {
         Ok(position)
     }
 
-    pub(super) fn advance_mark(&self, journal: i64, now: Timestamp) -> Result<(), LedgerError> {
+    /// Brings the mark up to what handlers have written into the ledger themselves.
+    pub fn catch_up_mark(&self) -> Result<(), LedgerError> {
+        let last: Option<Position> = self.run(|conn| {
+            conn.prepare_cached(
+                "SELECT id, at FROM journal WHERE to_state IN ('delivering', 'delivered') ORDER BY id DESC LIMIT 1",
+            )?
+            .query_row([], |row| Ok(Position { journal: row.get(0)?, at: row.get(1)? }))
+            .optional()
+        })?;
+        last.map_or(Ok(()), |position| self.advance_mark(&position))
+    }
+
+    pub(super) fn advance_mark(&self, position: &Position) -> Result<(), LedgerError> {
         let Some(mark) = &self.mark else { return Ok(()) };
         // Two processes (a pass and a handler) may come here in any order.
-        if mark.read()?.is_some_and(|position| position.journal >= journal) {
+        if mark.read()?.is_some_and(|marked| marked.journal >= position.journal) {
             return Ok(());
         }
-        mark.write(&Position { journal, at: timestamp_text(now) })
+        mark.write(position)
     }
 }

@@ -9,14 +9,17 @@
 //!
 //! Assumptions: the file lies on a file system where locks and `fsync` work, and nobody edits it by hand.
 
+mod alerts;
 mod backup;
 mod claims;
 mod decisions;
 mod error;
+mod files;
 mod health;
 mod journal;
 mod lock;
 mod mark;
+mod measures;
 mod passes;
 mod queries;
 mod reward;
@@ -26,14 +29,14 @@ mod tests;
 mod transitions;
 
 use std::{
-    fs::OpenOptions,
-    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior};
 
+pub use alerts::{Caught, Streak};
 pub use backup::BackedUp;
 pub use claims::{Claimed, LiveClaim};
 pub use decisions::Resolution;
@@ -42,6 +45,7 @@ pub use health::Health;
 pub use journal::{Attention, Dossier};
 pub use lock::{LockError, PassLock, acquire as acquire_pass_lock};
 pub use mark::Position;
+pub use measures::{Counted, Standing, Tally, Waits};
 pub use passes::{Counts, PassId};
 pub use reward::{Facts, Reward};
 pub use state::{DeliveredBy, HoldReason, RewardState};
@@ -51,13 +55,11 @@ use crate::domain::{Timestamp, timestamp_text};
 use mark::Mark;
 
 /// Each brings `user_version` from its index to the next.
-const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001-initial.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("migrations/0001-initial.sql"), include_str!("migrations/0002-alerts.sql")];
 /// `mkgd`, in the database's header: whose file it is.
 const APPLICATION_ID: i64 = 0x6d6b_6764;
 /// How long a write waits for somebody else's.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(15);
-/// Owner and group: operators in the group read it while it runs.
-const FILE_MODE: u32 = 0o640;
 
 /// One open ledger.
 #[derive(Debug)]
@@ -236,6 +238,15 @@ impl Ledger {
         self.require_account(account_id)
     }
 
+    /// Calls `hook` before each commit on this connection; where it returns true, the commit fails and is rolled back.
+    ///
+    /// The seam at which the simulator pulls the plug: a commit is the one instant at which what is on disk changes.
+    /// Nothing else uses it.
+    pub fn on_commit(&mut self, hook: impl FnMut() -> bool + Send + 'static) -> Result<(), LedgerError> {
+        let hooked = self.conn.commit_hook(Some(hook));
+        hooked.map_err(|source| self.explain(source))
+    }
+
     /// Runs something that reads.
     fn run<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, LedgerError> {
         work(&self.conn).map_err(|source| self.explain(source))
@@ -266,11 +277,9 @@ fn create_file(path: &Path) -> Result<(), LedgerError> {
         return Err(LedgerError::NoFolder { path: path.to_owned() });
     }
     let failed = |source| LedgerError::File { doing: "create", path: path.to_owned(), source };
-    match OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(path) {
-        // The mode given at creation is cut by the umask.
-        Ok(file) => file.set_permissions(std::fs::Permissions::from_mode(FILE_MODE)).map_err(failed),
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(failed(error)),
+    match files::create(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(failed(error)),
+        Ok(_) | Err(_) => Ok(()),
     }
 }
 

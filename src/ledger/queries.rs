@@ -82,7 +82,8 @@ impl Ledger {
                 let recipient = rule.is_promoter_reward.map(|promoter| if promoter { "promoter" } else { "referral" });
                 tx.prepare_cached(
                     "INSERT INTO reward_rules (reward_id, name, recipient, fetched_at) VALUES (:id, :name, :recipient, :now) \
-                     ON CONFLICT (reward_id) DO UPDATE SET name = :name, recipient = :recipient, fetched_at = :now",
+                     ON CONFLICT (reward_id) DO UPDATE SET name = :name, recipient = :recipient, fetched_at = :now \
+                     WHERE name IS NOT :name OR recipient IS NOT :recipient",
                 )?
                 .execute(
                     named_params! {":id": rule.id, ":name": rule.name, ":recipient": recipient, ":now": timestamp_text(now)},

@@ -5,7 +5,7 @@ use std::cell::Cell;
 
 use rusqlite::{OptionalExtension, Transaction, TransactionBehavior, named_params};
 
-use super::{DeliveredBy, Facts, HoldReason, Ledger, LedgerError, PassId, Reward, RewardState};
+use super::{DeliveredBy, Facts, HoldReason, Ledger, LedgerError, PassId, Position, Reward, RewardState};
 use crate::{
     domain::{CommissionId, DeliveryKey, Timestamp, timestamp_text, upstream_timestamp_text},
     failure::Outcome,
@@ -78,7 +78,7 @@ impl Ledger {
         change.tx.commit().map_err(|source| self.explain(source))?;
         // After the commit, so that the mark is never ahead of a sound ledger; before the caller lets a request leave.
         if let Some(journal) = change.delivery.get() {
-            self.advance_mark(journal, author.now)?;
+            self.advance_mark(&Position { journal, at: timestamp_text(author.now) })?;
         }
         Ok(done)
     }

@@ -117,19 +117,24 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
     async fn deliver_at(&self, target: String, queue: Vec<Ready>, round: &Round<'_>) {
         let concurrency = self.settings.targets.get(&target).map_or(1, concurrency);
         let health = match self.ledger.health() {
-            Ok(mut all) => Trouble::new(all.remove(&target).map_or(0, |health| health.failures)),
+            Ok(mut all) => all.remove(&target),
             Err(error) => return round.fail(error),
         };
+        // Closed in an earlier round of this pass, while these waited for a fresh confirmation.
+        if health.is_some_and(|health| health.retry_at.is_some_and(|until| until > self.clock.now())) {
+            return;
+        }
+        let trouble = Trouble::new(health.map_or(0, |health| health.failures));
         let mut queue = queue.into_iter();
-        if health.too_many()
+        if trouble.too_many()
             && let Some(probe) = queue.next()
         {
-            self.deliver_next(probe, &health, round).await;
+            self.deliver_next(probe, &trouble, round).await;
         }
         stream::iter(queue)
             .for_each_concurrent(concurrency, |it| async {
-                if !health.too_many() {
-                    self.deliver_next(it, &health, round).await;
+                if !trouble.too_many() {
+                    self.deliver_next(it, &trouble, round).await;
                 }
             })
             .await;

@@ -151,6 +151,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
     pub async fn run(&self, order: &Order) -> Result<Report, LedgerError> {
         let requests_before = self.api.requests();
         let pass_id = self.ledger.begin_pass(order.trigger.as_str(), order.kind(), self.clock.now())?;
+        tracing::Span::current().record("pass.id", pass_id);
         let mut report = Report::new(pass_id, order);
         let result = self.work(order, &mut report).await;
         report.counts.api_requests = self.api.requests() - requests_before;
@@ -163,6 +164,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
     async fn work(&self, order: &Order, report: &mut Report) -> Result<(), PassError> {
         self.ledger.require_in_place()?;
         self.ledger.require_not_behind()?;
+        self.ledger.catch_up_mark()?;
         let mut plan = self.plan(order).await?;
         report.counts.listed = plan.listed;
         report.counts.missing = plan.missing();

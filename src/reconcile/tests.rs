@@ -161,6 +161,8 @@ fn settings() -> Settings {
         ledger: LedgerSettings { path: "ledger.db".into() },
         policy,
         targets: BTreeMap::from([("app".to_owned(), app)]),
+        notice: crate::config::NoticeSettings::default(),
+        log: crate::config::LogSettings::default(),
     }
 }
 

@@ -1,17 +1,16 @@
 //! The service: triggers in, passes out, one at a time, until a signal says stop.
 //!
 //! Guarantees: a pass that fails does not end the service; the same failure again and again is one error in the log, a
-//! count, and one line when it is over.
+//! count, and one line when it is over (`failures`).
 
+mod failures;
 mod pulse;
 mod systemd;
 pub mod triggers;
 
-use std::collections::BTreeSet;
-
 use anyhow::Context;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, debug, error, info, info_span, warn};
+use tracing::{Instrument, error, error_span, field::Empty, info, warn};
 
 use crate::{
     clock::Clock,
@@ -19,8 +18,11 @@ use crate::{
     delivery::Deliver,
     firstpromoter::Api,
     ledger::{Ledger, acquire_pass_lock},
+    notice::{Notice, Wires},
     reconcile::{Order, Pass, Report, Trigger, in_full},
+    telemetry,
 };
+use failures::Failures;
 use pulse::{Felt, Pulse};
 use triggers::{Triggers, Wake};
 
@@ -33,6 +35,8 @@ pub struct Parts<A, D> {
     pub api: A,
     /// The targets.
     pub targets: D,
+    /// Where it is told how passes go.
+    pub wires: Wires,
 }
 
 /// Everything that the service works with.
@@ -67,6 +71,7 @@ impl<A: Api, D: Deliver, C: Clock> Service<A, D, C> {
         }
         systemd::ready("waiting for the first pass");
         let mut failures = Failures::default();
+        let notice = Notice::new(&self.parts.settings.firstpromoter.account_id);
         loop {
             let idle = Pulse::new(&self.parts.settings);
             let wake = tokio::select! {
@@ -77,11 +82,15 @@ impl<A: Api, D: Deliver, C: Clock> Service<A, D, C> {
             match wake {
                 Wake::Reload => self.reload(&mut triggers).await,
                 Wake::Pass(trigger) => {
-                    let span = info_span!("pass", trigger = trigger.as_str());
+                    notice.before_pass(&self.parts.wires);
+                    // At the level of an error, so that an error names its pass at any level. The pass fills in its id.
+                    let span = error_span!("pass", pass.id = Empty, trigger = trigger.as_str());
                     let pulse = Pulse::new(&self.parts.settings);
-                    let pass = self.pass(trigger, &stop, &pulse).instrument(span);
+                    let pass = self.pass(trigger, &stop, &pulse).instrument(span.clone());
                     let result = watched(pass, || pulse.is_felt()).await;
-                    systemd::status(&failures.note(&result, stop.is_cancelled()));
+                    let now = self.clock.now();
+                    systemd::status(&span.in_scope(|| failures.note(&result, stop.is_cancelled(), now)));
+                    watched(notice.after_pass(&self.parts.wires, &self.ledger, &result, now, &stop), || true).await;
                 }
             }
         }
@@ -148,6 +157,12 @@ impl<A: Api, D: Deliver, C: Clock> Service<A, D, C> {
         }
         triggers.reschedule(&new.settings.schedule.poll).await.map_err(|error| format!("{error:#}"))?;
         let changes = old.changes(&new.settings);
+        if let Some(log) = telemetry::handle() {
+            log.set_level(new.settings.log.level);
+        }
+        if new.settings.log.format != old.log.format {
+            warn!("another log.format holds from the next start on: `systemctl restart makegood`");
+        }
         self.parts = new;
         Ok(changes)
     }
@@ -177,75 +192,4 @@ async fn watched<T>(work: impl Future<Output = T>, well: impl Fn() -> bool) -> T
             }
         }
     }
-}
-
-/// Keeps a persistent failure quiet, and its end loud.
-#[derive(Debug, Default)]
-struct Failures {
-    /// What has been told since passes completed last: two failures that take turns are no news either.
-    told: BTreeSet<String>,
-    count: u64,
-}
-
-/// Failures of so many kinds are remembered; what comes after that many is told each time.
-const TOLD_MAX: usize = 100;
-
-impl Failures {
-    /// Logs how a pass ended; returns it as a line for systemd.
-    fn note(&mut self, result: &Result<Report, String>, stopping: bool) -> String {
-        let failure = match result {
-            Ok(report) => {
-                log_summary(report);
-                report.error.clone()
-            }
-            Err(error) => Some(error.clone()),
-        };
-        let status = match (&failure, result) {
-            (None, Ok(report)) => summary(report),
-            (Some(error), _) | (None, Err(error)) => format!("the last pass did not complete: {error}"),
-        };
-        match failure {
-            None if self.count > 0 => {
-                info!("passes complete again, after {} that did not", self.count);
-                *self = Self::default();
-            }
-            None => {}
-            Some(error) if stopping => info!("{error}"),
-            Some(error) => {
-                self.count += 1;
-                if self.told.contains(&error) {
-                    debug!("the pass did not complete, {} times by now: {error}", self.count);
-                } else {
-                    error!("the pass did not complete: {error}");
-                    if self.told.len() < TOLD_MAX {
-                        self.told.insert(error);
-                    }
-                }
-            }
-        }
-        status
-    }
-}
-
-fn log_summary(report: &Report) {
-    info!(pass.id = report.pass_id, "{}", summary(report));
-    if let Some(wanted) = report.fuse_wanted {
-        warn!("the fuse blew: {wanted} deliveries were wanted, none was made; look at `makegood plan`");
-    }
-}
-
-fn summary(report: &Report) -> String {
-    let counts = report.counts;
-    format!(
-        "pass {}: listed {}, missing {}, delivered {}, fulfilled {}, held {}, failed {}; {} in attention; {} requests",
-        report.pass_id,
-        counts.listed,
-        counts.missing,
-        counts.delivered,
-        counts.fulfilled,
-        counts.held,
-        counts.failed,
-        report.needs_attention,
-        counts.api_requests
-    )
 }

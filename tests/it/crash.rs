@@ -1,5 +1,5 @@
 //! Never twice, never lost, when the process dies: killed with SIGKILL at every boundary of every request of a pass, at every
-//! call of a `command` target, and around every `fsync` of the ledger and its mark. Enumerated, not sampled; then run to rest,
+//! call of a `command` target, and around every `fsync` of the ledger and its mark, and before every write to them. Enumerated, not sampled; then run to rest,
 //! with the help of a person where the target does not deduplicate.
 //!
 //! SIGKILL keeps what the kernel has taken, so this is about processes; that a power cut loses no more rests on
@@ -155,7 +155,9 @@ fn killed_by_every_call_of_a_command_it_is_held_and_never_called_again_before_a_
     }
 }
 
-fn killed_around_every_commit(target: Target) {
+#[test]
+fn killed_around_every_sync_a_target_that_deduplicates_has_every_reward_once() {
+    let target = Target::Deduplicating;
     let (ran, calls) = harmed(&target.world(), Harm::None, &["once", "--json"]);
     ran.exits(0);
     // Made, bound, begun; settled, three times intent and outcome, each with its mark; marked; ended.
@@ -170,12 +172,43 @@ fn killed_around_every_commit(target: Target) {
     }
 }
 
+/// Before each write and each sync, and so after each, too: a transaction that is in the log by half, an effect whose outcome
+/// is not in it at all. One new reward
+/// after another, each with a pass that is killed one write later than the one before.
+fn killed_before_every_write(nths: impl Iterator<Item = u64>) {
+    let world = Target::Command.world();
+    world.sandbox.firstpromoter.lock().rate_limit = None;
+    world.once().exits(0);
+    let (mut killed, mut looked) = (0, 0);
+    for nth in nths {
+        let id = 1000 + i64::try_from(nth).unwrap();
+        world.sandbox.firstpromoter.add(commission(id).approved(LONG_AGO));
+        let (ran, _) = harmed(&world, Harm::KilledAtWrite(nth), &["once", "--json"]);
+        if ran.exit == 0 {
+            break;
+        }
+        assert_eq!(ran.exit, -1, "write {nth}: {ran}");
+        killed += 1;
+        world.once();
+        looked += world.attention().len();
+        person_who_looks(&world);
+        run_to_rest(&world, person_who_looks);
+        assert_eq!(effects(&world).get(&id), Some(&1), "write {nth}: {:#?}", world.journal(id));
+        assert_eq!(world.state_of(id), "fulfilled", "write {nth}");
+    }
+    assert!(killed > 40 && looked > 5, "{killed} were killed, {looked} needed a look");
+    let ids: Vec<i64> = effects(&world).into_keys().collect();
+    at_rest(&world, &ids).exits(0);
+}
+
+// Every write is met by one of the next two, which run at the same time.
+
 #[test]
-fn killed_around_every_commit_a_target_that_deduplicates_has_every_reward_once() {
-    killed_around_every_commit(Target::Deduplicating);
+fn killed_before_every_odd_write_a_command_has_every_reward_once_after_a_look() {
+    killed_before_every_write((1..).step_by(2));
 }
 
 #[test]
-fn killed_around_every_commit_a_command_has_every_reward_once_after_a_look() {
-    killed_around_every_commit(Target::Command);
+fn killed_before_every_even_write_a_command_has_every_reward_once_after_a_look() {
+    killed_before_every_write((2..).step_by(2));
 }

@@ -29,6 +29,8 @@ pub(crate) enum Harm {
     None,
     /// SIGKILL at this `fsync` or `fdatasync`.
     KilledAtSync(Moment, u64),
+    /// SIGKILL before this write.
+    KilledAtWrite(u64),
     /// From this write on nothing goes to disk any more; half of it still does.
     FullFrom(u64),
     /// Just this `fsync` or `fdatasync` fails.
@@ -69,6 +71,7 @@ pub(crate) fn command(world: &World, harm: Harm, args: &[&str]) -> Command {
         Harm::None => &mut command,
         Harm::KilledAtSync(Moment::Before, n) => command.env("HARM_KILL", format!("before:{n}")),
         Harm::KilledAtSync(Moment::After, n) => command.env("HARM_KILL", format!("after:{n}")),
+        Harm::KilledAtWrite(n) => command.env("HARM_KILL", format!("write:{n}")),
         Harm::FullFrom(n) => command.env("HARM_FULL_FROM", n.to_string()),
         Harm::SyncFails(n) => command.env("HARM_SYNC_FAILS", n.to_string()),
         Harm::SlowSyncs(ms) => command.env("HARM_SLOW_MS", ms.to_string()),

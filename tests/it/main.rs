@@ -18,6 +18,7 @@ mod ledger_trouble;
 mod main_job;
 mod marking;
 mod memory;
+mod notice;
 mod operator;
 mod operator_check;
 mod operator_output;

@@ -153,7 +153,9 @@ fn examples() -> Vec<(Vec<String>, Value)> {
     let mut command = None;
     let mut lines = readme.lines();
     while let Some(line) = lines.next() {
-        if let Some(words) = line.strip_prefix("`makegood ").and_then(|rest| rest.split_once('`')) {
+        if let Some(words) = line.strip_prefix("`makegood ").and_then(|rest| rest.split_once('`'))
+            && words.0.ends_with("--json")
+        {
             command = Some(words.0.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
         } else if line == "```json" {
             let block: Vec<&str> = lines.by_ref().take_while(|line| *line != "```").collect();

@@ -19,7 +19,7 @@ use crate::{
 const PROMPTLY: Duration = Duration::from_secs(10);
 
 /// The service under way, its log in a file; killed when dropped.
-struct Service {
+pub(crate) struct Service {
     child: Child,
     log: std::path::PathBuf,
 }
@@ -33,7 +33,7 @@ impl Drop for Service {
 
 /// Looks again and again, for at most [`PATIENCE`].
 #[track_caller]
-fn eventually(what: &str, mut happened: impl FnMut() -> bool) {
+pub(crate) fn eventually(what: &str, mut happened: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !happened() {
         assert!(begun.elapsed() < PATIENCE, "it never came about that {what}");
@@ -42,7 +42,7 @@ fn eventually(what: &str, mut happened: impl FnMut() -> bool) {
 }
 
 /// A world whose service passes only when it is told to.
-fn on_demand(ids: impl IntoIterator<Item = i64>) -> World {
+pub(crate) fn on_demand(ids: impl IntoIterator<Item = i64>) -> World {
     let mut world = given(ids.into_iter().map(owed));
     world.set("schedule.on_start", "false").set("schedule.poll", "0 0 0 1 1 *").without_backoff();
     world
@@ -50,7 +50,7 @@ fn on_demand(ids: impl IntoIterator<Item = i64>) -> World {
 
 impl Service {
     /// Starts it; returns when it listens to signals.
-    fn start(world: &World) -> Self {
+    pub(crate) fn start(world: &World) -> Self {
         let log = world.path("run.log");
         let mut command = world.command(&["run"]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&log).unwrap());
@@ -59,32 +59,32 @@ impl Service {
         service
     }
 
-    fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap()
     }
 
-    fn said(&self, words: &str) -> bool {
+    pub(crate) fn said(&self, words: &str) -> bool {
         self.count(words) > 0
     }
 
-    fn count(&self, words: &str) -> usize {
+    pub(crate) fn count(&self, words: &str) -> usize {
         self.log().lines().filter(|line| line.contains(words)).count()
     }
 
-    fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
         assert!(std::process::Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
     }
 
     /// Asks for a pass; returns when it has been heard.
-    fn ring(&self) {
+    pub(crate) fn ring(&self) {
         let heard = self.count("SIGUSR1");
         self.signal("USR1");
         eventually("SIGUSR1 is heard", || self.count("SIGUSR1") > heard);
     }
 
     /// Asks for a pass and waits for its end.
-    fn pass(&self, world: &World) -> Value {
+    pub(crate) fn pass(&self, world: &World) -> Value {
         let before = finished(world);
         self.ring();
         eventually("the pass ends", || finished(world) > before);
@@ -93,7 +93,7 @@ impl Service {
 
     /// Waits for its end, at most so long.
     #[track_caller]
-    fn ends_within(&mut self, bound: Duration) -> ExitStatus {
+    pub(crate) fn ends_within(&mut self, bound: Duration) -> ExitStatus {
         let begun = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -106,7 +106,7 @@ impl Service {
 
     /// Stops it while it is idle.
     #[track_caller]
-    fn stops(mut self) -> String {
+    pub(crate) fn stops(mut self) -> String {
         self.signal("TERM");
         assert_eq!(self.ends_within(PROMPTLY).code(), Some(0), "{}", self.log());
         self.log()
@@ -114,7 +114,7 @@ impl Service {
 }
 
 /// Passes that have ended.
-fn finished(world: &World) -> usize {
+pub(crate) fn finished(world: &World) -> usize {
     world.passes().iter().filter(|pass| pass["finished"].is_string()).count()
 }
 

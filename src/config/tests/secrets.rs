@@ -153,3 +153,42 @@ fn nothing_that_can_be_printed_holds_a_secret() {
     assert_names(&shown, &["firstpromoter.api_key", "targets.app.bearer"]);
     assert!(!shown.contains("sk_live") && !shown.contains(SIGNING), "{shown}");
 }
+
+const PING: &str = "https://hc-ping.com/sk_live-ping-token";
+
+fn with_heartbeat(line: &str) -> String {
+    format!("{LEAST}[heartbeat]\n{line}\n").replace("[targets.app]", "api_key = \"k\"\n[targets.app]")
+}
+
+#[test]
+fn the_addresses_of_heartbeat_and_alert_are_secrets_like_the_others() {
+    let folder = folder_with(&[("ping", "http://127.0.0.1:8/ping\n"), ("heartbeat_url", PING), ("alert_url", PING)]);
+    let path = folder.path().display().to_string();
+    let ping = |text: &str, variables: &[(&str, &str)]| {
+        let url = secrets(text, variables).unwrap().notice.heartbeat_url;
+        url.map(|url| url.expose_secret().to_owned()).unwrap_or_default()
+    };
+    assert_eq!(ping(&with_heartbeat(""), &[]), "");
+    assert_eq!(ping(&with_heartbeat(&format!("url = \"{PING}\"")), &[]), PING);
+    assert_eq!(ping(&with_heartbeat(&format!("url_file = \"{path}/ping\"")), &[]), "http://127.0.0.1:8/ping");
+    assert_eq!(ping(&with_heartbeat(""), &[("MAKEGOOD_HEARTBEAT__URL", PING)]), PING);
+    assert_eq!(ping(&with_heartbeat(""), &[("CREDENTIALS_DIRECTORY", &path)]), PING);
+    let all = secrets(&with_heartbeat(""), &[("CREDENTIALS_DIRECTORY", &path)]).unwrap();
+    assert_eq!(all.notice.alert_url.as_ref().unwrap().expose_secret(), PING);
+    assert!(!format!("{all:?}").contains("sk_live"));
+}
+
+#[test]
+fn an_address_that_may_not_be_called_is_refused_unseen() {
+    for (url, says) in [
+        ("http://hc-ping.com/sk_live", "use https"),
+        ("sk_live", "this is no URL"),
+        ("https://sk_live@hc-ping.com/", "user name"),
+        ("ftp://127.0.0.1/sk_live", "only https"),
+        ("", "the secret is empty"),
+    ] {
+        let message = secrets(&with_heartbeat(&format!("url = \"{url}\"")), &[]).unwrap_err();
+        assert_names(&message, &["makegood.toml line ", "heartbeat.url: ", says]);
+        assert!(!message.contains("sk_live"), "{message}");
+    }
+}

@@ -23,7 +23,8 @@ fn uncommented(skip: impl Fn(&str) -> bool) -> String {
 
 /// The secrets themselves, which stand beside their files.
 fn is_secret(line: &str) -> bool {
-    ["api_key =", "secret =", "bearer ="].iter().any(|key| line.starts_with(key))
+    let secrets = ["api_key =", "secret =", "bearer =", "url = \"https://hc-ping.com", "url = \"https://hooks."];
+    secrets.iter().any(|key| line.starts_with(key))
 }
 
 #[test]
@@ -42,6 +43,7 @@ fn what_it_shows_as_default_is_the_default() {
         firstpromoter.account_id = "12345"
         targets.app = { type = "http", url = "https://app.example.com/internal/rewards", ca_file = "/etc/ssl/internal.pem" }
         targets.script = { type = "command", argv = ["/usr/local/bin/grant-reward"] }
+        metrics.textfile = "/var/lib/prometheus/node-exporter/makegood.prom"
     "#;
     let mut defaults = loaded(least, &[]).settings;
     assert_eq!(shown.policy.routes.len(), 1);
@@ -51,7 +53,7 @@ fn what_it_shows_as_default_is_the_default() {
 
 #[test]
 fn the_defaults_are_those_of_the_contract() {
-    let Settings { firstpromoter, schedule, ledger, policy, targets } = loaded(LEAST, &[]).settings;
+    let Settings { firstpromoter, schedule, ledger, policy, targets, notice, log } = loaded(LEAST, &[]).settings;
     assert_eq!(firstpromoter.base_url.as_str(), "https://api.firstpromoter.com/api/v2/company");
     assert_eq!(firstpromoter.requests_per_minute, 300);
     assert_eq!(firstpromoter.timeout, Duration::from_secs(30));
@@ -68,6 +70,7 @@ fn the_defaults_are_those_of_the_contract() {
     let hours = Duration::from_hours;
     let retry = Retry { first: Duration::from_mins(1), factor: 4.0, max: hours(6), give_up_after: hours(7 * 24) };
     assert_eq!(policy.retry, retry);
+    assert_eq!((notice, log), (NoticeSettings::default(), LogSettings::default()));
     let app = &targets["app"];
     assert_eq!((app.timeout, app.idempotent), (Duration::from_secs(20), true));
     assert!(matches!(app.kind, TargetKind::Http { concurrency: 4, ca_file: None, .. }));

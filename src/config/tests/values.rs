@@ -334,3 +334,42 @@ fn a_target_needs_a_type_and_what_belongs_to_it() {
     assert_one_problem(&target("type = \"command\"\nargv = [\"/bin/x\", 1]"), &["targets.t.argv[1]", "text in quotes"]);
     assert_one_problem(&target("type = \"command\"\nargv = \"/bin/x\""), &["targets.t.argv", "a list"]);
 }
+
+#[test]
+fn notices_and_the_log_are_read_as_written() {
+    let text = "[heartbeat]\ntimeout = \"5s\"\n[alert]\ntimeout = \"6s\"\nfailing_for = \"0s\"\ncaught_share = 1\n\
+        caught_min = 1\ncaught_within = \"7d\"\n[metrics]\ntextfile = \"m.prom\"\n[log]\nformat = \"json\"\nlevel = \"trace\"";
+    let settings = loaded(&format!("{LEAST}{text}"), &[]).settings;
+    let alert = AlertSettings {
+        timeout: Duration::from_secs(6),
+        failing_for: Duration::ZERO,
+        caught_share: 1.0,
+        caught_min: 1,
+        caught_within: Duration::from_hours(7 * 24),
+    };
+    let heartbeat_timeout = Duration::from_secs(5);
+    let textfile = Some(PathBuf::from("m.prom"));
+    assert_eq!(settings.notice, NoticeSettings { heartbeat_timeout, alert, textfile });
+    assert_eq!(settings.log, LogSettings { format: LogFormat::Json, level: LogLevel::Trace });
+}
+
+#[test]
+fn what_notices_and_the_log_cannot_be_is_refused() {
+    for (line, says) in [
+        ("[heartbeat]\ntimeout = \"0s\"", "heartbeat.timeout: nothing is done in no time"),
+        ("[alert]\ntimeout = \"61s\"", "alert.timeout: the next pass waits for this"),
+        ("[alert]\ncaught_share = 0", "alert.caught_share: this must be above 0"),
+        ("[alert]\ncaught_share = 1.01", "alert.caught_share: this must be above 0"),
+        ("[alert]\ncaught_share = nan", "alert.caught_share: this must be above 0"),
+        ("[alert]\ncaught_min = 0", "alert.caught_min: this must be between 1"),
+        ("[alert]\ncaught_within = \"0s\"", "alert.caught_within: nothing is done"),
+        ("[alert]\nfailing_for = 3600", "alert.failing_for: a duration needs its unit"),
+        ("[metrics]\ntextfile = \"\"", "metrics.textfile: this is no path"),
+        ("[metrics]\ntextfil = \"m.prom\"", "metrics.textfil: unknown key; did you mean `metrics.textfile`?"),
+        ("[log]\nformat = \"syslog\"", "log.format: this is none of auto, human, journald, json"),
+        ("[log]\nlevel = \"loud\"", "log.level: this is none of error"),
+        ("heartbeats = 1", "unknown key"),
+    ] {
+        assert_names(&refused(&format!("{LEAST}{line}\n"), &[]), &["FILE line ", says]);
+    }
+}

@@ -10,11 +10,13 @@ use crate::{
     failure::Outcome,
 };
 
+mod alerts;
 mod attempts;
 mod backup;
 mod claims;
 mod lock;
 mod looking;
+mod migrations;
 mod opening;
 mod schema;
 mod transitions;
@@ -137,7 +139,7 @@ impl World {
 
     /// Everything that stands in the ledger.
     fn dump(&self) -> String {
-        ["account", "rewards", "passes", "attempts", "journal", "claims", "reward_rules"]
+        ["account", "rewards", "passes", "attempts", "journal", "claims", "reward_rules", "alerts"]
             .map(|it| self.table(it))
             .concat()
     }

@@ -1,0 +1,90 @@
+//! The table `alerts`, and what an alert is decided on.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use rusqlite::{OptionalExtension, named_params};
+
+use super::{Ledger, LedgerError, reward::time};
+use crate::domain::{Timestamp, timestamp_text};
+
+/// How passes went lately, those over single commissions aside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Streak {
+    /// When the last pass that completed ended.
+    pub completed: Option<Timestamp>,
+    /// When the first pass began that did not complete since. One that a signal stopped says nothing.
+    pub failing_since: Option<Timestamp>,
+}
+
+/// Who delivered what was approved within some time and is settled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Caught {
+    /// makegood did.
+    pub caught: u64,
+    /// All.
+    pub of: u64,
+}
+
+impl Ledger {
+    /// What people were alerted to and is not over.
+    pub fn alerts(&self) -> Result<BTreeSet<String>, LedgerError> {
+        self.run(|conn| conn.prepare_cached("SELECT subject FROM alerts")?.query_map([], |row| row.get(0))?.collect())
+    }
+
+    /// Writes the same. Those that stand there already keep their time.
+    pub fn remember_alerts(&self, subjects: &BTreeSet<String>, now: Timestamp) -> Result<(), LedgerError> {
+        let subjects = serde_json::to_string(subjects).unwrap_or_default();
+        self.write(|tx| {
+            tx.execute(
+                "DELETE FROM alerts WHERE subject NOT IN (SELECT value FROM json_each(:subjects))",
+                named_params! {":subjects": subjects},
+            )?;
+            tx.execute(
+                "INSERT INTO alerts (subject, sent_at) SELECT value, :now FROM json_each(:subjects) WHERE true ON CONFLICT DO NOTHING",
+                named_params! {":subjects": subjects, ":now": timestamp_text(now)},
+            )?;
+            Ok(())
+        })
+    }
+
+    /// How passes went lately.
+    pub fn streak(&self) -> Result<Streak, LedgerError> {
+        self.run(|conn| {
+            let last = conn
+                .prepare_cached(
+                    "SELECT id, finished AS at FROM passes \
+                     WHERE kind <> 'commissions' AND finished IS NOT NULL AND error IS NULL ORDER BY id DESC LIMIT 1",
+                )?
+                .query_row([], |row| Ok((row.get::<_, i64>("id")?, time(row, "at")?)))
+                .optional()?;
+            let (id, completed) = last.unwrap_or_default();
+            let failing_since = conn
+                .prepare_cached(
+                    "SELECT started AS at FROM passes WHERE id > :id AND kind <> 'commissions' AND finished IS NOT NULL \
+                     AND error NOT LIKE 'stopped by a signal%' ORDER BY id LIMIT 1",
+                )?
+                .query_row(named_params! {":id": id}, |row| time(row, "at"))
+                .optional()?
+                .flatten();
+            Ok(Streak { completed, failing_since })
+        })
+    }
+
+    /// Who delivered what was approved (unknown: first seen) within this time before `now`, and is settled. What a handler
+    /// delivers before a pass sees it does not enter the ledger, and is not counted.
+    pub fn caught(&self, within: Duration, now: Timestamp) -> Result<Caught, LedgerError> {
+        let since = now - within;
+        self.run(|conn| {
+            conn.prepare_cached(
+                "SELECT count(*) FILTER (WHERE delivered_by = 'makegood') AS caught, count(*) AS everything FROM ( \
+                 SELECT delivered_by, approved_at, first_seen_at FROM rewards WHERE state = 'fulfilled' AND fulfilled_at >= :since \
+                 UNION ALL SELECT delivered_by, approved_at, first_seen_at FROM rewards WHERE state = 'delivered') \
+                 WHERE coalesce(approved_at, first_seen_at) >= :since",
+            )?
+            .query_row(named_params! {":since": timestamp_text(since)}, |row| {
+                let count = |column: &str| row.get::<_, i64>(column).map(i64::unsigned_abs);
+                Ok(Caught { caught: count("caught")?, of: count("everything")? })
+            })
+        })
+    }
+}

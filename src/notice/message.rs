@@ -1,0 +1,104 @@
+//! An alert in words: one JSON document that a Slack-compatible incoming webhook shows (`text`), and that a program reads
+//! (`makegood`).
+//!
+//! Guarantees: it holds no name, no email, and no text of a target's: chat rooms are not the ledger. What a person needs is
+//! the id; `makegood show ID` tells the rest.
+
+use serde_json::{Value, json};
+
+use super::alert::{Broken, Failing, Kind, News};
+use crate::{
+    domain::{Timestamp, timestamp_text},
+    ledger::Attention,
+};
+
+/// More rewards than these are counted, not listed in the text.
+const LINES_MAX: usize = 10;
+/// More rewards than these are counted, not listed at all.
+const LISTED_MAX: usize = 100;
+/// Of an error: a screen's worth.
+const ERROR_MAX_CHARS: usize = 1_000;
+
+/// The document to post.
+pub(super) fn compose(account_id: &str, news: &News, now: Timestamp) -> Value {
+    let event = if news.is_all_clear() { "all_clear" } else { "alert" };
+    json!({
+        "text": text(account_id, news),
+        "makegood": {
+            "version": env!("CARGO_PKG_VERSION"),
+            "account_id": account_id,
+            "event": event,
+            "at": timestamp_text(now),
+            "attention": news.attention.iter().take(LISTED_MAX).map(reward).collect::<Vec<_>>(),
+            "attention_count": news.attention.len(),
+            "failing": news.failing.as_ref().map(|it| json!({ "since": timestamp_text(it.since), "error": short(&it.error) })),
+            "handler": news.handler.map(|it| json!({
+                "caught": it.caught.caught, "of": it.caught.of, "within_s": it.within.as_secs(),
+            })),
+            "over": news.over,
+        }
+    })
+}
+
+fn reward(it: &Attention) -> Value {
+    json!({
+        "commission_id": it.commission_id, "state": it.state, "reason": it.reason, "since": it.since, "unit": it.unit,
+        "amount": it.amount, "what_to_do": it.what_to_do,
+    })
+}
+
+fn text(account_id: &str, news: &News) -> String {
+    let mut lines = Vec::new();
+    if !news.attention.is_empty() {
+        lines.push(newly(news.attention.len()));
+        lines.extend(news.attention.iter().take(LINES_MAX).map(line));
+        if let Some(more @ 1..) = news.attention.len().checked_sub(LINES_MAX) {
+            lines.push(format!("• and {more} more: see `makegood status`"));
+        }
+    }
+    lines.extend(news.failing.as_ref().map(failing));
+    lines.extend(news.handler.as_ref().map(handler));
+    lines.extend(news.over.iter().map(|kind| over(*kind).to_owned()));
+    escaped(&format!("makegood, account {account_id}: {}", lines.join("\n")))
+}
+
+fn newly(count: usize) -> String {
+    if count == 1 { "1 reward newly needs a person".to_owned() } else { format!("{count} rewards newly need a person") }
+}
+
+fn line(it: &Attention) -> String {
+    let amount = it.amount.map(|amount| format!("{amount} ")).unwrap_or_default();
+    let unit = it.unit.as_deref().unwrap_or("of an unknown unit");
+    format!("• commission {}, {amount}{unit}: {}. {}", it.commission_id, it.reason, it.what_to_do)
+}
+
+fn failing(it: &Failing) -> String {
+    let since = timestamp_text(it.since);
+    format!("passes have not completed since {since}; nothing is delivered. The last error: {}", short(&it.error))
+}
+
+fn handler(it: &Broken) -> String {
+    format!(
+        "the webhook handler seems broken: makegood had to deliver {} of {} rewards that were approved within the last {}",
+        it.caught.caught,
+        it.caught.of,
+        humantime::format_duration(it.within)
+    )
+}
+
+fn over(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Attention => "all clear: no reward needs a person any more",
+        Kind::Failing => "all clear: passes complete again",
+        Kind::Handler => "all clear: the webhook handler seems to work again",
+    }
+}
+
+fn short(error: &str) -> String {
+    error.chars().take(ERROR_MAX_CHARS).collect()
+}
+
+/// The three characters that mean something to Slack (links, mentions such as `<!channel>`).
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}

@@ -1,0 +1,179 @@
+//! Metrics for `node_exporter`'s textfile collector: one file in Prometheus' text format, after each pass.
+//!
+//! Guarantees: a reader finds the whole file or the one before (temporary file, then rename), readable by anyone. Every
+//! series carries the account, so that the files of several accounts stand side by side. Series of a known unit or reason
+//! are there from the first time, at 0. Counters count since the ledger began.
+//!
+//! Assumptions: the folder exists, and the collector reads names that end in `.prom` only.
+
+use std::{
+    cell::RefCell,
+    fmt::{Display, Write as _},
+    fs::OpenOptions,
+    io::{self, Write as _},
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    path::Path,
+};
+
+use super::channel::Quiet;
+use crate::{
+    domain::Unit,
+    ledger::{Counted, HoldReason, Ledger, LedgerError, Standing, Tally, Waits},
+    reconcile::in_full,
+};
+
+/// Whoever runs the collector reads it.
+const FILE_MODE: u32 = 0o644;
+/// In `attention` beside the reasons of holds.
+const OTHER_REASONS: [&str; 2] = ["not_marked", "unfulfilled_upstream"];
+const OUTCOMES: [&str; 4] = ["delivered", "not_delivered", "unknown", "refused"];
+
+/// What was counted so far.
+#[derive(Debug)]
+pub struct Metrics {
+    account_id: String,
+    tally: RefCell<Tally>,
+    quiet: Quiet,
+}
+
+impl Metrics {
+    /// Of this account.
+    pub fn new(account_id: &str) -> Self {
+        Self { account_id: account_id.to_owned(), tally: RefCell::default(), quiet: Quiet::default() }
+    }
+
+    /// Writes where things stand to `textfile` (`metrics.textfile`; nothing where it is none). That it cannot be written is
+    /// said once, and is no error of anybody's.
+    pub fn write(&self, textfile: Option<&Path>, ledger: &Ledger) {
+        let Some(path) = textfile else { return };
+        let written = self
+            .text(ledger)
+            .map_err(|error| in_full(&error))
+            .and_then(|text| replace(path, &text).map_err(|error| error.to_string()));
+        match written {
+            Ok(()) => self.quiet.worked("metrics.textfile can be written again"),
+            Err(error) => self.quiet.failed(&format!("metrics.textfile {} cannot be written", path.display()), &error),
+        }
+    }
+
+    fn text(&self, ledger: &Ledger) -> Result<String, LedgerError> {
+        let mut tally = self.tally.borrow_mut();
+        ledger.count(&mut tally)?;
+        let mut text = Text { account_id: escaped(&self.account_id), out: String::new() };
+        text.standing(&ledger.standing()?);
+        text.counted(&tally.counted);
+        Ok(text.out)
+    }
+}
+
+/// The text so far.
+struct Text {
+    account_id: String,
+    out: String,
+}
+
+impl Text {
+    fn standing(&mut self, standing: &Standing) {
+        self.head("makegood_build_info", "gauge", "The version that wrote this file.");
+        self.series("makegood_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
+
+        self.head("makegood_owed_rewards", "gauge", "Rewards that are owed and not delivered yet, held ones aside.");
+        for unit in Unit::NON_MONETARY.iter().map(Unit::as_str).filter(|unit| !standing.owed.contains_key(*unit)) {
+            self.series("makegood_owed_rewards", &[("unit", unit)], 0);
+        }
+        for (unit, count) in &standing.owed {
+            self.series("makegood_owed_rewards", &[("unit", unit)], count);
+        }
+
+        self.head("makegood_attention_rewards", "gauge", "Rewards that need a person, by reason.");
+        let reasons = HoldReason::ALL.iter().map(|reason| reason.as_str()).chain(OTHER_REASONS);
+        for reason in reasons.filter(|reason| !standing.attention.contains_key(*reason)) {
+            self.series("makegood_attention_rewards", &[("reason", reason)], 0);
+        }
+        for (reason, count) in &standing.attention {
+            self.series("makegood_attention_rewards", &[("reason", reason)], count);
+        }
+
+        let name = "makegood_last_completed_pass_timestamp_seconds";
+        self.head(name, "gauge", "When the last pass over everything completed, in Unix time; 0 before the first.");
+        self.series(name, &[], standing.completed.map_or(0, |at| at.timestamp()));
+    }
+
+    fn counted(&mut self, counted: &Counted) {
+        self.head("makegood_deliveries_total", "counter", "Attempts to deliver, by unit and outcome.");
+        for unit in Unit::NON_MONETARY.iter().map(Unit::as_str) {
+            for outcome in OUTCOMES {
+                if !counted.deliveries.contains_key(&(unit.to_owned(), outcome.to_owned())) {
+                    self.series("makegood_deliveries_total", &[("unit", unit), ("outcome", outcome)], 0);
+                }
+            }
+        }
+        for ((unit, outcome), count) in &counted.deliveries {
+            self.series("makegood_deliveries_total", &[("unit", unit), ("outcome", outcome)], count);
+        }
+
+        self.head("makegood_passes_total", "counter", "Passes, by result.");
+        self.series("makegood_passes_total", &[("result", "completed")], counted.passes_completed);
+        self.series("makegood_passes_total", &[("result", "failed")], counted.passes_failed);
+
+        self.head("makegood_api_requests_total", "counter", "HTTP requests to FirstPromoter, retries included.");
+        self.series("makegood_api_requests_total", &[], counted.api_requests);
+        self.waits(&counted.waits);
+    }
+
+    fn waits(&mut self, waits: &Waits) {
+        let name = "makegood_reward_wait_seconds";
+        self.head(name, "histogram", "How long rewards that makegood delivered had waited since their approval.");
+        let mut so_far = 0;
+        for (bound, count) in Waits::BOUNDS_S.iter().zip(waits.buckets) {
+            so_far += count;
+            self.series("makegood_reward_wait_seconds_bucket", &[("le", &bound.to_string())], so_far);
+        }
+        let all: u64 = waits.buckets.iter().sum();
+        self.series("makegood_reward_wait_seconds_bucket", &[("le", "+Inf")], all);
+        self.series("makegood_reward_wait_seconds_sum", &[], waits.sum_s);
+        self.series("makegood_reward_wait_seconds_count", &[], all);
+    }
+
+    fn head(&mut self, name: &str, kind: &str, help: &str) {
+        let _infallible = writeln!(self.out, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+
+    fn series(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
+        let _infallible = write!(self.out, "{name}{{account=\"{}\"", self.account_id);
+        for (label, text) in labels {
+            let _infallible = write!(self.out, ",{label}=\"{}\"", escaped(text));
+        }
+        let _infallible = writeln!(self.out, "}} {value}");
+    }
+}
+
+/// A label's value: as the text format wants it.
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+/// Writes beside the file, under a name that the collector does not read, and puts it in the file's place.
+fn replace(path: &Path, text: &str) -> io::Result<()> {
+    let name = path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it names no file"))?;
+    let temporary = path.with_file_name(format!(".{}.{}.tmp", name.to_string_lossy(), std::process::id()));
+    let written = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(FILE_MODE)
+        .open(&temporary)
+        .and_then(|mut file| {
+            // The mode given at creation is cut by the umask.
+            file.set_permissions(std::fs::Permissions::from_mode(FILE_MODE))?;
+            file.write_all(text.as_bytes())
+        })
+        .and_then(|()| std::fs::rename(&temporary, path));
+    if written.is_err() {
+        let _nothing_to_tidy_is_fine = std::fs::remove_file(&temporary);
+    }
+    written
+}
+
+#[cfg(test)]
+mod tests;

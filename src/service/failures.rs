@@ -1,0 +1,234 @@
+//! The service's own log: quiet about a failure that persists, loud about its end.
+//!
+//! Guarantees: while passes keep failing, each kind of failure is one error, however often it comes and whatever numbers
+//! its text holds; the count shows after an hour, six hours, a day, and then daily; the first pass that completes is one
+//! line. A fuse that stays blown is one warning.
+
+use std::time::Duration;
+
+use tracing::{debug, error, info, warn};
+
+use crate::{domain::Timestamp, reconcile::Report};
+
+/// More kinds of failure than these in one row of failures are debug only: they vary in more than numbers.
+const MOST_KINDS: usize = 8;
+
+/// When the count shows; then every day.
+const REMINDERS: [Duration; 3] = [Duration::from_hours(1), Duration::from_hours(6), Duration::from_hours(24)];
+const DAY: Duration = Duration::from_hours(24);
+
+/// What to say of passes that did not complete.
+#[derive(Debug, Default)]
+pub(super) struct Failures {
+    since: Option<Timestamp>,
+    count: u64,
+    kinds: Vec<String>,
+    /// When the count shows next, from `since`.
+    reminder: Duration,
+    fuse_blown: bool,
+}
+
+impl Failures {
+    /// Says what is to be said of a pass that ended at `now` (`stopping`: a signal says stop), and returns it as a line for
+    /// systemd.
+    pub(super) fn note(&mut self, result: &Result<Report, String>, stopping: bool, now: Timestamp) -> String {
+        if let Ok(report) = result {
+            info!("{}", summary(report));
+            self.note_fuse(report);
+        }
+        let failure = match result {
+            Ok(Report { error: None, .. }) => None,
+            Ok(Report { error: Some(error), .. }) | Err(error) => Some(error),
+        };
+        match failure {
+            None => self.over(),
+            Some(error) if stopping => info!("{error}"),
+            Some(error) => self.failed(error, now),
+        }
+        match (failure, result) {
+            (None, Ok(report)) => summary(report),
+            (Some(error), _) | (None, Err(error)) => format!("the last pass did not complete: {error}"),
+        }
+    }
+
+    fn over(&mut self) {
+        if self.count > 0 {
+            info!(failures = self.count, "passes complete again, after {} that did not", self.count);
+            *self = Self { fuse_blown: self.fuse_blown, ..Self::default() };
+        }
+    }
+
+    fn failed(&mut self, error: &str, now: Timestamp) {
+        let since = *self.since.get_or_insert(now);
+        self.count += 1;
+        let kind = kind(error);
+        if !self.kinds.contains(&kind) && self.kinds.len() < MOST_KINDS {
+            error!("the pass did not complete: {error}");
+            self.kinds.push(kind);
+        } else {
+            debug!(failures = self.count, "the pass did not complete, for the {}th time: {error}", self.count);
+        }
+        self.remind(error, (now - since).to_std().unwrap_or_default());
+    }
+
+    fn remind(&mut self, error: &str, lasted: Duration) {
+        if self.reminder.is_zero() {
+            self.reminder = REMINDERS[0];
+        }
+        if lasted < self.reminder {
+            return;
+        }
+        let hours = lasted.as_secs() / 3600;
+        warn!(failures = self.count, "no pass has completed for {hours} h: {} did not; the last: {error}", self.count);
+        while self.reminder <= lasted {
+            self.reminder = REMINDERS.into_iter().find(|next| *next > self.reminder).unwrap_or(self.reminder + DAY);
+        }
+    }
+
+    fn note_fuse(&mut self, report: &Report) {
+        match report.fuse_wanted {
+            Some(wanted) if !self.fuse_blown => {
+                warn!("the fuse blew: {wanted} deliveries were wanted, none was made; look at `makegood plan`");
+                self.fuse_blown = true;
+            }
+            Some(wanted) => debug!("the fuse is still blown: {wanted} deliveries are wanted"),
+            // A pass that did not complete may not have come so far as to tell.
+            None if report.error.is_none() => self.fuse_blown = false,
+            None => {}
+        }
+    }
+}
+
+/// A failure's text without what varies from one time to the next: words with a digit in them, and how many such words
+/// stand in a row.
+fn kind(error: &str) -> String {
+    let words = error.split_whitespace();
+    let mut words: Vec<_> =
+        words.map(|word| if word.contains(|c: char| c.is_ascii_digit()) { "#" } else { word }).collect();
+    words.dedup_by(|next, before| *next == "#" && *before == "#");
+    words.join(" ")
+}
+
+fn summary(report: &Report) -> String {
+    let counts = report.counts;
+    format!(
+        "pass {}: listed {}, missing {}, delivered {}, fulfilled {}, held {}, failed {}; {} in attention; {} requests",
+        report.pass_id,
+        counts.listed,
+        counts.missing,
+        counts.delivered,
+        counts.fulfilled,
+        counts.held,
+        counts.failed,
+        report.needs_attention,
+        counts.api_requests
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io,
+        sync::{Arc, Mutex},
+    };
+
+    use chrono::TimeDelta;
+    use tracing_subscriber::fmt;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Sink(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// The lines above debug: their level and their text.
+    fn heard(speak: impl FnOnce(&mut Failures)) -> Vec<String> {
+        let sink = Sink::default();
+        let writer = sink.clone();
+        let subscriber = fmt().with_writer(move || writer.clone()).with_ansi(false).without_time().with_target(false);
+        tracing::subscriber::with_default(subscriber.finish(), || speak(&mut Failures::default()));
+        let text = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
+        text.lines().map(|line| line.trim().to_owned()).collect()
+    }
+
+    /// So many passes, five minutes apart.
+    fn pass(failures: &mut Failures, passes: std::ops::Range<i64>, error: impl Fn(i64) -> String) {
+        let start: Timestamp = "2026-01-01T12:00:00Z".parse().unwrap();
+        for number in passes {
+            failures.note(&Err(error(number)), false, start + TimeDelta::minutes(5 * number));
+        }
+    }
+
+    #[test]
+    fn a_failure_that_repeats_for_a_day_is_one_error_a_count_now_and_then_and_one_line_when_it_is_over() {
+        let lines = heard(|failures| {
+            pass(failures, 0..289, |n| {
+                format!("GET /commissions page {n}: no answer from 127.0.0.1:{}, {n} requests", 40_000 + n)
+            });
+            failures.over();
+            failures.over();
+        });
+        assert_eq!(lines.len(), 5, "{lines:#?}");
+        assert!(lines[0].starts_with("ERROR the pass did not complete: GET /commissions page 0"), "{lines:#?}");
+        assert!(lines[1].starts_with("WARN no pass has completed for 1 h: 13 did not"), "{lines:#?}");
+        assert!(lines[2].starts_with("WARN no pass has completed for 6 h: 73 did not"), "{lines:#?}");
+        assert!(lines[3].starts_with("WARN no pass has completed for 24 h: 289 did not"), "{lines:#?}");
+        assert!(lines[4].starts_with("INFO passes complete again, after 289 that did not"), "{lines:#?}");
+    }
+
+    #[test]
+    fn two_failures_by_turns_are_two_errors() {
+        let lines =
+            heard(|failures| pass(failures, 0..10, |n| ["refused", "no answer"][usize::from(n % 2 == 0)].to_owned()));
+        assert_eq!(lines.len(), 2, "{lines:#?}");
+    }
+
+    #[test]
+    fn a_text_that_is_new_each_time_is_an_error_a_few_times_only() {
+        let word = |n: i64| "x".repeat(usize::try_from(n).unwrap() + 1);
+        let lines = heard(|failures| pass(failures, 0..11, |n| format!("it said {}", word(n))));
+        assert_eq!(lines.len(), MOST_KINDS, "{lines:#?}");
+    }
+
+    #[test]
+    fn the_same_failure_after_a_recovery_is_an_error_again() {
+        let lines = heard(|failures| {
+            pass(failures, 0..2, |_| "down".to_owned());
+            failures.over();
+            pass(failures, 5..7, |_| "down".to_owned());
+        });
+        assert_eq!(lines.iter().filter(|line| line.starts_with("ERROR")).count(), 2, "{lines:#?}");
+    }
+
+    #[test]
+    fn what_a_signal_stopped_is_no_failure() {
+        let lines = heard(|failures| {
+            failures.note(&Err("stopped".to_owned()), true, Timestamp::UNIX_EPOCH);
+            failures.over();
+        });
+        assert_eq!(lines, ["INFO stopped"]);
+    }
+
+    #[test]
+    fn a_kind_of_failure_is_its_text_without_numbers() {
+        for (one, other) in [
+            ("page 3: no answer (500)", "page 14: no answer (503)"),
+            ("no commission 1, 2, 3", "no commission 7"),
+            ("Ray ID: 8f3a2b", "Ray ID: 1c9"),
+            ("a  b", "a b"),
+        ] {
+            assert_eq!(kind(one), kind(other));
+        }
+        assert_ne!(kind("refused (401)"), kind("no answer (401)"));
+    }
+}

@@ -1,0 +1,229 @@
+//! A commission as it truly is, now and at every moment before: what FirstPromoter answers from, and what the auditor
+//! compares with. In words of its own, not in makegood's.
+
+use makegood::domain::{self, Timestamp};
+
+use super::{
+    rng::Rng,
+    timeline::{DAY, HOUR, Ms, later},
+};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    Pending,
+    Approved,
+    Denied,
+}
+
+/// One of the two parties of a commission.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Party {
+    Promoter,
+    Referral,
+}
+
+/// What is given to whom: all that must not be wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Content {
+    pub unit: String,
+    pub amount: i64,
+    pub party: Party,
+    pub recipient: i64,
+}
+
+impl std::fmt::Display for Content {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let party = match self.party {
+            Party::Promoter => "promoter",
+            Party::Referral => "referral",
+        };
+        write!(f, "{} {} to {party} {}", self.amount, self.unit, self.recipient)
+    }
+}
+
+/// How a commission is during a while.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Version {
+    pub status: Status,
+    pub fulfilled: bool,
+    pub unit: &'static str,
+    /// Not positive: what FirstPromoter should never say, and may.
+    pub amount: i64,
+    pub promoter: Option<i64>,
+    pub referral: Option<i64>,
+    pub rule: Option<i64>,
+    pub custom: bool,
+    pub campaign: Option<i64>,
+    pub self_referral: bool,
+    pub fraud: Option<&'static str>,
+    /// What FirstPromoter says of when the status changed; it may say nothing, or a time to come.
+    pub status_at: Option<Timestamp>,
+    /// Not deleted.
+    pub there: bool,
+    /// It has a payout record, without which FirstPromoter does not mark it.
+    pub payout: bool,
+}
+
+/// A commission through time.
+#[derive(Debug, Clone)]
+pub struct Commission {
+    pub id: i64,
+    pub created_at: Timestamp,
+    /// When it was approved for the first time, in truth.
+    pub approved_at: Option<Timestamp>,
+    clock: StatusClock,
+    /// Each from its time on; the first one from ever.
+    versions: Vec<(Timestamp, Version)>,
+}
+
+/// How much FirstPromoter's `status_updated_at` is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum StatusClock {
+    Right,
+    Silent,
+    Ahead(Ms),
+}
+
+impl StatusClock {
+    fn tell(self, at: Timestamp) -> Option<Timestamp> {
+        match self {
+            Self::Right => Some(at),
+            Self::Silent => None,
+            Self::Ahead(ahead) => Some(later(at, ahead)),
+        }
+    }
+}
+
+pub const UNITS: [&str; 5] = ["points", "credits", "free_months", "mon_discount", "discount_per"];
+/// Those of `GET /rewards`: one for each party, and one of which FirstPromoter does not say.
+pub const RULES: [(i64, Option<Party>); 3] = [(7, Some(Party::Promoter)), (8, Some(Party::Referral)), (9, None)];
+
+impl Commission {
+    /// One that there is when the world begins; a plain one is owed, and nothing about it is odd.
+    pub fn random(id: i64, rng: &Rng, start: Timestamp, plain: bool) -> Self {
+        let created_at = later(start, -rng.skewed(60 * DAY));
+        let (status, fulfilled) = match rng.below(100) {
+            _ if plain => (Status::Approved, false),
+            0..25 => (Status::Pending, false),
+            25..75 => (Status::Approved, false),
+            75..90 => (Status::Approved, true),
+            _ => (Status::Denied, false),
+        };
+        let status_changed = later(created_at, rng.skewed((start - created_at).num_milliseconds()));
+        let clock = match rng.below(20) {
+            0..17 => StatusClock::Right,
+            17..19 => StatusClock::Silent,
+            _ => StatusClock::Ahead(rng.skewed(2 * DAY)),
+        };
+        let rare = |per_mille| !plain && rng.chance(per_mille);
+        let custom = rare(150);
+        let version = Version {
+            status,
+            fulfilled,
+            unit: match rng.below(100) {
+                _ if plain => "points",
+                0..6 => "cash",
+                6..8 => "karma",
+                _ => *rng.pick(&UNITS[..]),
+            },
+            amount: if plain { rng.between(1, 500) } else { amount(rng) },
+            promoter: (!rare(40)).then(|| rng.between(11, 15)),
+            referral: (!custom && !rare(60)).then(|| rng.between(51, 55)),
+            rule: (!custom || rare(300)).then(|| rng.pick(&RULES[..if rare(100) { 3 } else { 2 }]).0),
+            custom,
+            campaign: (!rare(30)).then(|| rng.between(1, 3)),
+            self_referral: rare(40),
+            fraud: if rare(60) { Some("same_ip_suspicion") } else { rare(200).then_some("no_suspicion") },
+            status_at: clock.tell(status_changed),
+            there: true,
+            payout: !rare(40),
+        };
+        let approved_at = (status == Status::Approved).then_some(status_changed);
+        Self { id, created_at, approved_at, clock, versions: vec![(created_at, version)] }
+    }
+
+    pub fn now(&self) -> &Version {
+        &self.versions[self.versions.len() - 1].1
+    }
+
+    /// As it was at a time; before it came to be, as it was then.
+    pub fn at(&self, at: Timestamp) -> &Version {
+        let index = self.versions.iter().rposition(|(since, _)| *since <= at).unwrap_or_default();
+        &self.versions[index].1
+    }
+
+    /// All that it was between two times, both included.
+    pub fn during(&self, from: Timestamp, to: Timestamp) -> impl Iterator<Item = &Version> {
+        let ends = self.versions.iter().skip(1).map(|(since, _)| Some(*since)).chain([None]);
+        let spans = self.versions.iter().zip(ends).enumerate();
+        spans.filter_map(move |(index, ((since, version), end))| {
+            let begun = index == 0 || *since <= to;
+            (begun && end.is_none_or(|end| end >= from)).then_some(version)
+        })
+    }
+
+    pub fn change(&mut self, now: Timestamp, change: impl FnOnce(&mut Version)) {
+        let before = self.now();
+        let mut version = before.clone();
+        change(&mut version);
+        if version == *before {
+            return;
+        }
+        if version.status != before.status {
+            version.status_at = self.clock.tell(now);
+        }
+        if version.status == Status::Approved && self.approved_at.is_none() {
+            self.approved_at = Some(now);
+        }
+        self.versions.push((now, version));
+    }
+
+    /// As makegood's client would hand it over.
+    pub fn told(&self, version: &Version) -> domain::Commission {
+        let text = |text: String| Some(text);
+        domain::Commission {
+            id: domain::CommissionId(self.id),
+            status: match version.status {
+                Status::Pending => domain::CommissionStatus::Pending,
+                Status::Approved => domain::CommissionStatus::Approved,
+                Status::Denied => domain::CommissionStatus::Denied,
+            },
+            unit: domain::Unit::from_wire(version.unit),
+            amount: if version.amount > 0 {
+                domain::Amount::Whole(version.amount)
+            } else {
+                domain::Amount::Odd(version.amount.to_string())
+            },
+            is_custom: version.custom,
+            is_self_referral: version.self_referral,
+            fraud_suspicion: version.fraud.filter(|words| *words != "no_suspicion").map(str::to_owned),
+            promoter: version.promoter.map(|id| domain::Promoter {
+                id,
+                email: text(format!("p{id}@example.com")),
+                name: (id % 2 == 0).then(|| format!("Promoter {id}")),
+            }),
+            referral: version.referral.map(|id| domain::Referral {
+                id,
+                email: text(format!("r{id}@example.com")),
+                uid: (id % 2 == 0).then(|| format!("user-{id}")),
+            }),
+            campaign: version.campaign.map(|id| domain::Campaign { id, name: None }),
+            reward: version.rule.map(|id| domain::RewardRef { id, name: None }),
+            created_at: Some(self.created_at),
+            status_updated_at: version.status_at,
+        }
+    }
+}
+
+/// Mostly believable; sometimes none, sometimes far too much.
+pub fn amount(rng: &Rng) -> i64 {
+    match rng.below(40) {
+        0 => 0,
+        1 => -rng.between(1, 500),
+        2 | 3 => rng.between(100_001, 1_000_000),
+        _ => 1 + rng.skewed(5000),
+    }
+}
+
+/// Long enough for anything that is still under way to have arrived.
+pub const EVERYTHING_HAS_ARRIVED: Ms = 3 * HOUR;

@@ -1,0 +1,185 @@
+//! What can go wrong, how often it does in a world, and whether it ever did.
+//!
+//! Each world enables some of the faults and gives each a rate of its own (swarm testing: Groce et al. 2012): a world with
+//! three faults reaches states that a world with all of them never does.
+
+use std::cell::{Cell, RefCell};
+
+use super::rng::Rng;
+
+macro_rules! faults {
+    ($($(#[$meta:meta])* $name:ident = $words:literal,)*) => {
+        /// One way in which the world is not as one would wish.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Fault { $($(#[$meta])* $name,)* }
+
+        impl Fault {
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            pub fn words(self) -> &'static str {
+                match self { $(Self::$name => $words,)* }
+            }
+        }
+    };
+}
+
+faults! {
+    // FirstPromoter, asked.
+    ReadTransient = "a question to FirstPromoter fails for now",
+    ReadRejected = "a question to FirstPromoter is refused",
+    ReadFatal = "a question to FirstPromoter is answered unreadably",
+    ReadSlow = "a question to FirstPromoter takes long",
+    ReadLost = "an answer of FirstPromoter's is lost",
+    ReplicaLag = "FirstPromoter answers with what was true a while ago",
+    FulfilledIgnored = "the filter `fulfilled` is ignored for a while",
+    FulfilledUpsideDown = "`yes` answers nothing and `no` everything for a while",
+    StatusIgnored = "the filter `status` is ignored",
+    IdsIgnored = "the filter `ids` is ignored",
+    PageIgnored = "`page` is ignored",
+    PerPageCapped = "fewer rows to a page than asked for",
+    PageShifts = "rows come or go between two pages",
+    RewardsForbidden = "GET /rewards is forbidden",
+    RewardsFail = "GET /rewards fails",
+    // FirstPromoter, told.
+    MarkTransient = "a mark fails for now, without effect",
+    MarkLost = "the answer to a mark is lost, after its effect",
+    MarkRejected = "a mark is refused",
+    MarkFatal = "a mark is answered unreadably, after its effect",
+    MarkLies = "a mark is answered as done, and nothing was",
+    MarkPartial = "only some of a mark's ids are marked",
+    MarkLate = "a mark takes effect after its sender stopped waiting",
+    NoPayout = "a commission that cannot be marked",
+    BatchStops = "a batch is stopped before its end",
+    BatchForgotten = "a batch cannot be asked for",
+    BatchEndless = "a batch does not end in time",
+    BatchNameless = "a batch has no id",
+    // The targets.
+    TargetRefuses = "a target refuses",
+    TargetCannot = "a target certainly does not take it",
+    TargetAsksToWait = "a target says Retry-After",
+    TargetFailsBefore = "a target fails before the effect, without a verdict",
+    TargetFailsAfter = "a target fails after the effect, without a verdict",
+    TargetSlow = "a target takes long",
+    TargetLate = "a delivery takes effect after its sender stopped waiting",
+    TargetDown = "a target is down for a while",
+    TargetDeduplicates = "a target has seen the key before",
+    // The process.
+    CrashAtAwait = "crash while waiting for an answer",
+    CrashBeforeCommit = "crash just before a commit",
+    CrashAfterCommit = "crash just after a commit",
+    OutlivesCrash = "a request arrives although its sender has died",
+    DiesUnsent = "a request dies with its sender",
+    CommitFails = "a commit fails, and the process goes on",
+    Stopped = "SIGTERM in the middle of a pass",
+    Suspended = "the machine is suspended in the middle of a pass",
+    RoutesChange = "the routes change between two processes",
+    // The webhook handler.
+    HandlerDelivers = "the handler delivers",
+    HandlerMarks = "the handler has it marked",
+    HandlerCrashes = "the handler crashes between two steps",
+    HandlerHurries = "the handler wakes up in the middle of a pass",
+    HandlerClaims = "the handler takes a claim",
+    HandlerRefused = "the handler finds it claimed or delivered",
+    HandlerRecords = "the handler records what it delivered",
+    // People.
+    Approved = "a person approves late",
+    Denied = "a person denies",
+    AmountChanges = "a person changes the amount",
+    UnitChanges = "a person changes the unit",
+    RecipientChanges = "a person changes who receives",
+    FraudChanges = "a suspicion of fraud comes or goes",
+    Unfulfilled = "a person marks as unfulfilled",
+    CanariesPutRight = "a person marks as fulfilled again what proves the filter",
+    FulfilledByHand = "a person marks as fulfilled",
+    Deleted = "a person deletes",
+    CashInstead = "a person turns it into money",
+    OperatorDelivered = "an operator resolves a hold: delivered",
+    OperatorRetries = "an operator resolves a hold: try again",
+    OperatorDismisses = "an operator resolves a hold: not to be delivered",
+    OnlySome = "a pass over just some commissions",
+    FuseLifted = "a pass with a fuse of its own",
+    FuseBlows = "the fuse blows",
+}
+
+/// How often each fault strikes in this world, and how often each has been met.
+pub struct Weather {
+    per_mille: RefCell<Vec<u32>>,
+    met: RefCell<Vec<u64>>,
+    fair: Cell<bool>,
+}
+
+impl Weather {
+    pub fn new(rng: &Rng) -> Self {
+        let enabled = *rng.pick(&[0, 60, 150, 300, 600, 1000]);
+        let rates = [5, 20, 60, 150, 400];
+        let rate = |_| if rng.chance(enabled) { *rng.pick(&rates) } else { 0 };
+        Self {
+            per_mille: RefCell::new(Fault::ALL.iter().map(rate).collect()),
+            met: RefCell::new(vec![0; Fault::ALL.len()]),
+            fair: Cell::new(false),
+        }
+    }
+
+    /// Whether it strikes this time; then it has been met.
+    pub fn strikes(&self, fault: Fault, rng: &Rng) -> bool {
+        let strikes = self.threatens(fault, rng);
+        if strikes {
+            self.meet(fault);
+        }
+        strikes
+    }
+
+    /// Whether it should strike; the caller says by [`Weather::meet`] if there was anything to strike.
+    pub fn threatens(&self, fault: Fault, rng: &Rng) -> bool {
+        let rate = self.per_mille.borrow()[fault as usize];
+        rate > 0 && !self.fair.get() && rng.chance(rate)
+    }
+
+    /// Whether it happens in this world at all; for what has a rate of its own.
+    pub fn enables(&self, fault: Fault) -> bool {
+        self.per_mille.borrow()[fault as usize] > 0 && !self.fair.get()
+    }
+
+    pub fn meet(&self, fault: Fault) {
+        self.met.borrow_mut()[fault as usize] += 1;
+    }
+
+    /// From now on nothing goes wrong any more.
+    pub fn clear_up(&self) {
+        self.fair.set(true);
+    }
+
+    pub fn is_fair(&self) -> bool {
+        self.fair.get()
+    }
+
+    pub fn met(&self) -> Mix {
+        Mix(self.met.borrow().clone())
+    }
+}
+
+/// How often each fault was met, over any number of worlds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mix(Vec<u64>);
+
+impl Default for Mix {
+    fn default() -> Self {
+        Self(vec![0; Fault::ALL.len()])
+    }
+}
+
+impl Mix {
+    pub fn add(&mut self, other: &Self) {
+        for (mine, theirs) in self.0.iter_mut().zip(&other.0) {
+            *mine += theirs;
+        }
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (Fault, u64)> {
+        Fault::ALL.iter().copied().zip(self.0.iter().copied())
+    }
+
+    pub fn never_met(&self) -> Vec<Fault> {
+        self.iter().filter(|(_, times)| *times == 0).map(|(fault, _)| fault).collect()
+    }
+}

@@ -1,0 +1,73 @@
+//! The contract once more, in other words: what is owed, to whom, and what stands against it.
+//!
+//! Written from the contract, not from `reconcile/plan.rs`: it shares no code with what it judges.
+
+use makegood::domain::Timestamp;
+
+use super::{
+    commission::{Content, Party, RULES, Status, UNITS, Version},
+    terms::{ACCOUNT, Terms},
+};
+
+/// The key of a delivery, for ever.
+pub fn key(id: i64) -> String {
+    format!("fp-{ACCOUNT}-{id}")
+}
+
+/// Any of makegood's business: approved, not money, of a unit and campaign that are configured (or of a unit that nobody
+/// knows). Whether it is fulfilled is another question.
+pub fn in_scope(version: &Version, terms: &Terms) -> bool {
+    let unit = version.unit != "cash" && (terms.units.contains(&version.unit) || !UNITS.contains(&version.unit));
+    let campaign = terms.campaigns.is_empty() || version.campaign.is_some_and(|id| terms.campaigns.contains(&id));
+    version.there && version.status == Status::Approved && unit && campaign
+}
+
+/// Whether `GET /rewards` can be asked who receives what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rules {
+    Shown,
+    /// What the commission itself tells has to do.
+    Withheld,
+}
+
+/// What is to be given to whom, if that can be told.
+pub fn content(version: &Version, terms: &Terms, rules: Rules) -> Option<Content> {
+    if version.amount <= 0 || !UNITS.contains(&version.unit) {
+        return None;
+    }
+    let party = party(version, terms, rules)?;
+    let recipient = match party {
+        Party::Promoter => version.promoter,
+        Party::Referral => version.referral,
+    }?;
+    Some(Content { unit: version.unit.to_owned(), amount: version.amount, party, recipient })
+}
+
+fn party(version: &Version, terms: &Terms, rules: Rules) -> Option<Party> {
+    if terms.recipient.is_some() {
+        return terms.recipient;
+    }
+    let shown = version.rule.filter(|_| rules == Rules::Shown);
+    let by_rule = shown.and_then(|id| RULES.iter().find(|rule| rule.0 == id)).and_then(|rule| rule.1);
+    match by_rule {
+        Some(party) => Some(party),
+        None if version.custom && version.rule.is_none() => Some(Party::Promoter),
+        None if version.promoter.is_none() => Some(Party::Referral),
+        None => None,
+    }
+}
+
+/// Owed, and nothing stands against delivering it: then this is what is to be delivered.
+pub fn deliverable(version: &Version, created_at: Timestamp, terms: &Terms, rules: Rules) -> Option<Content> {
+    let approved_at = version.status_at.unwrap_or(created_at);
+    let fraud = version.fraud.is_some_and(|words| words != "no_suspicion");
+    let refused = version.fulfilled
+        || (version.unit == "points" && version.amount > terms.max_points)
+        || approved_at < terms.deliver_from
+        || (fraud && terms.hold_fraud)
+        || (version.self_referral && terms.hold_self_referral);
+    if refused || !in_scope(version, terms) {
+        return None;
+    }
+    content(version, terms, rules)
+}
