@@ -54,12 +54,25 @@ impl Ledger {
 
     /// Up to `limit` ids that FirstPromoter must call fulfilled: the latest, without those it was seen to contradict.
     pub fn canaries(&self, limit: u32) -> Result<Vec<CommissionId>, LedgerError> {
+        self.latest_fulfilled(
+            "SELECT commission_id FROM rewards WHERE state = 'fulfilled' AND drift IS NULL ORDER BY fulfilled_at DESC LIMIT :limit",
+            limit,
+        )
+    }
+
+    /// Up to `limit` ids that FirstPromoter called fulfilled, and then unfulfilled.
+    pub fn drifted(&self, limit: u32) -> Result<Vec<CommissionId>, LedgerError> {
+        self.latest_fulfilled(
+            "SELECT commission_id FROM rewards WHERE drift IS NOT NULL ORDER BY fulfilled_at DESC LIMIT :limit",
+            limit,
+        )
+    }
+
+    fn latest_fulfilled(&self, sql: &str, limit: u32) -> Result<Vec<CommissionId>, LedgerError> {
         self.run(|conn| {
-            conn.prepare_cached(
-                "SELECT commission_id FROM rewards WHERE state = 'fulfilled' AND drift IS NULL ORDER BY fulfilled_at DESC LIMIT :limit",
-            )?
-            .query_map(named_params! {":limit": limit}, |row| row.get(0).map(CommissionId))?
-            .collect()
+            conn.prepare_cached(sql)?
+                .query_map(named_params! {":limit": limit}, |row| row.get(0).map(CommissionId))?
+                .collect()
         })
     }
 

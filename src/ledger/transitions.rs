@@ -31,6 +31,8 @@ pub struct Change<'a> {
     tx: Transaction<'a>,
     ledger: &'a Ledger,
     pub(super) author: Author<'a>,
+    /// When FirstPromoter was asked: what is found owed counts from then, not from when it is written.
+    found_at: Cell<Timestamp>,
     /// The last journal entry of a delivery, ours or another's: what must never be forgotten.
     delivery: Cell<Option<i64>>,
 }
@@ -73,7 +75,7 @@ impl Ledger {
     ) -> Result<T, LedgerError> {
         let tx = Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate)
             .map_err(|source| self.explain(source))?;
-        let change = Change { tx, ledger: self, author, delivery: Cell::new(None) };
+        let change = Change { tx, ledger: self, author, found_at: Cell::new(author.now), delivery: Cell::new(None) };
         let done = work(&change)?;
         change.tx.commit().map_err(|source| self.explain(source))?;
         // After the commit, so that the mark is never ahead of a sound ledger; before the caller lets a request leave.
@@ -85,6 +87,11 @@ impl Ledger {
 }
 
 impl Change<'_> {
+    /// From now on, what is found owed counts from this time.
+    pub fn found_at(&self, at: Timestamp) {
+        self.found_at.set(at);
+    }
+
     /// Enters a commission that the ledger does not know.
     pub fn insert(&self, id: CommissionId, key: &DeliveryKey, facts: &Facts, seen: &Seen) -> Result<(), LedgerError> {
         let now = timestamp_text(self.author.now);
@@ -94,10 +101,10 @@ impl Change<'_> {
         };
         let inserted = self.sql(
             "INSERT INTO rewards (commission_id, key, state, state_since, first_seen_at, owed_since, next_attempt_at, hold_reason, last_error) \
-             VALUES (:id, :key, :state, :now, :now, :now, :until, :reason, :detail) ON CONFLICT (commission_id) DO NOTHING",
+             VALUES (:id, :key, :state, :now, :found, :found, :until, :reason, :detail) ON CONFLICT (commission_id) DO NOTHING",
             named_params! {
-                ":id": id.0, ":key": key.as_str(), ":state": state.as_str(), ":now": now, ":until": until,
-                ":reason": reason, ":detail": detail,
+                ":id": id.0, ":key": key.as_str(), ":state": state.as_str(), ":now": now,
+                ":found": timestamp_text(self.found_at.get()), ":until": until, ":reason": reason, ":detail": detail,
             },
         )?;
         if inserted == 0 {
@@ -139,11 +146,11 @@ impl Change<'_> {
         }
         let changed = self.sql(
             "UPDATE rewards SET state = 'waiting', state_since = :now, next_attempt_at = :until, hold_reason = NULL, last_error = NULL, \
-             owed_since = iif(state = 'cancelled', :now, owed_since) \
+             owed_since = iif(state = 'cancelled', :found, owed_since) \
              WHERE commission_id = :id AND state = :from",
             named_params! {
                 ":id": reward.id.0, ":from": reward.state.as_str(), ":now": timestamp_text(self.author.now),
-                ":until": timestamp_text(until),
+                ":found": timestamp_text(self.found_at.get()), ":until": timestamp_text(until),
             },
         )?;
         self.one(changed, reward.id, reward.state)?;
@@ -156,11 +163,11 @@ impl Change<'_> {
         let changed = self.sql(
             "UPDATE rewards SET state = 'held', state_since = :now, hold_reason = :reason, last_error = :detail, \
              next_attempt_at = iif(failures > 0, next_attempt_at, NULL), \
-             uncertain = max(uncertain, :cut_off), owed_since = iif(state = 'cancelled', :now, owed_since) \
+             uncertain = max(uncertain, :cut_off), owed_since = iif(state = 'cancelled', :found, owed_since) \
              WHERE commission_id = :id AND state = :from",
             named_params! {
                 ":id": reward.id.0, ":from": reward.state.as_str(), ":now": timestamp_text(self.author.now),
-                ":reason": reason.as_str(), ":detail": detail, ":cut_off": cut_off,
+                ":found": timestamp_text(self.found_at.get()), ":reason": reason.as_str(), ":detail": detail, ":cut_off": cut_off,
             },
         )?;
         self.one(changed, reward.id, reward.state)?;

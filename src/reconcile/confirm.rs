@@ -115,11 +115,17 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         Ok(())
     }
 
-    /// Prefers those that this pass did not see listed as unfulfilled: a person may have changed a few of them.
+    /// Prefers those that this pass did not see listed as unfulfilled: a person may have changed a few of them. But nothing is
+    /// delivered without one, once there is one: a person who changed all of them looks like a filter turned upside down.
     fn choose_canaries(&self, plan: &Plan) -> Result<Vec<CommissionId>, PassError> {
         let candidates = self.ledger.canaries(20 * CANARIES)?;
         let (listed, others): (Vec<_>, Vec<_>) = candidates.into_iter().partition(|id| plan.items.contains_key(id));
-        let mut canaries = if others.is_empty() && plan.wants_to_deliver() { listed } else { others };
+        let mut canaries = match (others.is_empty(), listed.is_empty()) {
+            (true, _) if !plan.wants_to_deliver() => Vec::new(),
+            (true, true) => self.ledger.drifted(CANARIES)?,
+            (true, false) => listed,
+            (false, _) => others,
+        };
         canaries.truncate(CANARIES as usize);
         Ok(canaries)
     }
@@ -129,7 +135,8 @@ fn canary(id: CommissionId) -> String {
     format!(
         "FirstPromoter lists as unfulfilled what it confirmed as fulfilled before (commission {id}), and calls none of the latest ones \
          fulfilled. Either its filter `filters[fulfilled]` no longer works, or somebody marked them unfulfilled there. Look at {id} in \
-         FirstPromoter: if it should be fulfilled, mark it so there; if the list is wrong, ask FirstPromoter's support"
+         FirstPromoter: if it should be fulfilled, mark it so there; if it should not, `makegood reverse {id} --reason ...`; if the list \
+         is wrong, ask FirstPromoter's support"
     )
 }
 

@@ -22,7 +22,9 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
             return Ok(());
         }
         let mut settled = Vec::new();
-        self.ledger.change(report.author(plan.now), |change| {
+        // Written with the time of writing, which comes after what others wrote meanwhile.
+        self.ledger.change(report.author(self.clock.now()), |change| {
+            change.found_at(plan.now);
             for (id, item) in plan.items.iter().filter(|(_, item)| writes(item)) {
                 match self.settle_one(change, *id, item, plan.now) {
                     Ok(()) => settled.push(*id),

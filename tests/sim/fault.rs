@@ -111,8 +111,10 @@ pub struct Weather {
 impl Weather {
     pub fn new(rng: &Rng) -> Self {
         let enabled = *rng.pick(&[0, 60, 150, 300, 600, 1000]);
-        let rates = [5, 20, 60, 150, 400];
-        let rate = |_| if rng.chance(enabled) { *rng.pick(&rates) } else { 0 };
+        // A pass asks often, and one failure ends it: more of them, and nothing would ever be delivered.
+        let rates = |fault: Fault| if fault as usize <= Fault::RewardsFail as usize { 2..5 } else { 0..4 };
+        let rates = |fault| &[400, 150, 60, 20, 5][rates(fault)];
+        let rate = |fault: &Fault| if rng.chance(enabled) { *rng.pick(rates(*fault)) } else { 0 };
         Self {
             per_mille: RefCell::new(Fault::ALL.iter().map(rate).collect()),
             met: RefCell::new(vec![0; Fault::ALL.len()]),

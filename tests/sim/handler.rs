@@ -70,6 +70,7 @@ impl Webhook {
         if self.crashes() || !self.deliver().await || self.crashes() {
             return;
         }
+        self.pause(1 + world.rng.skewed(MINUTE)).await;
         if claims {
             self.record();
         }
@@ -136,7 +137,7 @@ impl Webhook {
 
     async fn deliver(&self) -> bool {
         let world = &self.world;
-        self.pause(5 + world.rng.skewed(5 * SECOND)).await;
+        self.pause(5 + world.rng.skewed(8 * MINUTE)).await;
         if self.claim_is_over(world.now()) || world.rng.chance(50) {
             self.say(|| "does not deliver".to_owned());
             return false;

@@ -165,7 +165,7 @@ impl World {
             order.only = (0..1 + self.rng.below(4)).map(|_| CommissionId(*self.rng.pick(&ids))).collect();
         }
         if self.weather.threatens(Fault::FuseLifted, &self.rng) {
-            order.max_deliveries = Some(self.rng.skewed(200).unsigned_abs());
+            order.max_deliveries = Some(*self.rng.pick(&[0, 3, 30, 1000]));
         }
         order
     }

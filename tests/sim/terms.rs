@@ -80,7 +80,7 @@ impl Terms {
             },
             hold_fraud: rng.chance(700),
             hold_self_referral: rng.chance(700),
-            fuse: *rng.pick(&[1, 3, 10, 100, 100, 100]),
+            fuse: *rng.pick(&[2, 10, 100, 100, 100, 100]),
             max_points: 100_000,
             retry_first: *rng.pick(&[10 * SECOND, MINUTE, 10 * MINUTE]),
             retry_max: *rng.pick(&[HOUR, 6 * HOUR]),

@@ -74,7 +74,7 @@ impl World {
             ledger: ledger.to_owned(),
             tasks: RefCell::default(),
             restlessness: *rng.pick(&[0, 5, 30, 120]),
-            webhooks: *rng.pick(&[0, 300, 700, 1000]),
+            webhooks: *rng.pick(&[0, 0, 200, 500, 1000]),
             trace: Trace::new(start, traced),
             processes: RefCell::default(),
             turns: Cell::new(0),
