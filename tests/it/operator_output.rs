@@ -59,8 +59,8 @@ fn print(world: &World, args: &[&str]) -> String {
 /// How full the disk is, is this machine's affair, and so is what follows from it.
 fn without_disk_space(printed: &str) -> String {
     let summary = |line: &&str| line.contains(" checks: ") || line.starts_with("[exit");
-    let lines = printed.lines().filter(|line| !line.contains("disk space: ") && !summary(line));
-    lines.map(|line| format!("{line}\n")).collect()
+    let lines: Vec<&str> = printed.lines().filter(|line| !line.contains("disk space: ") && !summary(line)).collect();
+    lines.join("\n")
 }
 
 fn json_without_disk_space(printed: &str) -> String {
