@@ -8,7 +8,7 @@
 use std::{
     process::ExitCode,
     sync::{
-        Mutex,
+        Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     thread,
@@ -105,14 +105,14 @@ fn run(args: &Args) -> (u64, Mix, Vec<Verdict>) {
                         broken.push(verdict);
                     }
                 }
-                let mut found = found.lock().unwrap();
+                let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
                 found.0 += worlds;
                 found.1.add(&mix);
                 found.2.extend(broken);
             });
         }
     });
-    found.into_inner().unwrap()
+    found.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What was broken, and where.

@@ -124,7 +124,7 @@ impl Commission {
                 _ if plain => "points",
                 0..6 => "cash",
                 6..8 => "karma",
-                _ => *rng.pick(&UNITS[..]),
+                _ => rng.pick::<&str>(&UNITS),
             },
             amount: if plain { rng.between(1, 500) } else { amount(rng) },
             promoter: (!rare(40)).then(|| rng.between(11, 15)),

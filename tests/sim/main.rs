@@ -1,14 +1,111 @@
-//! The simulator's tests.
+//! The simulator's tests: thousands of worlds in which nothing is broken, and broken steps that the auditor sees.
+//!
+//! More worlds: `cargo run --release --example sim -- --worlds N [--seed S]`; one of them, with its trace:
+//! `--worlds 1 --seed S`.
+
 #[path = "mod.rs"]
 mod sim;
 
-use sim::{sabotage::Sabotage, story::Scratch};
+use std::{
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+};
+
+use sim::{auditor::Rule, sabotage::Sabotage, story::Scratch};
+
+/// Worlds in which the auditor once found something: kept, so that it stays mended.
+const FOUND_ONCE: [u64; 7] = [4, 383, 848, 1330, 2092, 2855, 104_857];
+
+/// Each seed on one of two threads.
+fn on_two_threads(seeds: impl IntoIterator<Item = u64>, look: impl Fn(&Scratch, u64) + Sync) {
+    let seeds = Mutex::new(seeds.into_iter().collect::<Vec<_>>().into_iter());
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let scratch = Scratch::new();
+                loop {
+                    let Some(seed) = seeds.lock().unwrap_or_else(PoisonError::into_inner).next() else { break };
+                    look(&scratch, seed);
+                }
+            });
+        }
+    });
+}
+
+fn nothing_is_broken(scratch: &Scratch, seed: u64) {
+    let verdict = scratch.run(seed, Sabotage::None, false);
+    assert!(
+        verdict.violations.is_empty(),
+        "seed {seed}: {:#?}\nsee it: cargo run --release --example sim -- --worlds 1 --seed {seed}",
+        verdict.violations
+    );
+}
 
 #[test]
-fn worlds() {
+fn two_thousand_worlds_keep_every_promise() {
+    on_two_threads((0..2_000).chain(FOUND_ONCE), nothing_is_broken);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_world_to_the_letter() {
     let scratch = Scratch::new();
-    for seed in 0..50 {
-        let verdict = scratch.run(seed, Sabotage::None, false);
-        assert!(verdict.violations.is_empty(), "{seed}: {:#?}", verdict.violations);
+    for seed in [1, 7, 383] {
+        let (once, again) = (scratch.run(seed, Sabotage::None, true), scratch.run(seed, Sabotage::None, true));
+        assert!(!once.trace.is_empty());
+        assert_eq!(once.trace, again.trace, "seed {seed}");
     }
+}
+
+/// Which broken step breaks which promise.
+const SEEN: [(Sabotage, Rule); 30] = [
+    (Sabotage::RecordAfterwards, Rule::IntentFirst),
+    (Sabotage::RecordAfterwards, Rule::NeverTwice),
+    (Sabotage::DropConfirm, Rule::ConfirmedFirst),
+    (Sabotage::DropConfirm, Rule::OnlyWhatIsOwed),
+    (Sabotage::TrustThe2xx, Rule::FulfilledIsTrue),
+    (Sabotage::DeliverTwice, Rule::NeverTwice),
+    (Sabotage::OtherKey, Rule::RightKey),
+    (Sabotage::OtherUnit, Rule::RightContent),
+    (Sabotage::OtherAmount, Rule::RightContent),
+    (Sabotage::OtherRecipient, Rule::RightContent),
+    (Sabotage::PretendDelivery, Rule::DeliveredIsTrue),
+    (Sabotage::UnknownIsNo, Rule::NeverTwice),
+    (Sabotage::IgnoreLock, Rule::NeverTwice),
+    (Sabotage::IgnoreLock, Rule::OneAtATime),
+    (Sabotage::IgnoreClaims, Rule::NeverTwice),
+    (Sabotage::IgnoreGrace, Rule::GraceIsKept),
+    (Sabotage::IgnoreFuse, Rule::FuseHolds),
+    (Sabotage::IgnorePolicy, Rule::OnlyWhatIsOwed),
+    (Sabotage::MarkEverything, Rule::MarkedIsDelivered),
+    (Sabotage::OverlookSome, Rule::NeverLost),
+    (Sabotage::WriteOtherAmount, Rule::LedgerMatchesEffect),
+    (Sabotage::ForgetDelivered, Rule::DeliveredStays),
+    (Sabotage::LoseAttempt, Rule::AttemptsAreWhole),
+    (Sabotage::TearJournal, Rule::JournalLeadsToState),
+    (Sabotage::TearJournal, Rule::NothingHangs),
+    (Sabotage::LeavePassOpen, Rule::PassesEnd),
+    (Sabotage::SilenceAttention, Rule::AttentionSpeaks),
+    (Sabotage::Fidget, Rule::RestIsRest),
+    (Sabotage::GiveUp, Rule::ComesToRest),
+    (Sabotage::GiveUp, Rule::NeverLost),
+];
+
+#[test]
+fn the_auditor_sees_each_broken_step() {
+    for sabotage in Sabotage::ALL.iter().filter(|it| **it != Sabotage::None) {
+        assert!(SEEN.iter().any(|(it, _)| it == sabotage), "{sabotage:?} is in no line of the table");
+    }
+    let unseen = AtomicU64::new(0);
+    on_two_threads(0..SEEN.len() as u64, |scratch, line| {
+        let (sabotage, rule) = SEEN[usize::try_from(line).unwrap()];
+        let breaks = |seed| scratch.run(seed, sabotage, false).violations.iter().any(|it| it.rule == rule);
+        if !(0..400).any(breaks) {
+            unseen.fetch_add(1, Ordering::Relaxed);
+            eprintln!("{sabotage:?} does not break {rule:?} in 400 worlds");
+        }
+    });
+    assert_eq!(unseen.into_inner(), 0);
 }

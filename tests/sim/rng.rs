@@ -1,6 +1,6 @@
 //! All of a world's chance, from one seed.
 //!
-//! SplitMix64 (Steele, Lea, Flood 2014): eight lines that will give the same numbers in ten years, so that a seed in a
+//! `SplitMix64` (Steele, Lea, Flood 2014): eight lines that will give the same numbers in ten years, so that a seed in a
 //! regression test keeps its meaning. No crate promises that.
 
 use std::cell::Cell;

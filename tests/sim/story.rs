@@ -124,7 +124,7 @@ impl World {
 
     /// Between two processes.
     fn time_passes(self: &Rc<Self>) {
-        for _ in 0..1 + self.rng.below(4) {
+        for _ in 0..=self.rng.below(4) {
             self.idle(self.rng.skewed(8 * HOUR));
             self.people_act();
         }
@@ -138,7 +138,7 @@ impl World {
     }
 
     fn random_life(&self) -> Life {
-        let passes = (0..1 + self.rng.below(3)).map(|_| (self.rng.skewed(20 * MINUTE), self.random_order())).collect();
+        let passes = (0..=self.rng.below(3)).map(|_| (self.rng.skewed(20 * MINUTE), self.random_order())).collect();
         let instant = || u32::try_from(self.rng.skewed(60)).unwrap_or_default();
         let threatens = |fault| self.weather.threatens(fault, &self.rng);
         let fate = if threatens(Fault::CrashAtAwait) {
@@ -162,7 +162,7 @@ impl World {
         let mut order = Order::poll(*self.rng.pick(&[Trigger::Start, Trigger::Schedule, Trigger::Signal]));
         if self.weather.threatens(Fault::OnlySome, &self.rng) {
             let ids: Vec<i64> = self.firstpromoter.borrow().commissions.keys().copied().collect();
-            order.only = (0..1 + self.rng.below(4)).map(|_| CommissionId(*self.rng.pick(&ids))).collect();
+            order.only = (0..=self.rng.below(4)).map(|_| CommissionId(*self.rng.pick(&ids))).collect();
         }
         if self.weather.threatens(Fault::FuseLifted, &self.rng) {
             order.max_deliveries = Some(*self.rng.pick(&[0, 3, 30, 1000]));
