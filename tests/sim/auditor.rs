@@ -5,8 +5,10 @@
 
 use std::collections::BTreeMap;
 
+use makegood::domain::Timestamp;
+
 use super::{
-    commission::{Commission, Content, Party},
+    commission::{Commission, Content, Party, Version},
     evidence::{By, Effect, Request},
     firstpromoter::LAG_MAX,
     owed,
@@ -109,6 +111,7 @@ impl Audit<'_> {
         let world = self.world;
         let evidence = world.evidence.borrow();
         let firstpromoter = world.firstpromoter.borrow();
+        let mut before: BTreeMap<i64, &Content> = BTreeMap::new();
         for request in &evidence.requests {
             let Request { commission: id, at, .. } = request;
             let told = |what: &str| format!("{what}: {id} at {at} ({})", request.content);
@@ -123,21 +126,27 @@ impl Audit<'_> {
                 continue;
             };
             let asked_at = confirmed.map_or(later(*at, -CONFIRMATION_VALID), |(asked_at, _)| asked_at);
-            self.request_is_owed(request, commission, later(asked_at, -LAG_MAX));
+            let repeats = before.insert(*id, &request.content) == Some(&request.content);
+            self.request_is_owed(request, commission, later(asked_at, -LAG_MAX), repeats && request.resumes);
         }
     }
 
-    /// There was a moment since makegood asked at which exactly this was owed.
-    fn request_is_owed(&mut self, request: &Request, commission: &Commission, since: makegood::domain::Timestamp) {
+    /// There was a moment since makegood asked at which exactly this was owed. What a crash cut off may have taken effect: it
+    /// is repeated as it was, whatever policy would say by now, while it is approved and unfulfilled.
+    fn request_is_owed(&mut self, request: &Request, commission: &Commission, since: Timestamp, resumes: bool) {
         let world = self.world;
         let terms = world.terms.borrow();
         let withheld = world.evidence.borrow().rules_withheld.then_some(owed::Rules::Withheld);
         let rules: Vec<owed::Rules> = std::iter::once(owed::Rules::Shown).chain(withheld).collect();
         let created_at = commission.created_at;
+        let owed_then = |version: &Version, rules: owed::Rules| {
+            let repeatable = resumes && !version.fulfilled && owed::in_scope(version, &terms);
+            let repeated = repeatable.then(|| owed::content(version, &terms, rules)).flatten();
+            repeated.or_else(|| owed::deliverable(version, created_at, &terms, rules))
+        };
         let versions = commission.during(since, request.at);
-        let owed = versions.flat_map(|it| rules.iter().map(move |rules| (it, *rules)));
         let owed: Vec<Content> =
-            owed.filter_map(|(it, rules)| owed::deliverable(it, created_at, &terms, rules)).collect();
+            versions.flat_map(|version| rules.iter().filter_map(move |rules| owed_then(version, *rules))).collect();
         let told = |what: &str| format!("{what}: {} at {} ({})", commission.id, request.at, request.content);
         self.hold(Rule::OnlyWhatIsOwed, !owed.is_empty(), || told("was not owed"));
         let right = owed.is_empty() || owed.contains(&request.content);
@@ -239,7 +248,8 @@ impl Audit<'_> {
                 let hangs = matches!(state.as_deref(), Some("waiting" | "delivering"));
                 self.hold(Rule::NothingHangs, !hangs, told);
             } else if now.fulfilled {
-                let settled = matches!(state.as_deref(), None | Some("fulfilled" | "dismissed" | "reversed"));
+                let settled =
+                    matches!(state.as_deref(), None | Some("fulfilled" | "cancelled" | "dismissed" | "reversed"));
                 self.hold(Rule::NothingHangs, settled, told);
             } else {
                 self.hold(Rule::NeverLost, told_person, told);

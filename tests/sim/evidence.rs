@@ -23,6 +23,8 @@ pub struct Request {
     pub overlaps: bool,
     /// By this pass.
     pub confirmed: Confirmed,
+    /// It repeats an attempt that was cut off.
+    pub resumes: bool,
 }
 
 /// When FirstPromoter was asked about a commission, under `fulfilled=no` and `yes`, and had answered.

@@ -164,6 +164,7 @@ impl World {
             intended: self.witness.intends(id, target),
             overlaps: self.is_delivering(id),
             confirmed: process.confirmed(id),
+            resumes: self.witness.resumes(id),
         };
         let requests = &mut self.evidence.borrow_mut().requests;
         requests.push(request);

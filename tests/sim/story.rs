@@ -208,7 +208,8 @@ impl World {
             return;
         }
         self.meet(Fault::CanariesPutRight);
-        for id in self.witness.canaries() {
+        let fulfilled = self.witness.rewards().into_values().filter(|it| it.state == "fulfilled");
+        for id in fulfilled.map(|it| it.id) {
             self.say("", || format!("a person looks at {id}, and marks it as fulfilled"));
             self.change(id, |version| version.fulfilled = true);
         }

@@ -76,6 +76,15 @@ impl Witness {
         rows == [1]
     }
 
+    /// Whether the attempt under way takes up one that was cut off: closed as unknown when this one began.
+    pub fn resumes(&self, id: i64) -> bool {
+        let sql = "SELECT count(*) FROM attempts AS this JOIN attempts AS last USING (commission_id) \
+                   WHERE commission_id = ?1 AND this.outcome IS NULL AND last.attempt = this.attempt - 1 \
+                   AND last.outcome = 'unknown' AND last.finished_at = this.started_at";
+        let rows: Vec<i64> = self.query(sql, &[&id], |row| row.get(0));
+        rows == [1]
+    }
+
     /// The latest ids that FirstPromoter confirmed; first those that it was not seen to contradict.
     pub fn canaries(&self) -> Vec<i64> {
         let sql = "SELECT commission_id FROM rewards WHERE state = 'fulfilled' \
