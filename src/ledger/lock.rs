@@ -62,7 +62,7 @@ fn lock_path(ledger: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Takes the pass lock, waiting for at most [`WAIT_MAX`].
+/// Takes the pass lock, waiting for at most 30 s.
 pub async fn acquire(ledger: &Path, doing: &str, clock: &impl Clock) -> Result<PassLock, LockError> {
     let path = lock_path(ledger);
     let failed = |doing: &'static str| {
