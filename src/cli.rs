@@ -161,27 +161,21 @@ pub enum LedgerCommand {
     },
 }
 
+impl Command {
+    /// It runs until it is stopped, and its log is all that it says; the others end with a report.
+    pub fn is_service(&self) -> bool {
+        matches!(self, Self::Run)
+    }
+}
+
 impl Cli {
     /// How much to log. A command that ends with a report says there what happened; only the service logs it too.
     pub fn verbosity(&self) -> Verbosity {
-        match self.command {
-            Command::Run if !self.quiet && self.verbose == 0 => Verbosity::Configured,
-            Command::Run => Verbosity::from_flags(self.quiet, self.verbose),
-            Command::Once { .. }
-            | Command::Plan
-            | Command::Check
-            | Command::Status
-            | Command::Show { .. }
-            | Command::Resolve { .. }
-            | Command::Reverse { .. }
-            | Command::Ledger { .. }
-            | Command::Completions { .. }
-            | Command::Man { .. }
-            | Command::Claim { .. }
-            | Command::Record { .. } => match self.verbose {
-                0 => Verbosity::Quiet,
-                more => Verbosity::from_flags(self.quiet, more - 1),
-            },
+        match (self.command.is_service(), self.quiet, self.verbose) {
+            (true, false, 0) => Verbosity::Configured,
+            (true, quiet, verbose) => Verbosity::from_flags(quiet, verbose),
+            (false, _, 0) => Verbosity::Quiet,
+            (false, quiet, more) => Verbosity::from_flags(quiet, more - 1),
         }
     }
 }

@@ -138,23 +138,11 @@ pub async fn dispatch(cli: &Cli) -> Exit {
         if cli.json {
             let _exit_tells = print_json(&serde_json::json!({ "error": text }));
         }
-        match &cli.command {
-            Command::Run => error!("{text}"),
+        if cli.command.is_service() {
+            error!("{text}");
+        } else {
             // A person reads this one: no timestamp, no module.
-            Command::Once { .. }
-            | Command::Plan
-            | Command::Check
-            | Command::Status
-            | Command::Show { .. }
-            | Command::Resolve { .. }
-            | Command::Reverse { .. }
-            | Command::Ledger { .. }
-            | Command::Completions { .. }
-            | Command::Man { .. }
-            | Command::Claim { .. }
-            | Command::Record { .. } => {
-                let _nowhere_else_to_say_it = writeln!(std::io::stderr(), "makegood: {text}");
-            }
+            let _nowhere_else_to_say_it = writeln!(std::io::stderr(), "makegood: {text}");
         }
         failure.exit
     })
