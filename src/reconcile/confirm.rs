@@ -18,7 +18,9 @@ use crate::{
 };
 
 /// How many canaries ride along: one may have been deleted, or reversed by a person.
-const CANARIES: u32 = 3;
+const CANARIES: usize = 3;
+/// How many stand by for them: with the drifted ones less than a page.
+const CANDIDATES: u32 = 60;
 /// First-time holds are confirmed too, so that a person is not asked about what is fulfilled; a backlog by its first rows.
 const HOLDS_CONFIRMED: usize = 100;
 
@@ -76,7 +78,8 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
 
     /// Asks for these under `fulfilled=no` and `fulfilled=yes`, with canaries; an error where the answers disprove the filter.
     pub(super) async fn ask_both_ways(&self, ids: &[CommissionId], plan: &Plan) -> Result<BothWays, PassError> {
-        let canaries = self.choose_canaries(plan)?;
+        let mut canaries = self.choose_canaries(plan)?;
+        let substitutes = canaries.split_off(canaries.len().min(CANARIES));
         // Beyond one page the canaries are asked for apart: among the others they would leave a gap in a full page,
         // which then has to be read on.
         let mut answers = BothWays::default();
@@ -94,15 +97,21 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
             before = rest.len();
             rest = answers.without(&rest);
         }
+        // Canaries that are gone prove nothing.
+        if answers.without(&canaries).len() == canaries.len() && !substitutes.is_empty() {
+            self.ask_once(&substitutes, &mut answers).await?;
+            canaries.extend(substitutes);
+        }
         if let Some(id) = answers.unfulfilled.keys().find(|id| answers.fulfilled.contains(id)) {
             return Err(PassError::FilterBroken(both_ways(*id)));
         }
         // What became money, or is no longer approved, is rightly not called fulfilled any more.
         let contradicts = |row: &Commission| row.approved_now() && row.unit != Unit::Cash;
-        let wrong: Vec<_> = canaries.iter().filter(|id| answers.unfulfilled.get(id).is_some_and(contradicts)).collect();
-        let right = canaries.iter().filter(|id| answers.fulfilled.contains(id)).count();
-        match wrong.first() {
-            Some(id) if right == 0 => Err(PassError::FilterBroken(canary(**id))),
+        let wrong = canaries.iter().find(|id| answers.unfulfilled.get(id).is_some_and(contradicts));
+        match wrong {
+            Some(id) if !canaries.iter().any(|id| answers.fulfilled.contains(id)) => {
+                Err(PassError::FilterBroken(canary(*id)))
+            }
             Some(_) | None => Ok(answers),
         }
     }
@@ -117,18 +126,17 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         Ok(())
     }
 
-    /// Prefers those that this pass did not see listed as unfulfilled: a person may have changed a few of them. But nothing is
-    /// delivered without one, once there is one: a person who changed all of them looks like a filter turned upside down.
+    /// Best first. Prefers those that this pass did not see listed as unfulfilled: a person may have changed a few of them. But
+    /// nothing is delivered without one, once there is one: a person who changed all of them looks like a filter turned
+    /// upside down.
     fn choose_canaries(&self, plan: &Plan) -> Result<Vec<CommissionId>, PassError> {
-        let candidates = self.ledger.canaries(20 * CANARIES)?;
-        let (listed, others): (Vec<_>, Vec<_>) = candidates.into_iter().partition(|id| plan.items.contains_key(id));
-        let mut canaries = match (others.is_empty(), listed.is_empty()) {
-            (true, _) if !plan.wants_to_deliver() => Vec::new(),
-            (true, true) => self.ledger.drifted(CANARIES)?,
-            (true, false) => listed,
-            (false, _) => others,
-        };
-        canaries.truncate(CANARIES as usize);
+        let candidates = self.ledger.canaries(CANDIDATES)?;
+        let (listed, mut canaries): (Vec<_>, Vec<_>) =
+            candidates.into_iter().partition(|id| plan.items.contains_key(id));
+        if plan.wants_to_deliver() {
+            canaries.extend(listed);
+            canaries.extend(self.ledger.drifted(CANARIES as u32)?);
+        }
         Ok(canaries)
     }
 }

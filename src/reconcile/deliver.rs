@@ -6,12 +6,16 @@ use std::{cell::RefCell, collections::BTreeMap, time::Duration};
 use futures_util::{StreamExt, future, stream};
 use tracing::{Instrument, info_span, warn};
 
-use super::{Decision, Pass, PassError, Plan, Progress, Report, plan, trouble::Trouble};
+use super::{
+    Decision, Idempotent, Pass, PassError, Plan, Progress, Report,
+    plan::{self, Context, Entry, Observation},
+    trouble::Trouble,
+};
 use crate::{
     clock::Clock,
     config::{TargetKind, TargetSettings},
     delivery::Deliver,
-    domain::{CommissionId, Timestamp},
+    domain::{Commission, CommissionId, Timestamp},
     failure::{Outcome, backoff, given_up},
     firstpromoter::Api,
     ledger::{Aftermath, Begun, HoldReason, LedgerError, Reward, RewardState},
@@ -49,7 +53,12 @@ impl Round<'_> {
 
 impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
     /// Delivers what the plan says, a few at a time per target; returns what was delivered.
-    pub(super) async fn deliver(&self, plan: &Plan, report: &mut Report) -> Result<Vec<CommissionId>, PassError> {
+    pub(super) async fn deliver(
+        &self,
+        plan: &Plan,
+        targets: &BTreeMap<String, Idempotent>,
+        report: &mut Report,
+    ) -> Result<Vec<CommissionId>, PassError> {
         let mut ready = self.ready(plan)?;
         let mut round = Round {
             total: ready.len() as u64,
@@ -64,8 +73,8 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
             for it in ready {
                 by_target.entry(it.target.clone()).or_default().push(it);
             }
-            let targets = by_target.into_iter().map(|(target, queue)| self.deliver_at(target, queue, &round));
-            future::join_all(targets).await;
+            let queues = by_target.into_iter().map(|(target, queue)| self.deliver_at(target, queue, &round));
+            future::join_all(queues).await;
             if let Some(error) = round.failure.take() {
                 return Err(error.into());
             }
@@ -76,7 +85,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
             if ready.is_empty() {
                 return Ok(round.delivered.take());
             }
-            ready = self.confirm_again(ready, plan).await?;
+            ready = self.confirm_again(ready, plan, targets).await?;
             round.confirmed_at = self.clock.now();
         }
     }
@@ -225,17 +234,28 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         }
     }
 
-    /// Keeps what is still unfulfilled and unchanged; the rest is left for the next pass.
-    async fn confirm_again(&self, ready: Vec<Ready>, plan: &Plan) -> Result<Vec<Ready>, PassError> {
+    /// Keeps what is still unfulfilled, unchanged, and to be delivered as before; the rest is left for the next pass.
+    async fn confirm_again(
+        &self,
+        ready: Vec<Ready>,
+        plan: &Plan,
+        targets: &BTreeMap<String, Idempotent>,
+    ) -> Result<Vec<Ready>, PassError> {
         let ids: Vec<CommissionId> = ready.iter().map(|it| it.reward.id).collect();
-        let answers = self.ask_both_ways(&ids, plan).await?;
-        let unchanged = |it: &Ready| {
-            answers.unfulfilled.get(&it.reward.id).is_some_and(|commission| {
-                let facts = plan::facts(commission, &self.settings.policy, &plan.rules);
-                commission.approved_now() && it.reward.facts.difference(&facts).is_none()
-            })
+        let mut answers = self.ask_both_ways(&ids, plan).await?;
+        let policy = &self.settings.policy;
+        let cx = Context { policy, targets, rules: &plan.rules, now: self.clock.now() };
+        let stands = |it: &Ready| {
+            let Some(commission) = answers.unfulfilled.remove(&it.reward.id).filter(Commission::approved_now) else {
+                return false;
+            };
+            let unchanged = it.reward.facts.difference(&plan::facts(&commission, policy, &plan.rules)).is_none();
+            // The ledger is asked for claims when the attempt begins.
+            let entry = Entry { reward: Some(&it.reward), claimed_until: None };
+            let decision = plan::decide(&Observation::Listed(Box::new(commission)), entry, cx);
+            unchanged && matches!(decision, Decision::Deliver(target) | Decision::Resume(target) if target == it.target)
         };
-        Ok(ready.into_iter().filter(unchanged).collect())
+        Ok(ready.into_iter().filter(stands).collect())
     }
 }
 

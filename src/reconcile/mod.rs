@@ -37,7 +37,7 @@ pub use report::{Line, Report};
 
 use crate::{
     clock::Clock,
-    config::Settings,
+    config::{Settings, TargetSettings},
     delivery::Deliver,
     domain::{CommissionId, Timestamp},
     firstpromoter::{Api, ApiError, ListingError, RewardRule},
@@ -165,7 +165,8 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         self.ledger.require_in_place()?;
         self.ledger.require_not_behind()?;
         self.ledger.catch_up_mark()?;
-        let mut plan = self.plan(order).await?;
+        let targets = self.idempotency();
+        let mut plan = self.plan_with(order, &targets).await?;
         report.counts.listed = plan.listed;
         report.counts.missing = plan.missing();
         report.fuse_wanted = plan.fuse_wanted;
@@ -173,20 +174,24 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
             self.ledger.check_sound()?;
         }
         self.settle(&mut plan, report)?;
-        let delivered = self.deliver(&plan, report).await?;
+        let delivered = self.deliver(&plan, &targets, report).await?;
         self.mark(&plan, delivered, report).await?;
         plan.unknown_ids_error()
     }
 
     /// What a pass would do: observed, decided, past the fuse, confirmed. Reads only.
     pub async fn plan(&self, order: &Order) -> Result<Plan, PassError> {
-        let targets = self
-            .settings
-            .targets
-            .iter()
-            .map(|(name, target)| (name.clone(), if target.idempotent { Idempotent::Yes } else { Idempotent::No }));
-        let targets = targets.collect();
-        let mut plan = self.observe(order, &targets).await?;
+        self.plan_with(order, &self.idempotency()).await
+    }
+
+    /// Which targets deduplicate by key, by name.
+    fn idempotency(&self) -> BTreeMap<String, Idempotent> {
+        let idempotent = |it: &TargetSettings| if it.idempotent { Idempotent::Yes } else { Idempotent::No };
+        self.settings.targets.iter().map(|(name, target)| (name.clone(), idempotent(target))).collect()
+    }
+
+    async fn plan_with(&self, order: &Order, targets: &BTreeMap<String, Idempotent>) -> Result<Plan, PassError> {
+        let mut plan = self.observe(order, targets).await?;
         let now = self.clock.now();
         let closed = self.ledger.health()?.into_iter();
         let closed = closed
@@ -195,7 +200,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         plan::spare(plan.items.values_mut().map(|item| &mut item.decision), &closed);
         let max = order.max_deliveries.unwrap_or(self.settings.policy.max_deliveries_per_pass);
         plan.fuse_wanted = plan::fuse(plan.items.values_mut().map(|item| &mut item.decision), max);
-        self.confirm(&mut plan, &targets).await?;
+        self.confirm(&mut plan, targets).await?;
         Ok(plan)
     }
 

@@ -24,12 +24,12 @@ fn now() -> Timestamp {
     "2026-01-01T12:00:00Z".parse().unwrap()
 }
 
-/// Always noon.
-struct Noon;
+/// It is noon, until somebody moves it.
+struct Noon(Cell<chrono::TimeDelta>);
 
 impl Clock for Noon {
     fn now(&self) -> Timestamp {
-        now()
+        now() + self.0.get()
     }
 
     async fn sleep(&self, _: Duration) {}
@@ -65,7 +65,20 @@ struct Outside {
     /// After this many requests somebody marks everything as fulfilled.
     fulfilled_after: Cell<Option<u64>>,
     rules_asked: Cell<u64>,
+    /// `yes` answers nothing, and `no` everything.
+    upside_down: Cell<bool>,
     delivered: RefCell<Vec<CommissionId>>,
+    /// How long each delivery takes.
+    delivery_takes: Cell<chrono::TimeDelta>,
+    /// Happens at FirstPromoter during each delivery.
+    meanwhile: RefCell<Option<fn(&mut Commission)>>,
+    clock: Noon,
+}
+
+impl Default for Noon {
+    fn default() -> Self {
+        Self(Cell::new(chrono::TimeDelta::zero()))
+    }
 }
 
 impl Outside {
@@ -83,7 +96,7 @@ impl Api for Outside {
         self.asked();
         let wanted = |(it, fulfilled): &&(Commission, bool)| {
             (query.ids.is_empty() || query.ids.contains(&it.id))
-                && query.fulfilled.is_none_or(|wanted| wanted == *fulfilled)
+                && query.fulfilled.is_none_or(|wanted| wanted == (*fulfilled && !self.upside_down.get()))
                 && (!query.approved_only || it.approved_now())
         };
         let rows: Vec<_> = self.commissions.borrow().values().filter(wanted).map(|(it, _)| it.clone()).collect();
@@ -124,6 +137,10 @@ impl Deliver for Outside {
     async fn deliver(&self, target: &str, delivery: &Delivery) -> Outcome {
         assert_eq!(target, "app");
         self.delivered.borrow_mut().push(delivery.commission_id);
+        self.clock.0.set(self.clock.0.get() + self.delivery_takes.get());
+        if let Some(change) = *self.meanwhile.borrow() {
+            self.commissions.borrow_mut().values_mut().for_each(|(commission, _)| change(commission));
+        }
         Outcome::Delivered { receipt: None }
     }
 }
@@ -187,7 +204,7 @@ impl World {
             api: &self.outside,
             targets: &self.outside,
             ledger: &self.ledger,
-            clock: &Noon,
+            clock: &self.outside.clock,
             settings: &self.settings,
             stop: &CancellationToken::new(),
             progress: &|_| (),
@@ -306,4 +323,45 @@ async fn somebody_who_fulfils_between_any_two_of_our_questions_makes_no_pass_fai
         let fulfilled = world.outside.commissions.borrow().values().all(|(_, fulfilled)| *fulfilled);
         assert!(!fulfilled || open.is_empty(), "fulfilled after {after} requests: {open:?}");
     }
+}
+
+#[tokio::test]
+async fn what_policy_forbids_by_the_time_of_a_late_delivery_is_not_delivered() {
+    let world = World::new();
+    (1..=3).for_each(|id| world.outside.put(commission(id)));
+    world.outside.delivery_takes.set(chrono::TimeDelta::seconds(61));
+    *world.outside.meanwhile.borrow_mut() = Some(|it| it.fraud_suspicion = Some("same_ip_suspicion".to_owned()));
+    world.pass().await;
+    assert_eq!(*world.outside.delivered.borrow(), [CommissionId(1)]);
+    world.pass().await;
+    assert_eq!(world.state(3), "fraud_suspicion");
+}
+
+#[tokio::test]
+async fn what_is_late_and_still_owed_is_delivered_after_another_question() {
+    let world = World::new();
+    (1..=3).for_each(|id| world.outside.put(commission(id)));
+    world.outside.delivery_takes.set(chrono::TimeDelta::seconds(61));
+    assert_eq!(world.pass().await.counts.fulfilled, 3);
+}
+
+#[tokio::test]
+async fn canaries_that_are_gone_prove_nothing_and_the_listed_ones_find_out_a_filter_turned_upside_down() {
+    let world = World::new();
+    world.outside.put(commission(1));
+    world.pass().await;
+    (2..=9).for_each(|id| world.outside.put(commission(id)));
+    world.pass().await;
+    // The latest are asked first: all of them are deleted; of those that are left each is listed.
+    let all = world.ledger.canaries(9).unwrap();
+    for gone in &all[..8] {
+        world.outside.commissions.borrow_mut().remove(gone);
+    }
+    world.outside.put(commission(10));
+    world.outside.upside_down.set(true);
+    let report = world.try_pass(&[]).await.unwrap();
+    assert!(report.error.as_ref().is_some_and(|error| error.contains("filters[fulfilled]")), "{report:?}");
+    assert!(!world.outside.delivered.borrow().contains(&CommissionId(10)));
+    world.outside.upside_down.set(false);
+    assert_eq!(world.pass().await.counts.fulfilled, 1);
 }
