@@ -37,6 +37,25 @@ impl BothWays {
         let answered = |id: &CommissionId| self.unfulfilled.contains_key(id) || self.fulfilled.contains(id);
         ids.iter().copied().filter(|id| !answered(id)).collect()
     }
+
+    /// What the answers about a canary tell of the filter. Nothing where it is gone; and what became money, or is no longer
+    /// approved, is rightly not called fulfilled any more.
+    fn says(&self, canary: CommissionId) -> Option<Canary> {
+        let contradicts = |row: &&Commission| row.approved_now() && row.unit != Unit::Cash;
+        if self.fulfilled.contains(&canary) {
+            return Some(Canary::Sings);
+        }
+        self.unfulfilled.get(&canary).filter(contradicts).map(|_| Canary::Silent)
+    }
+}
+
+/// What a commission that the ledger knows as fulfilled tells of the filter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Canary {
+    /// It is called fulfilled: the filter works.
+    Sings,
+    /// It is called unfulfilled: the filter does not work, or a person changed it.
+    Silent,
 }
 
 /// What it means that a commission is fulfilled and unfulfilled at the same time.
@@ -97,22 +116,17 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
             before = rest.len();
             rest = answers.without(&rest);
         }
-        // Canaries that are gone prove nothing.
-        if answers.without(&canaries).len() == canaries.len() && !substitutes.is_empty() {
+        if !canaries.iter().any(|id| answers.says(*id).is_some()) && !substitutes.is_empty() {
             self.ask_once(&substitutes, &mut answers).await?;
             canaries.extend(substitutes);
         }
         if let Some(id) = answers.unfulfilled.keys().find(|id| answers.fulfilled.contains(id)) {
             return Err(PassError::FilterBroken(both_ways(*id)));
         }
-        // What became money, or is no longer approved, is rightly not called fulfilled any more.
-        let contradicts = |row: &Commission| row.approved_now() && row.unit != Unit::Cash;
-        let wrong = canaries.iter().find(|id| answers.unfulfilled.get(id).is_some_and(contradicts));
-        match wrong {
-            Some(id) if !canaries.iter().any(|id| answers.fulfilled.contains(id)) => {
-                Err(PassError::FilterBroken(canary(*id)))
-            }
-            Some(_) | None => Ok(answers),
+        let says = |what| canaries.iter().find(|id| answers.says(**id) == Some(what));
+        match (says(Canary::Sings), says(Canary::Silent)) {
+            (None, Some(id)) => Err(PassError::FilterBroken(silent_canary(*id))),
+            (Some(_), _) | (None, None) => Ok(answers),
         }
     }
 
@@ -141,7 +155,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
     }
 }
 
-fn canary(id: CommissionId) -> String {
+fn silent_canary(id: CommissionId) -> String {
     format!(
         "FirstPromoter lists as unfulfilled what it confirmed as fulfilled before (commission {id}), and calls none of the latest ones \
          fulfilled. Either its filter `filters[fulfilled]` no longer works, or somebody marked them unfulfilled there. Look at {id} in \

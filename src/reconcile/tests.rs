@@ -345,17 +345,15 @@ async fn what_is_late_and_still_owed_is_delivered_after_another_question() {
     assert_eq!(world.pass().await.counts.fulfilled, 3);
 }
 
-#[tokio::test]
-async fn canaries_that_are_gone_prove_nothing_and_the_listed_ones_find_out_a_filter_turned_upside_down() {
+/// A filter is turned upside down after `gone` happened to all canaries but the one that was fulfilled first.
+async fn the_last_canary_speaks(gone: fn(&mut (Commission, bool))) {
     let world = World::new();
     world.outside.put(commission(1));
     world.pass().await;
     (2..=9).for_each(|id| world.outside.put(commission(id)));
     world.pass().await;
-    // The latest are asked first: all of them are deleted; of those that are left each is listed.
-    let all = world.ledger.canaries(9).unwrap();
-    for gone in &all[..8] {
-        world.outside.commissions.borrow_mut().remove(gone);
+    for id in &world.ledger.canaries(9).unwrap()[..8] {
+        gone(world.outside.commissions.borrow_mut().get_mut(id).unwrap());
     }
     world.outside.put(commission(10));
     world.outside.upside_down.set(true);
@@ -364,4 +362,15 @@ async fn canaries_that_are_gone_prove_nothing_and_the_listed_ones_find_out_a_fil
     assert!(!world.outside.delivered.borrow().contains(&CommissionId(10)));
     world.outside.upside_down.set(false);
     assert_eq!(world.pass().await.counts.fulfilled, 1);
+}
+
+#[tokio::test]
+async fn canaries_that_are_gone_prove_nothing_and_others_find_out_a_filter_turned_upside_down() {
+    the_last_canary_speaks(|(commission, _)| commission.id = CommissionId(commission.id.0 + 1000)).await;
+}
+
+#[tokio::test]
+async fn canaries_that_were_denied_or_became_money_prove_nothing_either() {
+    the_last_canary_speaks(|(commission, _)| commission.status = CommissionStatus::Denied).await;
+    the_last_canary_speaks(|(commission, _)| commission.unit = Unit::Cash).await;
 }

@@ -111,7 +111,6 @@ impl Audit<'_> {
         let world = self.world;
         let evidence = world.evidence.borrow();
         let firstpromoter = world.firstpromoter.borrow();
-        let mut before: BTreeMap<i64, &Content> = BTreeMap::new();
         for request in &evidence.requests {
             let Request { commission: id, at, .. } = request;
             let told = |what: &str| format!("{what}: {id} at {at} ({})", request.content);
@@ -126,22 +125,31 @@ impl Audit<'_> {
                 continue;
             };
             let asked_at = confirmed.map_or(later(*at, -CONFIRMATION_VALID), |(asked_at, _)| asked_at);
-            let repeats = before.insert(*id, &request.content) == Some(&request.content);
-            self.request_is_owed(request, commission, later(asked_at, -LAG_MAX), repeats && request.resumes);
+            self.request_is_owed(request, commission, later(asked_at, -LAG_MAX));
         }
     }
 
     /// There was a moment since makegood asked at which exactly this was owed. What a crash cut off may have taken effect: it
-    /// is repeated as it was, whatever policy would say by now, while it is approved and unfulfilled.
-    fn request_is_owed(&mut self, request: &Request, commission: &Commission, since: Timestamp, resumes: bool) {
+    /// is repeated as it was, whatever policy would say by now, while it is approved, unfulfilled, and as far as one can
+    /// tell the same.
+    fn request_is_owed(&mut self, request: &Request, commission: &Commission, since: Timestamp) {
         let world = self.world;
         let terms = world.terms.borrow();
         let withheld = world.evidence.borrow().rules_withheld.then_some(owed::Rules::Withheld);
         let rules: Vec<owed::Rules> = std::iter::once(owed::Rules::Shown).chain(withheld).collect();
         let created_at = commission.created_at;
+        let was = &request.content;
+        // What was cut off had not always left yet: then it is its content that was owed once.
+        let intended = request.resumes && {
+            let mut ever = commission.during(created_at, request.at);
+            ever.any(|it| {
+                rules.iter().any(|rules| owed::deliverable(it, created_at, &terms, *rules).as_ref() == Some(was))
+            })
+        };
         let owed_then = |version: &Version, rules: owed::Rules| {
-            let repeatable = resumes && !version.fulfilled && owed::in_scope(version, &terms);
-            let repeated = repeatable.then(|| owed::content(version, &terms, rules)).flatten();
+            let repeatable = intended && !version.fulfilled && owed::in_scope(version, &terms);
+            let repeated = repeatable.then(|| owed::content(version, &terms, rules).unwrap_or_else(|| was.clone()));
+            let repeated = repeated.filter(|_| (version.unit, version.amount) == (was.unit.as_str(), was.amount));
             repeated.or_else(|| owed::deliverable(version, created_at, &terms, rules))
         };
         let versions = commission.during(since, request.at);
