@@ -50,7 +50,15 @@ pub(super) fn secrets(config_file: &Path, sources: &SecretSources) -> Vec<Check>
             (None, None) => Check::ok(name, "none is given"),
         }
     });
-    checks.collect()
+    let unknown = sources.unknown_credentials().into_iter().map(|path| {
+        let detail = format!("{} is no secret of this configuration", path.display());
+        Check::warning(
+            "credentials",
+            detail,
+            "name it firstpromoter_api_key, target_NAME_secret, target_NAME_bearer, heartbeat_url or alert_url, or remove it",
+        )
+    });
+    checks.chain(unknown).collect()
 }
 
 /// A secret that the service gets as a credential is not there for a shell.

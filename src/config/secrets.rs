@@ -24,6 +24,8 @@ use super::{
     read::{Reader, Section},
 };
 
+/// What systemd puts before the names of the files in a folder (`LoadCredential=makegood:/etc/makegood/credentials`).
+const FROM_FOLDER: &str = "makegood_";
 /// No secret is longer.
 const LARGEST_FILE: u64 = 64 * 1024;
 
@@ -141,11 +143,10 @@ impl Slot {
                 Ok(Some(secret))
             }
             Given::Nowhere => {
-                let Some(path) = credentials.map(|folder| folder.join(self.kind.credential())) else { return Ok(None) };
+                let Some(path) = credentials.and_then(|folder| self.credential(folder)) else { return Ok(None) };
                 let place = format!("credential {}", path.display());
                 let secret = match read_secret(&path) {
                     Ok(secret) => secret,
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
                     Err(error) => {
                         let what = format!("it cannot be read ({}): see LoadCredential= of the unit", error.kind());
                         return Err(problem(&place, &self.key, what));
@@ -157,6 +158,13 @@ impl Slot {
         }
     }
 
+    /// Its file among the credentials: handed over by name, else with all that a folder holds.
+    fn credential(&self, folder: &Path) -> Option<PathBuf> {
+        let name = self.kind.credential();
+        let there = |name: &str| Some(folder.join(name)).filter(|path| path.symlink_metadata().is_ok());
+        there(&name).or_else(|| there(&format!("{FROM_FOLDER}{name}")))
+    }
+
     fn origin(&self, credentials: Option<&Path>) -> Option<SecretOrigin> {
         match &self.given {
             Given::Here(_) => Some(match self.place.strip_prefix(PLACE) {
@@ -164,7 +172,7 @@ impl Slot {
                 None => SecretOrigin::Configuration(self.place.clone()),
             }),
             Given::InFile(path) => Some(SecretOrigin::File(path.clone())),
-            Given::Nowhere => credentials.map(|folder| SecretOrigin::Credential(folder.join(self.kind.credential()))),
+            Given::Nowhere => credentials.and_then(|folder| self.credential(folder)).map(SecretOrigin::Credential),
         }
     }
 
@@ -253,6 +261,22 @@ impl SecretSources {
         });
         found.collect()
     }
+
+    /// Files among the credentials that are no secret of this configuration: most likely a slip in the name.
+    pub fn unknown_credentials(&self) -> Vec<PathBuf> {
+        let Some(files) = self.credentials.as_ref().and_then(|folder| folder.read_dir().ok()) else {
+            return Vec::new();
+        };
+        let known: Vec<String> = self.slots.iter().map(|slot| slot.kind.credential()).collect();
+        let is_known = |path: &Path| {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            known.iter().any(|known| name.strip_prefix(FROM_FOLDER).unwrap_or(name) == known)
+        };
+        let files = files.flatten().map(|entry| entry.path()).filter(|path| path.is_file() && !is_known(path));
+        let mut files: Vec<PathBuf> = files.collect();
+        files.sort();
+        files
+    }
 }
 
 /// Fetches and checks the secrets. All that is wrong is in the error.
@@ -278,11 +302,12 @@ pub fn load_secrets(sources: &SecretSources) -> Result<Secrets, ConfigError> {
 }
 
 fn no_api_key(sources: &SecretSources, slot: &Slot) -> Problem {
+    let name = slot.kind.credential();
     let what = format!(
-        "this is missing: set {} = \"PATH\", {}, or the systemd credential {}",
+        "this is missing: set {} = \"PATH\", {}, or the systemd credential {name} (for the package's unit: the file \
+         /etc/makegood/credentials/{name})",
         slot.file_key,
         environment::variable(&slot.key),
-        slot.kind.credential()
     );
     Problem { place: sources.file.clone(), key: slot.key.clone(), what }
 }

@@ -19,8 +19,8 @@ use crate::{
 
 /// How many canaries ride along: one may have been deleted, or reversed by a person.
 const CANARIES: usize = 3;
-/// How many stand by for them: with the drifted ones less than a page.
-const CANDIDATES: u32 = 60;
+/// How many stand by for them; and as many drifted ones: together less than a page.
+const CANDIDATES: u32 = 40;
 /// First-time holds are confirmed too, so that a person is not asked about what is fulfilled; a backlog by its first rows.
 const HOLDS_CONFIRMED: usize = 100;
 
@@ -149,7 +149,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
             candidates.into_iter().partition(|id| plan.items.contains_key(id));
         if plan.wants_to_deliver() {
             canaries.extend(listed);
-            canaries.extend(self.ledger.drifted(CANARIES as u32)?);
+            canaries.extend(self.ledger.drifted(CANDIDATES)?);
         }
         Ok(canaries)
     }

@@ -168,6 +168,14 @@ fn secrets_come_from_systemd_credentials_unless_they_are_given() {
     with_config(&world, &toml, &env, &["once", "--json"]).exits(0);
     assert_eq!((world.state_of(1).as_str(), world.sandbox.merchant.rejections().len()), ("fulfilled", 0));
 
+    // As systemd names what it finds in a folder: LoadCredential=makegood:/etc/makegood/credentials.
+    for name in ["firstpromoter_api_key", "target_app_secret", "target_app_bearer"] {
+        std::fs::rename(credentials.join(name), credentials.join(format!("makegood_{name}"))).unwrap();
+    }
+    world.sandbox.firstpromoter.add(owed(2));
+    with_config(&world, &toml, &env, &["once", "--json"]).exits(0);
+    assert_eq!((world.state_of(2).as_str(), world.sandbox.merchant.rejections().len()), ("fulfilled", 0));
+
     let wrong = [env[0], ("MAKEGOOD_FIRSTPROMOTER__API_KEY", "another-key")];
     let ran = with_config(&world, &toml, &wrong, &["once", "--json"]).exits(1);
     assert!(ran.error().contains("not accepted (401)"), "what is given goes before a credential: {ran}");

@@ -179,6 +179,9 @@ fn secrets_are_found_in_the_environment_and_among_the_credentials() {
     comes_to(&ran, "secret firstpromoter.api_key", "ok", &["environment variable MAKEGOOD_FIRSTPROMOTER__API_KEY"]);
     comes_to(&ran, "secret targets.other.bearer", "ok", &["credential ", "target_other_bearer"]);
     comes_to(&ran, "secret targets.other.secret", "ok", &["none is given"]);
+    assert!(!ran.stdout.contains("no secret of this configuration"), "{ran}");
+    world.file("credentials/target_othr_secret", "whsec_c2VjcmV0");
+    comes_to(&check(&world), "credentials", "warning", &["target_othr_secret is no secret", "target_NAME_secret"]);
 }
 
 #[test]
