@@ -29,6 +29,15 @@ pub enum LedgerError {
         /// The ledger's path.
         path: PathBuf,
     },
+    /// This user may not even look into its folder.
+    #[error(
+        "this user may not look at the ledger {path}: do it as root, or as a user of its folder's group (`adduser YOU makegood`, \
+         then log in again)"
+    )]
+    Forbidden {
+        /// The ledger's path.
+        path: PathBuf,
+    },
     /// A file could not be opened, made or written, beside SQLite's own words.
     #[error(
         "cannot {doing} {path}: check that the path is right, that this user may write there, and that the disk has room"

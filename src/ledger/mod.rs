@@ -31,7 +31,8 @@ mod transitions;
 use std::{
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior};
@@ -60,6 +61,8 @@ const MIGRATIONS: [&str; 2] = [include_str!("migrations/0001-initial.sql"), incl
 const APPLICATION_ID: i64 = 0x6d6b_6764;
 /// How long a write waits for somebody else's.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(15);
+/// Between two tries where SQLite does not wait by itself.
+const BUSY_PAUSE: Duration = Duration::from_millis(5);
 
 /// One open ledger.
 #[derive(Debug)]
@@ -181,11 +184,22 @@ impl Ledger {
     fn prepare_for_writing(&self) -> Result<(), LedgerError> {
         self.run(|conn| conn.busy_timeout(BUSY_TIMEOUT))?;
         self.refuse_strangers()?;
+        self.enter_wal()?;
         self.run(|conn| {
-            conn.pragma_update(None, "journal_mode", "WAL")?;
             conn.pragma_update(None, "synchronous", "FULL")?;
             conn.pragma_update(None, "foreign_keys", true)
         })
+    }
+
+    /// For the change to WAL SQLite waits for nobody: those who open a new ledger at the same time have to.
+    fn enter_wal(&self) -> Result<(), LedgerError> {
+        let began = Instant::now();
+        loop {
+            match self.run(|conn| conn.pragma_update(None, "journal_mode", "WAL")) {
+                Err(LedgerError::Locked { .. }) if began.elapsed() < BUSY_TIMEOUT => thread::sleep(BUSY_PAUSE),
+                result => return result,
+            }
+        }
     }
 
     fn version(&self) -> Result<i64, LedgerError> {
@@ -285,7 +299,10 @@ fn create_file(path: &Path) -> Result<(), LedgerError> {
 
 /// Not being allowed to look is not the same as not being there.
 fn exists(path: &Path) -> Result<bool, LedgerError> {
-    path.try_exists().map_err(|source| LedgerError::File { doing: "look at", path: path.to_owned(), source })
+    path.try_exists().map_err(|source| match source.kind() {
+        std::io::ErrorKind::PermissionDenied => LedgerError::Forbidden { path: path.to_owned() },
+        _ => LedgerError::File { doing: "look at", path: path.to_owned(), source },
+    })
 }
 
 /// Which file lies there now.

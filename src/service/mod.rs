@@ -136,14 +136,20 @@ impl<A: Api, D: Deliver, C: Clock> Service<A, D, C> {
             Ok(new) => self.take_over(new, triggers).await,
         };
         let status = match outcome {
-            Ok(changes) if changes.is_empty() => "reloaded: no setting differs; secrets were read again".to_owned(),
-            Ok(changes) => format!("reloaded: {}", changes.join("; ")),
+            Ok(changes) => {
+                let what = if changes.is_empty() {
+                    "no setting differs; secrets were read again".to_owned()
+                } else {
+                    changes.join("; ")
+                };
+                info!("reloaded: {what}");
+                format!("reloaded: {what}")
+            }
             Err(problem) => {
                 error!("the configuration is not reloaded, the old one stays in force: {problem}");
                 "the configuration is not reloaded, the old one stays in force; see the log".to_owned()
             }
         };
-        info!("{status}");
         systemd::ready(&status);
     }
 

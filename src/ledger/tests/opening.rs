@@ -1,6 +1,14 @@
 //! Opening, creating and refusing.
 
-use std::{os::unix::fs::PermissionsExt, path::Path, process::Command};
+use std::{
+    os::unix::{
+        fs::{MetadataExt, PermissionsExt},
+        process::CommandExt,
+    },
+    path::Path,
+    process::Command,
+    sync::Barrier,
+};
 
 use super::*;
 
@@ -282,4 +290,198 @@ fn two_slashes_are_one() {
     drop(place.open());
     let path = PathBuf::from(format!("/{}", place.path().display()));
     assert_eq!(Ledger::open_read_only(&path).unwrap().account_id().unwrap(), ACCOUNT);
+}
+
+/// Looks as a user whom modes stop into the folder that `prepare` makes: root runs the test `name` again as nobody.
+fn as_somebody(name: &str, prepare: impl FnOnce() -> Place, look: impl FnOnce(&Path)) {
+    const FOLDER: &str = "LEDGER_TEST_FOLDER_OF_NOBODY";
+    const NOBODY: u32 = 65534;
+    if let Some(folder) = std::env::var_os(FOLDER) {
+        return look(Path::new(&folder));
+    }
+    let place = prepare();
+    if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
+        return look(place.folder.path());
+    }
+    // Where nobody can get at it.
+    let bin = tempfile::tempdir().unwrap();
+    let exe = bin.path().join("test");
+    std::fs::copy(std::env::current_exe().unwrap(), &exe).unwrap();
+    set_mode(bin.path(), 0o755);
+    let child = Command::new(exe)
+        .args(["--exact", &format!("ledger::tests::opening::{name}")])
+        .current_dir("/")
+        .env(FOLDER, place.folder.path())
+        .uid(NOBODY)
+        .gid(NOBODY)
+        .output()
+        .unwrap();
+    let stdout = String::from_utf8_lossy(&child.stdout);
+    assert!(
+        child.status.success() && stdout.contains("1 passed"),
+        "{stdout}{}",
+        String::from_utf8_lossy(&child.stderr)
+    );
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// A ledger with one reward that nobody has open, as these files of it, in a folder that nobody may write.
+fn left_alone(files: &[&str]) -> Place {
+    let (from, to) = (World::new(), Place::new());
+    from.waiting(1);
+    let World { place, ledger } = from;
+    let open = if files.contains(&"-wal") {
+        Some(ledger)
+    } else {
+        drop(ledger);
+        None
+    };
+    for suffix in files {
+        std::fs::copy(place.beside(suffix), to.beside(suffix)).unwrap();
+        set_mode(&to.beside(suffix), 0o644);
+    }
+    drop(open);
+    set_mode(to.folder.path(), 0o555);
+    to
+}
+
+#[test]
+fn a_reader_who_may_not_write_the_folder_reads_a_ledger_that_nobody_has_open() {
+    let name = "a_reader_who_may_not_write_the_folder_reads_a_ledger_that_nobody_has_open";
+    as_somebody(
+        name,
+        || left_alone(&[""]),
+        |folder| {
+            let reading = Ledger::open_read_only(&folder.join("ledger.db")).unwrap();
+            assert_eq!(reading.states().unwrap()["waiting"], 1);
+        },
+    );
+}
+
+#[test]
+fn a_reader_who_may_not_write_the_folder_is_told_no_old_news_of_what_a_crash_left() {
+    let name = "a_reader_who_may_not_write_the_folder_is_told_no_old_news_of_what_a_crash_left";
+    as_somebody(
+        name,
+        || left_alone(&["", "-wal"]),
+        |folder| match Ledger::open_read_only(&folder.join("ledger.db")) {
+            Ok(reading) => assert_eq!(reading.states().unwrap()["waiting"], 1),
+            Err(error) => assert!(matches!(error, LedgerError::ReadOnly { .. }), "{error:?}"),
+        },
+    );
+}
+
+#[test]
+fn what_a_crash_left_is_read_and_left_as_it_is() {
+    let place = left_alone(&["", "-wal"]);
+    set_mode(place.folder.path(), 0o755);
+    let before = (place.bytes(), std::fs::read(place.beside("-wal")).unwrap());
+    let reading = Ledger::open_read_only(&place.path()).unwrap();
+    assert_eq!(reading.states().unwrap()["waiting"], 1);
+    drop(reading);
+    assert_eq!((place.bytes(), std::fs::read(place.beside("-wal")).unwrap()), before);
+}
+
+#[test]
+fn an_empty_wal_is_none() {
+    let place = left_alone(&[""]);
+    set_mode(place.folder.path(), 0o755);
+    std::fs::write(place.beside("-wal"), "").unwrap();
+    assert_eq!(Ledger::open_read_only(&place.path()).unwrap().states().unwrap()["waiting"], 1);
+    assert!(!place.beside("-shm").exists(), "looking leaves nothing behind");
+}
+
+#[test]
+fn a_folder_that_one_may_not_write_or_not_even_look_into_is_named() {
+    let shut = |folder: &Path| folder.join("shut");
+    let prepare = || {
+        let place = Place::new();
+        std::fs::create_dir(shut(place.folder.path())).unwrap();
+        set_mode(&shut(place.folder.path()), 0o000);
+        set_mode(place.folder.path(), 0o555);
+        place
+    };
+    as_somebody("a_folder_that_one_may_not_write_or_not_even_look_into_is_named", prepare, |folder| {
+        let error = Ledger::open(&folder.join("ledger.db"), ACCOUNT, at(0)).unwrap_err();
+        assert!(matches!(error, LedgerError::File { doing: "create", .. }), "{error:?}");
+        for error in [
+            Ledger::open(&shut(folder).join("ledger.db"), ACCOUNT, at(0)).unwrap_err(),
+            Ledger::open_read_only(&shut(folder).join("ledger.db")).unwrap_err(),
+        ] {
+            assert!(matches!(error, LedgerError::Forbidden { .. }), "{error:?}");
+        }
+        // So that whoever made it can take it away again.
+        if std::fs::metadata(folder).unwrap().uid() == std::fs::metadata("/proc/self").unwrap().uid() {
+            set_mode(folder, 0o755);
+            set_mode(&shut(folder), 0o755);
+        }
+    });
+}
+
+#[test]
+fn those_who_make_a_ledger_at_the_same_time_have_the_same() {
+    for _ in 0..20 {
+        let (place, all_at_once) = (Place::new(), Barrier::new(4));
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    all_at_once.wait();
+                    assert_eq!(place.open().account_id().unwrap(), ACCOUNT);
+                });
+            }
+        });
+    }
+}
+
+#[test]
+fn a_file_that_was_put_in_the_place_of_an_open_ledger_is_noticed() {
+    let world = World::new();
+    world.ledger.require_in_place().unwrap();
+    std::fs::copy(world.place.path(), world.place.beside(".copy")).unwrap();
+    std::fs::rename(world.place.beside(".copy"), world.place.path()).unwrap();
+    let error = world.ledger.require_in_place().unwrap_err();
+    assert!(matches!(error, LedgerError::Replaced { .. }), "{error:?}");
+    explains(&error, &world.place);
+}
+
+#[test]
+fn damage_is_found_where_nothing_was_read_yet() {
+    let world = World::new();
+    (1..=50).for_each(|number| drop(world.waiting(number)));
+    world.ledger.check_sound().unwrap();
+    let World { place, ledger } = world;
+    drop(ledger);
+    let mut bytes = place.bytes();
+    let last = bytes.len() - 4096;
+    bytes[last..].fill(0xA5);
+    std::fs::write(place.path(), &bytes).unwrap();
+    let error = place.open().check_sound().unwrap_err();
+    assert!(matches!(error, LedgerError::Damaged { .. }), "{error:?}");
+    explains(&error, &place);
+}
+
+#[test]
+fn the_stand_in_for_a_ledger_that_was_removed_is_behind_its_mark() {
+    let world = World::new();
+    world.in_state(1, RewardState::Delivered);
+    let World { place, ledger } = world;
+    drop(ledger);
+    std::fs::remove_file(place.path()).unwrap();
+    let stand_in = Ledger::not_made_yet(&place.path(), ACCOUNT, at(0)).unwrap();
+    assert_eq!(stand_in.path(), place.path());
+    let error = stand_in.require_not_behind().unwrap_err();
+    assert!(matches!(error, LedgerError::Behind { .. }), "{error:?}");
+    explains(&error, &place);
+}
+
+#[test]
+fn a_commit_that_fails_changes_nothing() {
+    let mut world = World::new();
+    let before = world.dump();
+    world.ledger.on_commit(|| true).unwrap();
+    assert!(world.ledger.begin_pass("command", "poll", at(0)).is_err());
+    assert_eq!(world.dump(), before);
 }
