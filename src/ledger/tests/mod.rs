@@ -16,6 +16,7 @@ mod backup;
 mod claims;
 mod lock;
 mod looking;
+mod mark;
 mod migrations;
 mod opening;
 mod schema;
