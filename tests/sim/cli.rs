@@ -27,7 +27,7 @@ use sim::{
 };
 
 /// From so many worlds on, a fault that none of them met is a fault of the simulator's.
-const MEETS_EVERYTHING: u64 = 2000;
+const MEETS_EVERYTHING: u64 = 10_000;
 /// After so many broken worlds there is enough to look at.
 const ENOUGH: usize = 50;
 

@@ -70,7 +70,7 @@ impl World {
 
     /// Batches are few: where they fail at all, they fail often.
     fn strikes_batch(&self, fault: Fault) -> bool {
-        let strikes = self.weather.enables(fault) && self.rng.chance(300);
+        let strikes = self.weather.enables(fault) && self.rng.chance(600);
         if strikes {
             self.meet(fault);
         }

@@ -113,3 +113,59 @@ fn only_one_of_two_handlers_gets_a_claim_and_none_while_we_have_it() {
     assert!(!takes("a", 21, 31));
     assert!(takes("a", 22, 32), "the claim of a process that died ends by itself");
 }
+
+/// What a handler that asks for commission 1 at noon, for ten minutes, is told.
+fn asks(world: &World) -> Claimed {
+    world.ledger.claim(id(1), "handler", at(0), at(10)).unwrap()
+}
+
+#[test]
+fn what_nobody_has_seen_yet_can_be_claimed_and_by_its_owner_again() {
+    let world = World::new();
+    assert_eq!(asks(&world), Claimed::Taken);
+    assert_eq!(claim(&world), "handler 2026-01-01T12:10:00.000Z");
+    assert_eq!(world.ledger.claim(id(1), "handler", at(1), at(11)).unwrap(), Claimed::Taken);
+    assert_eq!(claim(&world), "handler 2026-01-01T12:11:00.000Z");
+    let other = world.ledger.claim(id(1), "another", at(2), at(12)).unwrap();
+    let expires_at = "2026-01-01T12:11:00.000Z".to_owned();
+    assert_eq!(other, Claimed::ByOther { owner: "handler".to_owned(), expires_at });
+    assert_eq!(world.ledger.claim(id(1), "another", at(11), at(21)).unwrap(), Claimed::Taken);
+}
+
+#[test]
+fn what_is_delivered_or_decided_is_not_claimed_and_the_reason_is_told() {
+    for state in [RewardState::Delivered, RewardState::Fulfilled, RewardState::Reversed] {
+        let world = World::new();
+        world.in_state(1, state);
+        assert_eq!(asks(&world), Claimed::Delivered(state));
+    }
+    for (state, words) in [
+        (RewardState::Dismissed, "a person decided against delivery"),
+        (RewardState::Delivering, "makegood is delivering it, or was cut off while it did"),
+    ] {
+        let world = World::new();
+        world.in_state(1, state);
+        let before = world.dump();
+        assert_eq!(asks(&world), Claimed::NotNow(words.to_owned()));
+        assert_eq!(world.dump(), before);
+    }
+}
+
+#[test]
+fn what_waits_is_held_by_policy_or_was_cancelled_can_be_claimed_unless_an_attempt_may_have_taken_effect() {
+    for state in [RewardState::Waiting, RewardState::Held, RewardState::Cancelled] {
+        let world = World::new();
+        world.in_state(1, state);
+        assert_eq!(asks(&world), Claimed::Taken, "{state:?}");
+    }
+    let uncertain = |after: &Aftermath| {
+        let world = World::new();
+        let attempt = world.begin(&world.waiting(1));
+        world.finish(1, attempt, &unknown(), after);
+        asks(&world)
+    };
+    let words = "an attempt of makegood's may have taken effect";
+    assert_eq!(uncertain(&Aftermath::Retry(at(5))), Claimed::NotNow(words.to_owned()));
+    let held = uncertain(&Aftermath::Hold(HoldReason::OutcomeUnknown));
+    assert_eq!(held, Claimed::NotNow(format!("{words}, held as outcome_unknown")));
+}
