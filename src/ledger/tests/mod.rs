@@ -14,6 +14,7 @@ mod alerts;
 mod attempts;
 mod backup;
 mod claims;
+mod decisions;
 mod lock;
 mod looking;
 mod mark;
