@@ -244,7 +244,16 @@ fn held_by_policy(reward: &Reward) -> bool {
 }
 
 fn changed(commission: &Commission, reward: &Reward, cx: Context<'_>) -> Option<String> {
-    reward.facts.difference(&facts(commission, cx.policy, cx.rules))
+    // What is no amount at all is certainly not the one that was recorded.
+    let odd = match (&commission.amount, reward.facts.amount) {
+        (Amount::Odd(text), Some(amount)) => Some(format!("amount {amount} -> {text}")),
+        (Amount::Odd(_), None) | (Amount::Whole(_), _) => None,
+    };
+    let difference = reward.facts.difference(&facts(commission, cx.policy, cx.rules));
+    match (odd, difference) {
+        (Some(odd), Some(difference)) => Some(format!("{odd}, {difference}")),
+        (odd, difference) => odd.or(difference),
+    }
 }
 
 /// A commission that is approved and unfulfilled, and not known to be delivered.

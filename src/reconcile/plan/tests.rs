@@ -683,6 +683,22 @@ fn a_change_while_an_outcome_is_unknown_asks_for_a_person_and_says_what_changed(
 }
 
 #[test]
+fn what_has_no_amount_any_more_while_an_outcome_is_unknown_has_changed() {
+    let world = world_with_a_rule_for_referrals();
+    for (odd, change) in [("0", "amount 500 -> 0"), ("-5", "amount 500 -> -5"), ("12.5", "amount 500 -> 12.5")] {
+        let odd = but(|it| it.amount = Amount::Odd(odd.to_owned()));
+        for row in [delivering_at("app"), uncertain(tried(reward(RewardState::Waiting), "app", now()))] {
+            let decision = world.listed(odd.clone(), Some(&row));
+            assert_eq!(decision, Decision::Hold(HoldReason::Changed, change.to_owned()), "{row:?}");
+        }
+        assert_eq!(world.says(odd, Some(&reward(RewardState::Waiting))), "hold bad_amount");
+    }
+    let both = but(|it| (it.amount, it.unit) = (Amount::Odd("0".to_owned()), Unit::Credits));
+    let decision = world.listed(both, Some(&delivering_at("app")));
+    assert_eq!(decision, Decision::Hold(HoldReason::Changed, "amount 500 -> 0, unit points -> credits".to_owned()));
+}
+
+#[test]
 fn what_does_not_change_the_content_of_a_delivery_is_no_change() {
     let world = World::new();
     let renamed = but(|it| {
