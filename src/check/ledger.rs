@@ -9,7 +9,7 @@ use crate::{
     clock::{Clock, SystemClock},
     config::Settings,
     domain::CommissionId,
-    ledger::{Ledger, LedgerError},
+    ledger::{Ledger, LedgerError, folder_of},
     reconcile::in_full,
 };
 
@@ -48,13 +48,8 @@ fn look(settings: &Settings) -> Result<(String, Vec<CommissionId>), LedgerError>
     Ok((detail, ledger.canaries(CANARIES)?))
 }
 
-/// The folder in which a path lies.
-fn folder(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
 fn to_be_created(path: &Path, settings: &Settings) -> Check {
-    let folder = folder(path);
+    let folder = folder_of(path);
     if !folder.is_dir() {
         let no_folder = LedgerError::NoFolder { path: path.to_owned() };
         return Check::failed_as_told(NAME, &no_folder.to_string());
@@ -84,8 +79,8 @@ fn as_the_service(what: &str) -> String {
 /// Whether this user may write, and everybody else may not read.
 fn rights(path: &Path) -> Check {
     let may_write = |path: &Path, access_mode| access(path, access_mode).is_ok();
-    if !may_write(folder(path), Access::WRITE_OK | Access::EXEC_OK) {
-        let detail = format!("this user may not write the folder {}", folder(path).display());
+    if !may_write(folder_of(path), Access::WRITE_OK | Access::EXEC_OK) {
+        let detail = format!("this user may not write the folder {}", folder_of(path).display());
         return Check::warning(RIGHTS, detail, as_the_service("the folder"));
     }
     if !may_write(path, Access::WRITE_OK) {
@@ -105,7 +100,7 @@ fn rights(path: &Path) -> Check {
 /// Whether there is room for it to grow.
 pub(super) fn disk_space(path: &Path) -> Check {
     const NAME: &str = "disk space";
-    let folder = folder(path);
+    let folder = folder_of(path);
     let room = match statvfs(folder) {
         Ok(room) => room,
         Err(error) => {

@@ -19,7 +19,10 @@ use rusqlite::{
 };
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use super::{BUSY_TIMEOUT, Ledger, LedgerError, Position, files::FILE_MODE};
+use super::{
+    BUSY_TIMEOUT, Ledger, LedgerError, Position,
+    files::{FILE_MODE, folder_of},
+};
 
 /// What a copy holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,6 +103,5 @@ fn give_name(draft: &Path, to: &Path) -> Result<(), LedgerError> {
         Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => fs::rename(draft, to).map_err(failed)?,
         Err(error) => return Err(failed(io::Error::from(error))),
     }
-    let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)
+    File::open(folder_of(to)).and_then(|folder| folder.sync_all()).map_err(failed)
 }

@@ -10,14 +10,18 @@ use std::{
 /// Owner and group: operators in the group read it while it runs.
 pub(super) const FILE_MODE: u32 = 0o640;
 
+/// Where a file lies.
+pub(crate) fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// Makes a file that is not there yet. One that root makes goes to the owner of the folder: after a `sudo makegood once` the
 /// service must still be able to write.
 pub(super) fn create(path: &Path) -> io::Result<File> {
     let file = OpenOptions::new().read(true).write(true).create_new(true).mode(FILE_MODE).open(path)?;
     // The mode given at creation is cut by the umask.
     file.set_permissions(Permissions::from_mode(FILE_MODE))?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let (ours, theirs) = (file.metadata()?, std::fs::metadata(folder)?);
+    let (ours, theirs) = (file.metadata()?, std::fs::metadata(folder_of(path))?);
     if ours.uid() == 0 && theirs.uid() != 0 {
         fchown(&file, Some(theirs.uid()), Some(theirs.gid()))?;
     }
@@ -54,5 +58,29 @@ mod tests {
         drop(open_or_create(&path).unwrap());
         let made = std::fs::metadata(&path).unwrap();
         assert_eq!((made.uid(), made.gid(), made.mode() & 0o777), (1234, 2345, 0o640));
+    }
+
+    #[test]
+    fn a_name_alone_lies_in_the_working_directory() {
+        for (path, folder) in [("ledger.db", "."), ("./ledger.db", "."), ("a/ledger.db", "a"), ("/ledger.db", "/")] {
+            assert_eq!(folder_of(Path::new(path)), Path::new(folder), "{path}");
+        }
+    }
+
+    #[test]
+    fn those_who_make_a_file_at_the_same_time_have_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        for round in 0..50 {
+            let (path, all_at_once) = (folder.path().join(round.to_string()), std::sync::Barrier::new(4));
+            let make = || {
+                all_at_once.wait();
+                open_or_create(&path).unwrap().metadata().unwrap().ino()
+            };
+            let made: std::collections::BTreeSet<u64> = std::thread::scope(|scope| {
+                let threads: Vec<_> = (0..4).map(|_| scope.spawn(make)).collect();
+                threads.into_iter().map(|it| it.join().unwrap()).collect()
+            });
+            assert_eq!(made.len(), 1);
+        }
     }
 }

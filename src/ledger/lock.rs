@@ -72,10 +72,9 @@ pub async fn acquire(ledger: &Path, doing: &str, clock: &impl Clock) -> Result<P
     let mut waited = Duration::ZERO;
     let mut file = loop {
         let mut file = files::open_or_create(&path).map_err(failed("open"))?;
-        match file.try_lock() {
-            // Somebody removed it meanwhile: a lock on a file that nobody finds locks nothing.
-            Ok(()) if !is_at(&file, &path) => {}
-            Ok(()) => break file,
+        match try_lock(&file, &path) {
+            Ok(Locked::Nothing) => {}
+            Ok(Locked::Pass) => break file,
             Err(TryLockError::WouldBlock) if waited < WAIT_MAX => {
                 clock.sleep(POLL).await;
                 waited += POLL;
@@ -97,6 +96,18 @@ pub async fn acquire(ledger: &Path, doing: &str, clock: &impl Clock) -> Result<P
         tracing::debug!("the pass lock {} does not name its holder: {error}", path.display());
     }
     Ok(PassLock { _file: file })
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Locked {
+    Pass,
+    /// Somebody removed the file meanwhile: a lock on a file that nobody finds locks nothing.
+    Nothing,
+}
+
+pub(super) fn try_lock(file: &File, path: &Path) -> Result<Locked, TryLockError> {
+    file.try_lock()?;
+    Ok(if is_at(file, path) { Locked::Pass } else { Locked::Nothing })
 }
 
 fn is_at(file: &File, path: &Path) -> bool {

@@ -42,6 +42,7 @@ pub use backup::BackedUp;
 pub use claims::{Claimed, LiveClaim};
 pub use decisions::Resolution;
 pub use error::LedgerError;
+pub(crate) use files::folder_of;
 pub use health::Health;
 pub use journal::{Attention, Dossier};
 pub use lock::{LockError, PassLock, acquire as acquire_pass_lock};
@@ -208,10 +209,13 @@ impl Ledger {
 
     /// Refuses newer schemas and databases that are not ours, before anything is written to them.
     fn refuse_strangers(&self) -> Result<(), LedgerError> {
-        let found = self.version()?;
-        let application_id: i64 = self.run(|conn| conn.pragma_query_value(None, "application_id", |row| row.get(0)))?;
-        let empty: bool =
-            self.run(|conn| conn.query_row("SELECT count(*) = 0 FROM sqlite_schema", [], |row| row.get(0)))?;
+        // In one snapshot: somebody else may be making it just now.
+        let (found, application_id, empty): (i64, i64, bool) = self.run(|conn| {
+            let snapshot = conn.unchecked_transaction()?;
+            let value = |name| snapshot.pragma_query_value(None, name, |row| row.get(0));
+            let empty = snapshot.query_row("SELECT count(*) = 0 FROM sqlite_schema", [], |row| row.get(0))?;
+            Ok((value("user_version")?, value("application_id")?, empty))
+        })?;
         if application_id != APPLICATION_ID && !(empty && application_id == 0) {
             return Err(LedgerError::Foreign { path: self.path.clone() });
         }
@@ -286,8 +290,7 @@ fn create_file(path: &Path) -> Result<(), LedgerError> {
     if exists(path)? {
         return Ok(());
     }
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    if folder.is_some_and(|folder| !folder.is_dir()) {
+    if !folder_of(path).is_dir() {
         return Err(LedgerError::NoFolder { path: path.to_owned() });
     }
     let failed = |source| LedgerError::File { doing: "create", path: path.to_owned(), source };

@@ -1,9 +1,12 @@
 //! The pass lock. Two holders in one process are as two processes: the lock belongs to the open file.
 
-use std::{cell::RefCell, os::unix::fs::PermissionsExt};
+use std::{cell::RefCell, fs::File, os::unix::fs::PermissionsExt};
 
 use super::*;
-use crate::clock::Clock;
+use crate::{
+    clock::Clock,
+    ledger::lock::{Locked, try_lock},
+};
 
 /// A clock whose sleeps are over at once; `during` is called in each.
 struct Counting<F> {
@@ -69,7 +72,7 @@ async fn it_is_released_when_dropped_and_taken_by_the_one_that_waits() {
 #[tokio::test]
 async fn a_holder_that_left_no_name_is_still_a_holder() {
     let place = Place::new();
-    let file = std::fs::File::create(place.beside(".lock")).unwrap();
+    let file = File::create(place.beside(".lock")).unwrap();
     file.try_lock().unwrap();
     let error = acquire_pass_lock(&place.path(), "once", &Counting::new(|_| ())).await.unwrap_err();
     assert!(matches!(&error, LockError::Busy { holder, .. } if holder.contains("left no name")), "{error}");
@@ -105,4 +108,17 @@ async fn a_lock_file_that_cannot_be_made_is_named() {
     let error = acquire_pass_lock(&path, "once", &Counting::new(|_| ())).await.unwrap_err();
     assert!(matches!(error, LockError::File { doing: "open", .. }), "{error:?}");
     assert!(error.to_string().contains("missing/ledger.db.lock"), "{error}");
+}
+
+#[test]
+fn a_lock_on_a_file_that_was_removed_or_replaced_is_none() {
+    let place = Place::new();
+    let path = place.beside(".lock");
+    let file = File::create(&path).unwrap();
+    assert_eq!(try_lock(&file, &path).unwrap(), Locked::Pass);
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(try_lock(&file, &path).unwrap(), Locked::Nothing);
+    let another = File::create(&path).unwrap();
+    assert_eq!(try_lock(&file, &path).unwrap(), Locked::Nothing);
+    assert_eq!(try_lock(&another, &path).unwrap(), Locked::Pass);
 }

@@ -422,6 +422,38 @@ fn a_folder_that_one_may_not_write_or_not_even_look_into_is_named() {
 }
 
 #[test]
+fn who_is_not_root_keeps_what_it_makes_in_a_folder_of_somebody_elses() {
+    let prepare = || {
+        let place = Place::new();
+        if std::fs::metadata("/proc/self").unwrap().uid() == 0 {
+            std::os::unix::fs::chown(place.folder.path(), Some(1234), Some(2345)).unwrap();
+            set_mode(place.folder.path(), 0o777);
+        }
+        place
+    };
+    as_somebody("who_is_not_root_keeps_what_it_makes_in_a_folder_of_somebody_elses", prepare, |folder| {
+        let path = folder.join("ledger.db");
+        drop(Ledger::open(&path, ACCOUNT, at(0)).unwrap());
+        assert_eq!(std::fs::metadata(&path).unwrap().uid(), std::fs::metadata("/proc/self").unwrap().uid());
+    });
+}
+
+#[test]
+fn a_mark_that_one_may_not_read_is_an_error() {
+    let prepare = || {
+        let place = Place::new();
+        std::fs::write(place.beside(".mark"), "").unwrap();
+        set_mode(&place.beside(".mark"), 0o000);
+        set_mode(place.folder.path(), 0o777);
+        place
+    };
+    as_somebody("a_mark_that_one_may_not_read_is_an_error", prepare, |folder| {
+        let error = files::open_or_create(&folder.join("ledger.db.mark")).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied);
+    });
+}
+
+#[test]
 fn those_who_make_a_ledger_at_the_same_time_have_the_same() {
     for _ in 0..20 {
         let (place, all_at_once) = (Place::new(), Barrier::new(4));
