@@ -72,12 +72,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         for round in 0..50 {
             let (path, all_at_once) = (folder.path().join(round.to_string()), std::sync::Barrier::new(4));
-            let make = || {
+            let open = || {
                 all_at_once.wait();
                 open_or_create(&path).unwrap().metadata().unwrap().ino()
             };
             let made: std::collections::BTreeSet<u64> = std::thread::scope(|scope| {
-                let threads: Vec<_> = (0..4).map(|_| scope.spawn(make)).collect();
+                let threads: Vec<_> = (0..4).map(|_| scope.spawn(open)).collect();
                 threads.into_iter().map(|it| it.join().unwrap()).collect()
             });
             assert_eq!(made.len(), 1);

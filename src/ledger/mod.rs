@@ -302,9 +302,11 @@ fn create_file(path: &Path) -> Result<(), LedgerError> {
 
 /// Not being allowed to look is not the same as not being there.
 fn exists(path: &Path) -> Result<bool, LedgerError> {
-    path.try_exists().map_err(|source| match source.kind() {
-        std::io::ErrorKind::PermissionDenied => LedgerError::Forbidden { path: path.to_owned() },
-        _ => LedgerError::File { doing: "look at", path: path.to_owned(), source },
+    path.try_exists().map_err(|source| {
+        if source.kind() == std::io::ErrorKind::PermissionDenied {
+            return LedgerError::Forbidden { path: path.to_owned() };
+        }
+        LedgerError::File { doing: "look at", path: path.to_owned(), source }
     })
 }
 
