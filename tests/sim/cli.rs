@@ -12,7 +12,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use clap::Parser;
@@ -28,6 +28,8 @@ use sim::{
 
 /// From so many worlds on, a fault that none of them met is a fault of the simulator's.
 const MEETS_EVERYTHING: u64 = 10_000;
+/// Between two lines that say how far it is.
+const NEWS: Duration = Duration::from_secs(10);
 /// After so many broken worlds there is enough to look at.
 const ENOUGH: usize = 50;
 
@@ -86,6 +88,7 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> (u64, Mix, Vec<Verdict>) {
     let next = AtomicU64::new(0);
     let found = Mutex::new((0, Mix::default(), Vec::new()));
+    let said = Mutex::new(Instant::now());
     thread::scope(|scope| {
         for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
             scope.spawn(|| {
@@ -102,7 +105,14 @@ fn run(args: &Args) -> (u64, Mix, Vec<Verdict>) {
                     worlds += 1;
                     mix.add(&verdict.mix);
                     if !verdict.violations.is_empty() {
+                        // At once: what a long run has found must not be lost with it.
+                        eprintln!("seed {} is broken: {:?}", verdict.seed, verdict.violations[0].rule);
                         broken.push(verdict);
+                    }
+                    let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
+                    if said.elapsed() >= NEWS {
+                        *said = Instant::now();
+                        eprintln!("{} of {} worlds", number + 1, args.worlds);
                     }
                 }
                 let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
