@@ -294,6 +294,11 @@ impl Commission {
         self.status == CommissionStatus::Approved
     }
 
+    /// Whether FirstPromoter could call it fulfilled: not what is denied, nor what became money.
+    pub fn can_be_fulfilled(&self) -> bool {
+        self.approved_now() && self.unit != Unit::Cash
+    }
+
     /// When it was approved, as far as FirstPromoter tells.
     pub fn approved_at(&self) -> Option<Timestamp> {
         self.approved_now().then_some(self.status_updated_at).flatten()

@@ -134,6 +134,8 @@ struct ByIds {
     asked: BTreeSet<CommissionId>,
     fulfilled: HashSet<CommissionId>,
     unfulfilled: HashSet<CommissionId>,
+    /// Of the unfulfilled those that could be fulfilled.
+    contradicting: HashSet<CommissionId>,
 }
 
 /// The canaries, and some of each listing; nothing where there are none.
@@ -155,10 +157,11 @@ async fn ask_by_ids(
         return Ok(ByIds::default());
     }
     let ids: Vec<CommissionId> = asked.iter().copied().collect();
-    let set = |rows: Vec<Commission>| rows.into_iter().map(|row| row.id).collect();
-    let fulfilled = set(client.commissions(&query(&ids, true)).await?);
-    let unfulfilled = set(client.commissions(&query(&ids, false)).await?);
-    Ok(ByIds { asked, fulfilled, unfulfilled })
+    let fulfilled = client.commissions(&query(&ids, true)).await?;
+    let unfulfilled = client.commissions(&query(&ids, false)).await?;
+    let set = |rows: &[Commission]| rows.iter().map(|row| row.id).collect();
+    let contradicting = unfulfilled.iter().filter(|row| row.can_be_fulfilled()).map(|row| row.id).collect();
+    Ok(ByIds { asked, fulfilled: set(&fulfilled), unfulfilled: set(&unfulfilled), contradicting })
 }
 
 impl Listings {
@@ -217,7 +220,7 @@ impl Listings {
             let detail = format!("commission {id} is listed as fulfilled and as unfulfilled: the filter is ignored");
             return Check::failed(FULFILLED, detail, ASK_SUPPORT);
         }
-        let wrong = canaries.iter().find(|id| by_ids.unfulfilled.contains(id));
+        let wrong = canaries.iter().find(|id| by_ids.contradicting.contains(id));
         let right = canaries.iter().filter(|id| by_ids.fulfilled.contains(id)).count();
         let (yes, no) = (self.fulfilled.rows.len(), self.unfulfilled.rows.len());
         match (wrong, right) {
@@ -389,10 +392,14 @@ mod tests {
         ] {
             let listings = Listings { fulfilled: approved(yes), unfulfilled: approved(no) };
             let set = |numbers: &[i64]| ids(numbers).into_iter().collect::<HashSet<_>>();
-            let by_ids = ByIds { asked: BTreeSet::new(), fulfilled: set(by_yes), unfulfilled: set(by_no) };
+            let (fulfilled, unfulfilled) = (set(by_yes), set(by_no));
+            let by_ids = ByIds { asked: BTreeSet::new(), fulfilled, contradicting: unfulfilled.clone(), unfulfilled };
             let check = listings.judge_fulfilled(&by_ids, &ids(canaries));
             assert_eq!(check.result, result, "{name}: {check:?}");
             assert_eq!(check.what_to_do.is_some(), result != Verdict::Ok, "{name}");
+            let by_ids = ByIds { contradicting: HashSet::new(), ..by_ids };
+            let denied = listings.judge_fulfilled(&by_ids, &ids(canaries));
+            assert!(name == "ignored" || denied.result == Verdict::Ok, "{name}, but all of the wrong ones were denied");
         }
     }
 

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     clock::Clock,
     delivery::Deliver,
-    domain::{Commission, CommissionId, CommissionStatus, Unit},
+    domain::{Commission, CommissionId, CommissionStatus},
     firstpromoter::{Api, listing},
 };
 
@@ -38,14 +38,12 @@ impl BothWays {
         ids.iter().copied().filter(|id| !answered(id)).collect()
     }
 
-    /// What the answers about a canary tell of the filter. Nothing where it is gone; and what became money, or is no longer
-    /// approved, is rightly not called fulfilled any more.
+    /// What the answers about a canary tell of the filter; nothing where it is gone, or rightly not called fulfilled any more.
     fn says(&self, canary: CommissionId) -> Option<Canary> {
-        let contradicts = |row: &&Commission| row.approved_now() && row.unit != Unit::Cash;
         if self.fulfilled.contains(&canary) {
             return Some(Canary::Sings);
         }
-        self.unfulfilled.get(&canary).filter(contradicts).map(|_| Canary::Silent)
+        self.unfulfilled.get(&canary).filter(|row| row.can_be_fulfilled()).map(|_| Canary::Silent)
     }
 }
 
