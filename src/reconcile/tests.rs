@@ -374,3 +374,19 @@ async fn canaries_that_were_denied_or_became_money_prove_nothing_either() {
     the_last_canary_speaks(|(commission, _)| commission.status = CommissionStatus::Denied).await;
     the_last_canary_speaks(|(commission, _)| commission.unit = Unit::Cash).await;
 }
+
+#[tokio::test]
+async fn the_last_canary_of_all_is_one_that_was_seen_unfulfilled_before() {
+    let world = World::new();
+    (1..=2).for_each(|id| world.outside.put(commission(id)));
+    world.pass().await;
+    world.outside.commissions.borrow_mut().get_mut(&CommissionId(1)).unwrap().1 = false;
+    world.pass().await;
+    assert_eq!(world.ledger.drifted(9).unwrap(), [CommissionId(1)], "somebody marked it unfulfilled");
+    world.outside.commissions.borrow_mut().remove(&CommissionId(2));
+    world.outside.put(commission(3));
+    world.outside.upside_down.set(true);
+    let report = world.try_pass(&[]).await.unwrap();
+    assert!(report.error.as_ref().is_some_and(|error| error.contains("commission 1")), "{report:?}");
+    assert!(!world.outside.delivered.borrow().contains(&CommissionId(3)));
+}

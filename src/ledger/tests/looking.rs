@@ -235,6 +235,8 @@ fn what_a_listing_should_contain_is_what_is_open_or_drifted() {
     let open: std::collections::BTreeSet<_> = world.ledger.open_ids().unwrap().into_iter().map(|id| id.0).collect();
     // Waiting, delivering, delivered, held.
     assert_eq!(Vec::from_iter(open), [1, 2, 3, 5, 20]);
+    let named: Vec<i64> = (1..).zip(RewardState::ALL).filter(|(_, state)| state.is_open()).map(|(it, _)| it).collect();
+    assert_eq!(named, [1, 2, 3, 5], "the word and the query mean the same");
 }
 
 #[test]
@@ -249,6 +251,7 @@ fn canaries_are_the_latest_that_firstpromoter_confirmed_and_does_not_contradict(
     world.change(|it| it.set_drift(&row, true));
     assert_eq!(world.ledger.canaries(2).unwrap(), [id(4), id(3)]);
     assert_eq!(world.ledger.canaries(9).unwrap(), [id(4), id(3), id(2)]);
+    assert_eq!(world.ledger.drifted(9).unwrap(), [id(5)]);
 }
 
 #[test]

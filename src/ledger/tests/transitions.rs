@@ -376,3 +376,20 @@ fn the_journal_names_who_did_it_and_in_which_pass() {
     assert!(world.journal(1)[0].ends_with("(kim)"));
     assert_eq!(world.one("SELECT pass_id FROM journal"), pass.to_string());
 }
+
+#[test]
+fn what_is_found_owed_counts_from_when_the_pass_decided_and_not_from_when_it_is_written() {
+    let world = World::new();
+    let found = |change: &Change<'_>| change.found_at(at(-3));
+    world.change(|it| {
+        found(it);
+        it.insert(id(1), &key(1), &facts(), &Seen::Waiting(at(12)))
+    });
+    assert_eq!((world.row(1).owed_since, world.row(1).first_seen_at), (at(-3), at(-3)));
+    let cancelled = world.in_state(2, RewardState::Cancelled);
+    world.change_at(5, |it| {
+        found(it);
+        it.wait(&cancelled, at(12), "approved again")
+    });
+    assert_eq!(world.row(2).owed_since, at(-3));
+}
