@@ -147,6 +147,16 @@ impl Amount {
     }
 }
 
+impl fmt::Display for Amount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Whole(amount) => amount.fmt(f),
+            Self::Odd(nothing) if nothing.is_empty() => f.write_str("missing"),
+            Self::Odd(text) => f.write_str(text),
+        }
+    }
+}
+
 /// Where a commission stands at FirstPromoter (`Commission.status`). Whether it is fulfilled is not part of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CommissionStatus {

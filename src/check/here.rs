@@ -50,15 +50,16 @@ pub(super) fn secrets(config_file: &Path, sources: &SecretSources) -> Vec<Check>
             (None, None) => Check::ok(name, "none is given"),
         }
     });
-    let unknown = sources.unknown_credentials().into_iter().map(|path| {
-        let detail = format!("{} is no secret of this configuration", path.display());
+    let useless = sources.useless_credentials();
+    let useless = (!useless.is_empty()).then(|| {
         Check::warning(
             "credentials",
-            detail,
-            "name it firstpromoter_api_key, target_NAME_secret, target_NAME_bearer, heartbeat_url or alert_url, or remove it",
+            useless.join("; "),
+            "name it firstpromoter_api_key, target_NAME_secret, target_NAME_bearer, heartbeat_url or alert_url, as a file \
+             and no link, or remove it",
         )
     });
-    checks.chain(unknown).collect()
+    checks.chain(useless).collect()
 }
 
 /// A secret that the service gets as a credential is not there for a shell.

@@ -171,6 +171,9 @@ impl Outside {
     fn open(cli: &Cli) -> Result<Self, Failure> {
         let Config { settings, secret_sources, .. } = load(cli)?;
         let secrets = config::load_secrets(&secret_sources)?;
+        for useless in secret_sources.useless_credentials() {
+            tracing::warn!("{useless}: nothing is taken from there; see `makegood check`");
+        }
         let api = Client::new(&settings.firstpromoter, secrets.api_key.clone(), SystemClock).map_err(Failure::usage)?;
         let targets = Targets::new(&settings.targets, &secrets, SystemClock).map_err(Failure::usage)?;
         Ok(Self { settings, api, targets, addresses: secrets.notice })

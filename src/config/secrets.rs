@@ -161,7 +161,9 @@ impl Slot {
     /// Its file among the credentials: handed over by name, else with all that a folder holds.
     fn credential(&self, folder: &Path) -> Option<PathBuf> {
         let name = self.kind.credential();
-        let there = |name: &str| Some(folder.join(name)).filter(|path| path.symlink_metadata().is_ok());
+        // What one may not look at is there: reading it says why not.
+        let absent = |path: &Path| path.symlink_metadata().is_err_and(|it| it.kind() == io::ErrorKind::NotFound);
+        let there = |name: &str| Some(folder.join(name)).filter(|path| !absent(path));
         there(&name).or_else(|| there(&format!("{FROM_FOLDER}{name}")))
     }
 
@@ -262,20 +264,27 @@ impl SecretSources {
         found.collect()
     }
 
-    /// Files among the credentials that are no secret of this configuration: most likely a slip in the name.
-    pub fn unknown_credentials(&self) -> Vec<PathBuf> {
+    /// What lies among the credentials and is of no use, with the reason: most likely a slip.
+    pub fn useless_credentials(&self) -> Vec<String> {
         let Some(files) = self.credentials.as_ref().and_then(|folder| folder.read_dir().ok()) else {
             return Vec::new();
         };
         let known: Vec<String> = self.slots.iter().map(|slot| slot.kind.credential()).collect();
-        let is_known = |path: &Path| {
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            known.iter().any(|known| name.strip_prefix(FROM_FOLDER).unwrap_or(name) == known)
-        };
-        let files = files.flatten().map(|entry| entry.path()).filter(|path| path.is_file() && !is_known(path));
-        let mut files: Vec<PathBuf> = files.collect();
-        files.sort();
-        files
+        let is_known = |name: &str| known.iter().any(|known| name.strip_prefix(FROM_FOLDER).unwrap_or(name) == known);
+        let useless = files.flatten().filter_map(|entry| {
+            let (name, path) = (entry.file_name().to_string_lossy().into_owned(), entry.path().display().to_string());
+            let kind = entry.file_type().ok()?;
+            if kind.is_symlink() {
+                Some(format!("{path} is a link, which systemd leaves out of a folder"))
+            } else if kind.is_file() && !name.starts_with('.') && !is_known(&name) {
+                Some(format!("{path} is no secret of this configuration"))
+            } else {
+                None
+            }
+        });
+        let mut useless: Vec<String> = useless.collect();
+        useless.sort();
+        useless
     }
 }
 

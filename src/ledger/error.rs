@@ -31,8 +31,8 @@ pub enum LedgerError {
     },
     /// This user may not even look into its folder.
     #[error(
-        "this user may not look at the ledger {path}: do it as root, or as a user of its folder's group (`adduser YOU makegood`, \
-         then log in again)"
+        "this user may not look at the ledger {path}: do it as a user of its folder's group (`adduser YOU makegood`, then log in \
+         again, where the package made the folder) or as root; if this is the service, give the folder to its user"
     )]
     Forbidden {
         /// The ledger's path.

@@ -19,7 +19,7 @@ use crate::{
 
 /// How many canaries ride along: one may have been deleted, or reversed by a person.
 const CANARIES: usize = 3;
-/// How many stand by for them; and as many drifted ones: together less than a page.
+/// How many stand by for them, and as many drifted ones.
 const CANDIDATES: u32 = 40;
 /// First-time holds are confirmed too, so that a person is not asked about what is fulfilled; a backlog by its first rows.
 const HOLDS_CONFIRMED: usize = 100;
@@ -104,7 +104,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
             self.ask_once(&[ids, &canaries].concat(), &mut answers).await?;
         } else {
             self.ask_once(ids, &mut answers).await?;
-            self.ask_once(&canaries, &mut answers).await?;
+            self.ask_once(&answers.without(&canaries), &mut answers).await?;
         }
         // In neither answer: gone, or cut off by a server that caps its pages. The latter ends while there is progress.
         let mut rest = answers.without(ids);
@@ -114,8 +114,9 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
             before = rest.len();
             rest = answers.without(&rest);
         }
-        if !canaries.iter().any(|id| answers.says(*id).is_some()) && !substitutes.is_empty() {
-            self.ask_once(&substitutes, &mut answers).await?;
+        if !canaries.iter().any(|id| answers.says(*id) == Some(Canary::Sings)) && !substitutes.is_empty() {
+            // An id is asked for once: what somebody marks in between would seem to be both.
+            self.ask_once(&answers.without(&substitutes), &mut answers).await?;
             canaries.extend(substitutes);
         }
         if let Some(id) = answers.unfulfilled.keys().find(|id| answers.fulfilled.contains(id)) {
@@ -139,15 +140,17 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
     }
 
     /// Best first. Prefers those that this pass did not see listed as unfulfilled: a person may have changed a few of them. But
-    /// nothing is delivered without one, once there is one: a person who changed all of them looks like a filter turned
-    /// upside down.
+    /// where FirstPromoter contradicts all that it still has, nothing is delivered: a person who changed all of them looks
+    /// like a filter turned upside down.
     fn choose_canaries(&self, plan: &Plan) -> Result<Vec<CommissionId>, PassError> {
         let candidates = self.ledger.canaries(CANDIDATES)?;
         let (listed, mut canaries): (Vec<_>, Vec<_>) =
             candidates.into_iter().partition(|id| plan.items.contains_key(id));
         if plan.wants_to_deliver() {
-            canaries.extend(listed);
-            canaries.extend(self.ledger.drifted(CANDIDATES)?);
+            let drifting = plan.items.iter().filter(|(_, item)| item.decision == Decision::Drift).map(|(id, _)| *id);
+            let more = listed.into_iter().chain(self.ledger.drifted(CANDIDATES)?).chain(drifting);
+            let more: Vec<CommissionId> = more.filter(|id| !canaries.contains(id)).collect();
+            canaries.extend(more);
         }
         Ok(canaries)
     }

@@ -246,7 +246,7 @@ fn held_by_policy(reward: &Reward) -> bool {
 fn changed(commission: &Commission, reward: &Reward, cx: Context<'_>) -> Option<String> {
     // What is no amount at all is certainly not the one that was recorded.
     let odd = match (&commission.amount, reward.facts.amount) {
-        (Amount::Odd(text), Some(amount)) => Some(format!("amount {amount} -> {text}")),
+        (odd @ Amount::Odd(_), Some(amount)) => Some(format!("amount {amount} -> {odd}")),
         (Amount::Odd(_), None) | (Amount::Whole(_), _) => None,
     };
     let difference = reward.facts.difference(&facts(commission, cx.policy, cx.rules));
@@ -279,7 +279,7 @@ fn held_by(commission: &Commission, cx: Context<'_>) -> Option<(HoldReason, Stri
     let policy = cx.policy;
     let amount = match (&commission.unit, &commission.amount) {
         (Unit::Unknown(unit), _) => return Some((HoldReason::UnknownUnit, format!("the unit is {unit:?}"))),
-        (_, Amount::Odd(text)) => return Some((HoldReason::BadAmount, format!("the amount is {text}"))),
+        (_, Amount::Odd(_)) => return Some((HoldReason::BadAmount, format!("the amount is {}", commission.amount))),
         (_, Amount::Whole(amount)) => *amount,
     };
     if !in_scope(commission, policy) {

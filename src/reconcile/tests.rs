@@ -357,9 +357,12 @@ async fn the_last_canary_speaks(gone: fn(&mut (Commission, bool))) {
     }
     world.outside.put(commission(10));
     world.outside.upside_down.set(true);
-    let report = world.try_pass(&[]).await.unwrap();
-    assert!(report.error.as_ref().is_some_and(|error| error.contains("filters[fulfilled]")), "{report:?}");
-    assert!(!world.outside.delivered.borrow().contains(&CommissionId(10)));
+    // Also where no listing shows it.
+    for only in [&[][..], &[10]] {
+        let report = world.try_pass(only).await.unwrap();
+        assert!(report.error.as_ref().is_some_and(|error| error.contains("filters[fulfilled]")), "{report:?}");
+        assert!(!world.outside.delivered.borrow().contains(&CommissionId(10)));
+    }
     world.outside.upside_down.set(false);
     assert_eq!(world.pass().await.counts.fulfilled, 1);
 }
@@ -389,4 +392,34 @@ async fn the_last_canary_of_all_is_one_that_was_seen_unfulfilled_before() {
     let report = world.try_pass(&[]).await.unwrap();
     assert!(report.error.as_ref().is_some_and(|error| error.contains("commission 1")), "{report:?}");
     assert!(!world.outside.delivered.borrow().contains(&CommissionId(3)));
+}
+
+#[tokio::test]
+async fn a_person_who_changed_the_latest_ones_stops_nothing_while_another_proves_the_filter() {
+    let world = World::new();
+    world.outside.put(commission(1));
+    world.pass().await;
+    (2..=9).for_each(|id| world.outside.put(commission(id)));
+    world.pass().await;
+    for id in &world.ledger.canaries(9).unwrap()[..8] {
+        world.outside.commissions.borrow_mut().get_mut(id).unwrap().1 = false;
+    }
+    world.outside.put(commission(10));
+    let report = world.try_pass(&[10]).await.unwrap();
+    assert_eq!((report.error, report.counts.fulfilled), (None, 1));
+}
+
+#[tokio::test]
+async fn old_rewards_that_all_seem_unfulfilled_stop_deliveries_where_the_latest_prove_nothing() {
+    let world = World::new();
+    (1..=100).for_each(|id| world.outside.put(commission(id)));
+    world.pass().await;
+    for id in world.ledger.canaries(90).unwrap() {
+        world.outside.commissions.borrow_mut().get_mut(&id).unwrap().0.status = CommissionStatus::Denied;
+    }
+    world.outside.put(commission(101));
+    world.outside.upside_down.set(true);
+    let report = world.try_pass(&[]).await.unwrap();
+    assert!(report.error.as_ref().is_some_and(|error| error.contains("filters[fulfilled]")), "{report:?}");
+    assert!(!world.outside.delivered.borrow().contains(&CommissionId(101)));
 }

@@ -138,7 +138,7 @@ impl<A: Api, D: Deliver, C: Clock> Service<A, D, C> {
         let status = match outcome {
             Ok(changes) => {
                 let what = if changes.is_empty() {
-                    "no setting differs; secrets were read again".to_owned()
+                    "no setting differs; files with secrets were read again".to_owned()
                 } else {
                     changes.join("; ")
                 };

@@ -176,9 +176,24 @@ fn secrets_come_from_systemd_credentials_unless_they_are_given() {
     with_config(&world, &toml, &env, &["once", "--json"]).exits(0);
     assert_eq!((world.state_of(2).as_str(), world.sandbox.merchant.rejections().len()), ("fulfilled", 0));
 
+    put("target_app_bearer", "the one that is handed over by its name goes before");
+    let ran = with_config(&world, &toml, &env, &["once", "--json"]).exits(2);
+    assert!(ran.error().contains("credentials/target_app_bearer: targets.app.bearer"), "{ran}");
+    std::fs::remove_file(credentials.join("target_app_bearer")).unwrap();
+
     let wrong = [env[0], ("MAKEGOOD_FIRSTPROMOTER__API_KEY", "another-key")];
     let ran = with_config(&world, &toml, &wrong, &["once", "--json"]).exits(1);
     assert!(ran.error().contains("not accepted (401)"), "what is given goes before a credential: {ran}");
+}
+
+#[test]
+fn credentials_that_cannot_be_looked_at_are_not_taken_for_none() {
+    let world = given([owed(1)]);
+    let no_folder = world.file("credentials", "");
+    let env = [("CREDENTIALS_DIRECTORY", no_folder.to_str().unwrap()), ("MAKEGOOD_FIRSTPROMOTER__API_KEY", API_KEY)];
+    let ran = with_config(&world, &without_secrets(&world), &env, &["once", "--json"]).exits(2);
+    assert!(ran.error().contains("targets.app.secret") && ran.error().contains("cannot be read"), "{ran}");
+    assert_eq!(world.sandbox.requests(), 0);
 }
 
 #[test]

@@ -182,6 +182,11 @@ fn secrets_are_found_in_the_environment_and_among_the_credentials() {
     assert!(!ran.stdout.contains("no secret of this configuration"), "{ran}");
     world.file("credentials/target_othr_secret", "whsec_c2VjcmV0");
     comes_to(&check(&world), "credentials", "warning", &["target_othr_secret is no secret", "target_NAME_secret"]);
+    std::os::unix::fs::symlink("target_other_bearer", folder.join("target_app_bearer")).unwrap();
+    fs::write(folder.join(".swp"), "").unwrap();
+    comes_to(&check(&world), "credentials", "warning", &["target_app_bearer is a link", "target_othr_secret is no"]);
+    let ran = world.once();
+    assert!(ran.stderr.contains("target_othr_secret") && !ran.stderr.contains(".swp"), "{ran}");
 }
 
 #[test]

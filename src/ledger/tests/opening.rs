@@ -301,7 +301,9 @@ fn as_somebody(name: &str, prepare: impl FnOnce() -> Place, look: impl FnOnce(&P
     }
     let place = prepare();
     if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
-        return look(place.folder.path());
+        look(place.folder.path());
+        // So that it can be taken away again.
+        return set_mode(place.folder.path(), 0o755);
     }
     // Where nobody can get at it.
     let bin = tempfile::tempdir().unwrap();
@@ -412,11 +414,6 @@ fn a_folder_that_one_may_not_write_or_not_even_look_into_is_named() {
             Ledger::open_read_only(&shut(folder).join("ledger.db")).unwrap_err(),
         ] {
             assert!(matches!(error, LedgerError::Forbidden { .. }), "{error:?}");
-        }
-        // So that whoever made it can take it away again.
-        if std::fs::metadata(folder).unwrap().uid() == std::fs::metadata("/proc/self").unwrap().uid() {
-            set_mode(folder, 0o755);
-            set_mode(&shut(folder), 0o755);
         }
     });
 }

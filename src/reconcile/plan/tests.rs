@@ -685,7 +685,12 @@ fn a_change_while_an_outcome_is_unknown_asks_for_a_person_and_says_what_changed(
 #[test]
 fn what_has_no_amount_any_more_while_an_outcome_is_unknown_has_changed() {
     let world = world_with_a_rule_for_referrals();
-    for (odd, change) in [("0", "amount 500 -> 0"), ("-5", "amount 500 -> -5"), ("12.5", "amount 500 -> 12.5")] {
+    for (odd, change) in [
+        ("0", "amount 500 -> 0"),
+        ("-5", "amount 500 -> -5"),
+        ("12.5", "amount 500 -> 12.5"),
+        ("", "amount 500 -> missing"),
+    ] {
         let odd = but(|it| it.amount = Amount::Odd(odd.to_owned()));
         for row in [delivering_at("app"), uncertain(tried(reward(RewardState::Waiting), "app", now()))] {
             let decision = world.listed(odd.clone(), Some(&row));
