@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 
 use super::*;
 use crate::{
-    config::Retry,
+    config::{Retry, Route},
     domain::{
         Campaign, CommissionId, CommissionStatus, DeliveryKey, Promoter, Referral, RewardRef, upstream_timestamp_text,
     },

@@ -1,0 +1,143 @@
+//! What is owed: whether policy holds it, where it goes, and when. A part of the plan, and as pure.
+
+use chrono::SubsecRound;
+
+use super::{Context, Decision, Entry, Idempotent, Rules, Waits, in_scope, recipient};
+use crate::{
+    config::{Policy, Route},
+    domain::{Amount, Commission, RecipientKind, Timestamp, Unit},
+    failure::RETRY_AFTER_MAX,
+    ledger::{HoldReason, Reward, RewardState},
+};
+
+/// A commission that is approved and unfulfilled, and not known to be delivered.
+pub(super) fn owed(commission: &Commission, entry: Entry<'_>, cx: Context<'_>) -> Decision {
+    if let Some((reason, detail)) = held_by(commission, cx) {
+        return Decision::Hold(reason, detail);
+    }
+    let target = match target(commission, entry.reward, cx) {
+        Ok(target) => target,
+        Err((reason, detail)) => return Decision::Hold(reason, detail),
+    };
+    let (not_before, waits) = not_before(commission, entry.reward, cx);
+    match entry.claimed_until {
+        // The ledger keeps one time for both: a claim must not shorten what the target asked for with Retry-After.
+        Some(until) => Decision::Wait(until.max(not_before), Waits::Claimed),
+        None if not_before > cx.now => Decision::Wait(not_before, waits),
+        None => Decision::Deliver(target),
+    }
+}
+
+/// What policy says against delivering it; the order is the order in which a person would ask.
+fn held_by(commission: &Commission, cx: Context<'_>) -> Option<(HoldReason, String)> {
+    let policy = cx.policy;
+    let amount = match (&commission.unit, &commission.amount) {
+        (Unit::Unknown(unit), _) => return Some((HoldReason::UnknownUnit, format!("the unit is {unit:?}"))),
+        (_, Amount::Odd(_)) => return Some((HoldReason::BadAmount, format!("the amount is {}", commission.amount))),
+        (_, Amount::Whole(amount)) => *amount,
+    };
+    if !in_scope(commission, policy) {
+        let detail = format!("unit {} and its campaign are no longer configured in [policy]", commission.unit);
+        return Some((HoldReason::NoRoute, detail));
+    }
+    if let Some(limit) = policy.max_amount.get(&commission.unit).filter(|limit| amount > **limit) {
+        return Some((
+            HoldReason::OverLimit,
+            format!("{amount} {}, and policy.max_amount allows {limit}", commission.unit),
+        ));
+    }
+    if let Some(approved) = commission.approved_at().or(commission.created_at).filter(|at| *at < policy.deliver_from) {
+        return Some((
+            HoldReason::Backlog,
+            format!("approved {approved}, before policy.deliver_from {}", policy.deliver_from),
+        ));
+    }
+    if let Some(suspicion) = commission.fraud_suspicion.as_ref().filter(|_| policy.hold_fraud_suspicion) {
+        return Some((HoldReason::FraudSuspicion, format!("fraud_check is {suspicion}")));
+    }
+    if commission.is_self_referral && policy.hold_self_referral {
+        return Some((HoldReason::SelfReferral, "is_self_referral is true".to_owned()));
+    }
+    match recipient(commission, policy, cx.rules) {
+        None => Some((HoldReason::RecipientUnknown, recipient_unknown(commission, cx.rules))),
+        Some(RecipientKind::Promoter) if commission.promoter.is_none() => {
+            Some((HoldReason::NoRecipient, "it goes to the promoter, and names none".to_owned()))
+        }
+        Some(RecipientKind::Referral) if commission.referral.is_none() => {
+            Some((HoldReason::NoRecipient, "it goes to the referral, and names none".to_owned()))
+        }
+        Some(RecipientKind::Promoter | RecipientKind::Referral) => None,
+    }
+}
+
+fn recipient_unknown(commission: &Commission, rules: &Rules) -> String {
+    match (&commission.reward, &rules.refused) {
+        (None, _) => "it comes from no reward rule, and names two parties".to_owned(),
+        (Some(reward), Some(words)) => {
+            format!("GET /rewards, which would tell for reward {}, is refused: {words}", reward.id)
+        }
+        (Some(reward), None) => format!("GET /rewards does not tell for reward {}", reward.id),
+    }
+}
+
+/// Where it goes. What may have taken effect at one target never goes to another.
+fn target(commission: &Commission, reward: Option<&Reward>, cx: Context<'_>) -> Result<String, (HoldReason, String)> {
+    if let Some(reward) = reward.filter(|reward| reward.uncertain) {
+        return repeatable(reward, cx);
+    }
+    let matches = |route: &&Route| {
+        route.unit.as_ref().is_none_or(|unit| *unit == commission.unit)
+            && route.recipient.is_none_or(|kind| recipient(commission, cx.policy, cx.rules) == Some(kind))
+            && route.campaign.is_none_or(|id| commission.campaign.as_ref().is_some_and(|campaign| campaign.id == id))
+    };
+    cx.policy
+        .routes
+        .iter()
+        .find(matches)
+        .map(|route| route.target.clone())
+        .ok_or_else(|| (HoldReason::NoRoute, "no route matches its unit, recipient and campaign".to_owned()))
+}
+
+/// Whether an attempt with an unknown outcome may be made again, and where.
+pub(super) fn repeatable(reward: &Reward, cx: Context<'_>) -> Result<String, (HoldReason, String)> {
+    let target = reward.target.clone().unwrap_or_default();
+    match cx.targets.get(&target) {
+        Some(Idempotent::Yes) => Ok(target),
+        Some(Idempotent::No) => Err((
+            HoldReason::OutcomeUnknown,
+            format!("an attempt at {target} was cut off or lost, and {target} does not deduplicate by key"),
+        )),
+        None => Err((
+            HoldReason::OutcomeUnknown,
+            format!("an attempt at {target} was cut off or lost, and {target} is no longer configured"),
+        )),
+    }
+}
+
+/// The grace period counts from approval, but never from later than when the reward was found owed: FirstPromoter's clock must not
+/// postpone it for ever.
+pub(in crate::reconcile) fn not_before(
+    commission: &Commission,
+    reward: Option<&Reward>,
+    cx: Context<'_>,
+) -> (Timestamp, Waits) {
+    let found =
+        reward.filter(|reward| reward.state != RewardState::Cancelled).map_or(cx.now, |reward| reward.owed_since);
+    let since = commission.approved_at().map_or(found, |approved| approved.min(found));
+    let grace = chrono::TimeDelta::from_std(cx.policy.grace).ok().and_then(|grace| since.checked_add_signed(grace));
+    // To the millisecond, as the ledger keeps it: FirstPromoter's finer times would look new to it in every pass.
+    let grace = grace.unwrap_or(Timestamp::MAX_UTC).trunc_subsecs(3);
+    let backoff = reward
+        .filter(|reward| reward.failures > 0 && reward.state != RewardState::Cancelled)
+        .and_then(|reward| reward.next_attempt_at)
+        .map(|backoff| backoff.min(cx.now + longest_wait(cx.policy)));
+    match backoff {
+        Some(backoff) if backoff > grace => (backoff, Waits::Backoff),
+        Some(_) | None => (grace, Waits::Grace),
+    }
+}
+
+/// A wait recorded by a clock that was far ahead is not believed: none of ours is longer.
+fn longest_wait(policy: &Policy) -> chrono::TimeDelta {
+    chrono::TimeDelta::from_std(policy.retry.max.max(RETRY_AFTER_MAX)).unwrap_or(chrono::TimeDelta::MAX)
+}
