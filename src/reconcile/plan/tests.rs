@@ -767,3 +767,50 @@ fn each_wait_says_in_its_own_words_what_it_waits_for() {
     assert!(words.len() == all.len() && words.iter().all(|words| words.len() > 10), "{words:?}");
     assert!(Waits::Grace.as_str().starts_with("grace"), "the contract's word");
 }
+
+#[test]
+fn what_is_in_neither_answer_for_more_than_a_day_asks_for_a_person() {
+    let world = World::new();
+    let waiting = |minutes: i64| {
+        let due = Some(in_minutes(-minutes));
+        Reward { owed_since: in_minutes(-9_000), next_attempt_at: due, ..reward(RewardState::Waiting) }
+    };
+    let since = |minutes: i64| Reward { owed_since: in_minutes(-minutes), ..delivering_at("app") };
+    let day = 24 * 60;
+    for (row, reason) in [(waiting as fn(i64) -> Reward, HoldReason::Changed), (since, HoldReason::OutcomeUnknown)] {
+        for early in [0, day - 1, day] {
+            let decision = world.decide(&Observation::Unclear, Some(&row(early)));
+            assert_eq!(decision, Decision::Nothing(NEITHER), "{early} minutes");
+        }
+        for late in [day + 1, 5 * day] {
+            let decision = world.decide(&Observation::Unclear, Some(&row(late)));
+            assert_eq!(decision, Decision::Hold(reason, NEITHER.to_owned()), "{late} minutes");
+        }
+    }
+    // Asking again would not tell where the target does not deduplicate.
+    assert_eq!(said(&world.decide(&Observation::Unclear, Some(&delivering_at("script")))), "hold outcome_unknown");
+}
+
+#[test]
+fn what_goes_to_a_target_in_trouble_waits_until_its_time_and_nothing_else_does() {
+    let until = in_minutes(7);
+    let closed = BTreeMap::from([("app".to_owned(), until)]);
+    let other = "script".to_owned();
+    let mut decisions = [
+        Decision::Deliver("app".to_owned()),
+        Decision::Resume("app".to_owned()),
+        Decision::Deliver(other.clone()),
+        Decision::Mark,
+    ];
+    spare(decisions.iter_mut(), &closed);
+    let waits = Decision::Wait(until, Waits::Target);
+    assert_eq!(decisions, [waits.clone(), waits, Decision::Deliver(other), Decision::Mark]);
+}
+
+#[test]
+fn where_the_grace_period_and_the_backoff_end_together_it_is_the_grace_period_that_one_waits_for() {
+    let world = World::new();
+    let row = Reward { owed_since: now(), ..tried(reward(RewardState::Waiting), "app", in_minutes(15)) };
+    let approved_now = but(|it| it.status_updated_at = Some(now()));
+    assert_eq!(world.listed(approved_now, Some(&row)), Decision::Wait(in_minutes(15), Waits::Grace));
+}
