@@ -115,10 +115,21 @@ pub async fn by_ids(
     ids: &[CommissionId],
     fulfilled: Option<bool>,
 ) -> Result<Vec<Commission>, ListingError> {
+    by_ids_until(api, ids, ids, fulfilled).await
+}
+
+/// The same, read no further than to where all of `wanted` have come: for ids that are expected not to.
+pub async fn by_ids_until(
+    api: &impl Api,
+    ids: &[CommissionId],
+    wanted: &[CommissionId],
+    fulfilled: Option<bool>,
+) -> Result<Vec<Commission>, ListingError> {
     let asked: Vec<CommissionId> = ids.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
+    let wanted: BTreeSet<CommissionId> = wanted.iter().copied().collect();
     let mut found = BTreeMap::new();
     for chunk in asked.chunks(PER_PAGE as usize) {
-        chunk_by_ids(api, chunk, fulfilled, &mut found).await?;
+        chunk_by_ids(api, chunk, &wanted, fulfilled, &mut found).await?;
     }
     Ok(found.into_values().collect())
 }
@@ -126,11 +137,12 @@ pub async fn by_ids(
 async fn chunk_by_ids(
     api: &impl Api,
     asked: &[CommissionId],
+    wanted: &BTreeSet<CommissionId>,
     fulfilled: Option<bool>,
     found: &mut BTreeMap<CommissionId, Commission>,
 ) -> Result<(), ListingError> {
     let mut end = End::default();
-    let mut missing: BTreeSet<CommissionId> = asked.iter().copied().collect();
+    let mut missing: BTreeSet<CommissionId> = asked.iter().copied().filter(|id| wanted.contains(id)).collect();
     for page in 1..=PAGES_MAX {
         let rows = api.commissions(&query(asked, false, fulfilled, page)).await?;
         let length = rows.len();

@@ -19,8 +19,11 @@ use crate::{
 
 /// How many canaries ride along: one may have been deleted, or reversed by a person.
 const CANARIES: usize = 3;
-/// How many stand by for them, and as many drifted ones.
+/// How many are asked for where none of these calls itself fulfilled.
+const CANARIES_MAX: usize = 60;
+/// Of those that nothing speaks against, and of those that FirstPromoter contradicted before.
 const CANDIDATES: u32 = 40;
+const PER_PAGE: usize = listing::PER_PAGE as usize;
 /// First-time holds are confirmed too, so that a person is not asked about what is fulfilled; a backlog by its first rows.
 const HOLDS_CONFIRMED: usize = 100;
 
@@ -32,18 +35,39 @@ pub(super) struct BothWays {
 }
 
 impl BothWays {
+    /// Adds what other answers say of these.
+    fn take(&mut self, mut answers: Self, ids: &[CommissionId]) {
+        for id in ids {
+            self.unfulfilled.extend(answers.unfulfilled.remove_entry(id));
+            self.fulfilled.extend(answers.fulfilled.take(id));
+        }
+    }
+
     /// Those that are in neither answer.
     fn without(&self, ids: &[CommissionId]) -> Vec<CommissionId> {
         let answered = |id: &CommissionId| self.unfulfilled.contains_key(id) || self.fulfilled.contains(id);
         ids.iter().copied().filter(|id| !answered(id)).collect()
     }
 
-    /// What the answers about a canary tell of the filter; nothing where it is gone, or rightly not called fulfilled any more.
-    fn says(&self, canary: CommissionId) -> Option<Canary> {
-        if self.fulfilled.contains(&canary) {
-            return Some(Canary::Sings);
+    /// The answers themselves, or why they cannot be trusted.
+    fn proved_by(self, canaries: &[CommissionId]) -> Result<Self, PassError> {
+        if let Some(id) = self.unfulfilled.keys().find(|id| self.fulfilled.contains(id)) {
+            return Err(PassError::FilterBroken(both_ways(*id)));
         }
-        self.unfulfilled.get(&canary).filter(|row| row.can_be_fulfilled()).map(|_| Canary::Silent)
+        match (self.find(canaries, Canary::Sings), self.find(canaries, Canary::Silent)) {
+            (None, Some(id)) => Err(PassError::FilterBroken(silent_canary(id))),
+            (Some(_), _) | (None, None) => Ok(self),
+        }
+    }
+
+    /// The first canary that tells this of the filter. One tells nothing that is gone, or rightly not called fulfilled any
+    /// more.
+    fn find(&self, canaries: &[CommissionId], what: Canary) -> Option<CommissionId> {
+        let tells = |id: &CommissionId| match what {
+            Canary::Sings => self.fulfilled.contains(id),
+            Canary::Silent => self.unfulfilled.get(id).is_some_and(Commission::can_be_fulfilled),
+        };
+        canaries.iter().copied().find(tells)
     }
 }
 
@@ -95,48 +119,49 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
 
     /// Asks for these under `fulfilled=no` and `fulfilled=yes`, with canaries; an error where the answers disprove the filter.
     pub(super) async fn ask_both_ways(&self, ids: &[CommissionId], plan: &Plan) -> Result<BothWays, PassError> {
-        let mut canaries = self.choose_canaries(plan)?;
-        let substitutes = canaries.split_off(canaries.len().min(CANARIES));
-        // Beyond one page the canaries are asked for apart: among the others they would leave a gap in a full page,
-        // which then has to be read on.
+        let canaries = self.choose_canaries(plan)?;
         let mut answers = BothWays::default();
-        if ids.len() + canaries.len() <= listing::PER_PAGE as usize {
-            self.ask_once(&[ids, &canaries].concat(), &mut answers).await?;
-        } else {
-            self.ask_once(ids, &mut answers).await?;
-            self.ask_once(&answers.without(&canaries), &mut answers).await?;
-        }
-        // In neither answer: gone, or cut off by a server that caps its pages. The latter ends while there is progress.
-        let mut rest = answers.without(ids);
-        let mut before = ids.len();
-        while !rest.is_empty() && rest.len() < before {
-            self.ask_once(&rest, &mut answers).await?;
-            before = rest.len();
+        let mut rest = ids.to_vec();
+        while !rest.is_empty() {
+            for some in rest.chunks(PER_PAGE - CANARIES) {
+                answers.take(self.ask_proved(some, &canaries).await?, some);
+            }
+            // In neither answer: gone, or cut off by a server that caps its pages. The latter ends while there is progress.
+            let before = rest.len();
             rest = answers.without(&rest);
+            if rest.len() == before {
+                break;
+            }
         }
-        if !canaries.iter().any(|id| answers.says(*id) == Some(Canary::Sings)) && !substitutes.is_empty() {
-            // An id is asked for once: what somebody marks in between would seem to be both.
-            self.ask_once(&answers.without(&substitutes), &mut answers).await?;
-            canaries.extend(substitutes);
-        }
-        if let Some(id) = answers.unfulfilled.keys().find(|id| answers.fulfilled.contains(id)) {
-            return Err(PassError::FilterBroken(both_ways(*id)));
-        }
-        let says = |what| canaries.iter().find(|id| answers.says(**id) == Some(what));
-        match (says(Canary::Sings), says(Canary::Silent)) {
-            (None, Some(id)) => Err(PassError::FilterBroken(silent_canary(*id))),
-            (Some(_), _) | (None, None) => Ok(answers),
-        }
+        Ok(answers)
     }
 
-    async fn ask_once(&self, ids: &[CommissionId], answers: &mut BothWays) -> Result<(), PassError> {
+    /// What proves one question says nothing of another, which may have met a filter that works again. So canaries ride along
+    /// in each; and where none of the best few sings, the whole question is asked once more with all of them.
+    async fn ask_proved(&self, ids: &[CommissionId], canaries: &[CommissionId]) -> Result<BothWays, PassError> {
+        let few = &canaries[..canaries.len().min(CANARIES)];
+        let answers = self.ask_once(ids, few).await?;
+        if answers.find(few, Canary::Sings).is_some() || few.len() == canaries.len() {
+            return answers.proved_by(few);
+        }
+        let mut proved = BothWays::default();
+        for some in ids.chunks(PER_PAGE - canaries.len()) {
+            proved.take(self.ask_once(some, canaries).await?.proved_by(canaries)?, some);
+        }
+        Ok(proved)
+    }
+
+    async fn ask_once(&self, ids: &[CommissionId], canaries: &[CommissionId]) -> Result<BothWays, PassError> {
+        let all = [ids, canaries].concat();
         // In this order: what somebody fulfils in between is then in neither answer, not in both. And nothing is fresher
         // than that it is still unfulfilled.
-        let fulfilled = self.unless_stopped(listing::by_ids(self.api, ids, Some(true))).await?;
-        let unfulfilled = self.unless_stopped(listing::by_ids(self.api, ids, Some(false))).await?;
-        answers.unfulfilled.extend(unfulfilled.into_iter().map(|row| (row.id, row)));
-        answers.fulfilled.extend(fulfilled.into_iter().map(|row| row.id));
-        Ok(())
+        let fulfilled = self.unless_stopped(listing::by_ids(self.api, &all, Some(true))).await?;
+        let fulfilled: HashSet<CommissionId> = fulfilled.into_iter().map(|row| row.id).collect();
+        // The rest is expected now; that what was fulfilled does not come is not worth another page.
+        let wanted: Vec<CommissionId> = all.iter().copied().filter(|id| !fulfilled.contains(id)).collect();
+        let unfulfilled = self.unless_stopped(listing::by_ids_until(self.api, &all, &wanted, Some(false))).await?;
+        let unfulfilled = unfulfilled.into_iter().map(|row| (row.id, row)).collect();
+        Ok(BothWays { unfulfilled, fulfilled })
     }
 
     /// Best first. Prefers those that this pass did not see listed as unfulfilled: a person may have changed a few of them. But
@@ -152,6 +177,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
             let more: Vec<CommissionId> = more.filter(|id| !canaries.contains(id)).collect();
             canaries.extend(more);
         }
+        canaries.truncate(CANARIES_MAX);
         Ok(canaries)
     }
 }

@@ -67,6 +67,8 @@ struct Outside {
     rules_asked: Cell<u64>,
     /// `yes` answers nothing, and `no` everything.
     upside_down: Cell<bool>,
+    /// That ends after so many requests.
+    heals_after: Cell<Option<u64>>,
     delivered: RefCell<Vec<CommissionId>>,
     /// How long each delivery takes.
     delivery_takes: Cell<chrono::TimeDelta>,
@@ -94,6 +96,9 @@ impl Outside {
 impl Api for Outside {
     async fn commissions(&self, query: &CommissionQuery) -> Result<Vec<Commission>, ApiError> {
         self.asked();
+        if self.heals_after.get().is_some_and(|requests| self.requests.get() > requests) {
+            self.upside_down.set(false);
+        }
         let wanted = |(it, fulfilled): &&(Commission, bool)| {
             (query.ids.is_empty() || query.ids.contains(&it.id))
                 && query.fulfilled.is_none_or(|wanted| wanted == (*fulfilled && !self.upside_down.get()))
@@ -422,4 +427,25 @@ async fn old_rewards_that_all_seem_unfulfilled_stop_deliveries_where_the_latest_
     let report = world.try_pass(&[]).await.unwrap();
     assert!(report.error.as_ref().is_some_and(|error| error.contains("filters[fulfilled]")), "{report:?}");
     assert!(!world.outside.delivered.borrow().contains(&CommissionId(101)));
+}
+
+#[tokio::test]
+async fn a_filter_that_heals_between_any_two_of_our_questions_is_not_proved_for_those_before() {
+    for after in 0..12 {
+        let world = World::new();
+        (1..=6).for_each(|id| world.outside.put(commission(id)));
+        world.pass().await;
+        for id in &world.ledger.canaries(9).unwrap()[..3] {
+            world.outside.commissions.borrow_mut().remove(id);
+        }
+        // Delivered and marked by somebody else, and unknown to the ledger.
+        world.outside.put(commission(50));
+        world.outside.commissions.borrow_mut().get_mut(&CommissionId(50)).unwrap().1 = true;
+        world.outside.put(commission(51));
+        world.outside.upside_down.set(true);
+        world.outside.heals_after.set(Some(world.outside.requests() + after));
+        let report = world.try_pass(&[50, 51]).await.unwrap();
+        let delivered = world.outside.delivered.borrow();
+        assert!(!delivered.contains(&CommissionId(50)), "healed after {after} requests: {report:?}");
+    }
 }

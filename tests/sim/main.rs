@@ -17,8 +17,9 @@ use std::{
 use sim::{auditor::Rule, sabotage::Sabotage, story::Scratch};
 
 /// Worlds in which the auditor once found something: kept, so that it stays mended.
-const FOUND_ONCE: [u64; 14] = [
-    4, 383, 848, 1330, 2092, 2855, 104_857, 1_025_623, 1_042_543, 1_107_194, 1_115_183, 2_072_753, 5_000_416, 7_000_092,
+const FOUND_ONCE: [u64; 16] = [
+    4, 383, 848, 1330, 2092, 2855, 104_857, 1_025_623, 1_042_543, 1_107_194, 1_115_183, 2_072_753, 4_008_948,
+    4_040_057, 5_000_416, 7_000_092,
 ];
 
 /// Each seed on one of two threads.
