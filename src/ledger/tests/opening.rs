@@ -514,3 +514,18 @@ fn a_commit_that_fails_changes_nothing() {
     assert!(world.ledger.begin_pass("command", "poll", at(0)).is_err());
     assert_eq!(world.dump(), before);
 }
+
+#[test]
+fn a_ledger_that_somebody_keeps_locked_while_it_becomes_one_with_a_wal_is_not_waited_for_for_ever() {
+    let place = Place::new();
+    drop(place.open());
+    let shell = place.shell();
+    shell.pragma_update(None, "journal_mode", "DELETE").unwrap();
+    shell.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    let ledger = Ledger::open_uri(&place.path(), "mode=rw").unwrap();
+    ledger.conn.busy_timeout(Duration::ZERO).unwrap();
+    let error = ledger.enter_wal(Duration::from_millis(20)).unwrap_err();
+    assert!(matches!(error, LedgerError::Locked { .. }), "{error:?}");
+    shell.execute_batch("ROLLBACK").unwrap();
+    ledger.enter_wal(Duration::ZERO).unwrap();
+}
