@@ -185,7 +185,7 @@ impl Ledger {
     fn prepare_for_writing(&self) -> Result<(), LedgerError> {
         self.run(|conn| conn.busy_timeout(BUSY_TIMEOUT))?;
         self.refuse_strangers()?;
-        self.enter_wal(BUSY_TIMEOUT)?;
+        self.enter_wal(BUSY_TIMEOUT, || thread::sleep(BUSY_PAUSE))?;
         self.run(|conn| {
             conn.pragma_update(None, "synchronous", "FULL")?;
             conn.pragma_update(None, "foreign_keys", true)
@@ -193,11 +193,11 @@ impl Ledger {
     }
 
     /// For the change to WAL SQLite waits for nobody: those who open a new ledger at the same time have to.
-    fn enter_wal(&self, patience: Duration) -> Result<(), LedgerError> {
+    fn enter_wal(&self, patience: Duration, mut pause: impl FnMut()) -> Result<(), LedgerError> {
         let began = Instant::now();
         loop {
             match self.run(|conn| conn.pragma_update(None, "journal_mode", "WAL")) {
-                Err(LedgerError::Locked { .. }) if began.elapsed() < patience => thread::sleep(BUSY_PAUSE),
+                Err(LedgerError::Locked { .. }) if began.elapsed() < patience => pause(),
                 result => return result,
             }
         }

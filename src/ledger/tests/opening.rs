@@ -516,7 +516,7 @@ fn a_commit_that_fails_changes_nothing() {
 }
 
 #[test]
-fn a_ledger_that_somebody_keeps_locked_while_it_becomes_one_with_a_wal_is_not_waited_for_for_ever() {
+fn who_finds_a_ledger_locked_that_is_to_have_a_wal_waits_for_it_but_not_for_ever() {
     let place = Place::new();
     drop(place.open());
     let shell = place.shell();
@@ -524,8 +524,13 @@ fn a_ledger_that_somebody_keeps_locked_while_it_becomes_one_with_a_wal_is_not_wa
     shell.execute_batch("BEGIN EXCLUSIVE").unwrap();
     let ledger = Ledger::open_uri(&place.path(), "mode=rw").unwrap();
     ledger.conn.busy_timeout(Duration::ZERO).unwrap();
-    let error = ledger.enter_wal(Duration::from_millis(20)).unwrap_err();
+    let error = ledger.enter_wal(Duration::from_millis(20), || ()).unwrap_err();
     assert!(matches!(error, LedgerError::Locked { .. }), "{error:?}");
-    shell.execute_batch("ROLLBACK").unwrap();
-    ledger.enter_wal(Duration::ZERO).unwrap();
+    let mut pauses = 0;
+    let in_the_meantime = || {
+        pauses += 1;
+        shell.execute_batch("ROLLBACK").unwrap();
+    };
+    ledger.enter_wal(BUSY_TIMEOUT, in_the_meantime).unwrap();
+    assert_eq!(pauses, 1);
 }
