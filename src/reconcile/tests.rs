@@ -204,6 +204,16 @@ impl World {
         Self { folder, outside, ledger, settings: settings() }
     }
 
+    /// The first of them before the others.
+    async fn with_nine_fulfilled() -> Self {
+        let world = Self::new();
+        for some in [1..=1, 2..=9] {
+            some.for_each(|id| world.outside.put(commission(id)));
+            world.pass().await;
+        }
+        world
+    }
+
     async fn try_pass(&self, only: &[i64]) -> Result<Report, LedgerError> {
         let pass = Pass {
             api: &self.outside,
@@ -216,6 +226,13 @@ impl World {
         };
         let only = only.iter().copied().map(CommissionId).collect();
         pass.run(&Order { trigger: Trigger::Command, only, max_deliveries: None }).await
+    }
+
+    /// That the filter does not work.
+    async fn finds_out_and_does_not_deliver(&self, only: &[i64], id: i64) {
+        let report = self.try_pass(only).await.unwrap();
+        assert!(report.error.as_ref().is_some_and(|error| error.contains("filters[fulfilled]")), "{report:?}");
+        assert!(!self.outside.delivered.borrow().contains(&CommissionId(id)), "{report:?}");
     }
 
     async fn pass(&self) -> Report {
@@ -352,11 +369,7 @@ async fn what_is_late_and_still_owed_is_delivered_after_another_question() {
 
 /// A filter is turned upside down after `gone` happened to all canaries but the one that was fulfilled first.
 async fn the_last_canary_speaks(gone: fn(&mut (Commission, bool))) {
-    let world = World::new();
-    world.outside.put(commission(1));
-    world.pass().await;
-    (2..=9).for_each(|id| world.outside.put(commission(id)));
-    world.pass().await;
+    let world = World::with_nine_fulfilled().await;
     for id in &world.ledger.canaries(9).unwrap()[..8] {
         gone(world.outside.commissions.borrow_mut().get_mut(id).unwrap());
     }
@@ -364,9 +377,7 @@ async fn the_last_canary_speaks(gone: fn(&mut (Commission, bool))) {
     world.outside.upside_down.set(true);
     // Also where no listing shows it.
     for only in [&[][..], &[10]] {
-        let report = world.try_pass(only).await.unwrap();
-        assert!(report.error.as_ref().is_some_and(|error| error.contains("filters[fulfilled]")), "{report:?}");
-        assert!(!world.outside.delivered.borrow().contains(&CommissionId(10)));
+        world.finds_out_and_does_not_deliver(only, 10).await;
     }
     world.outside.upside_down.set(false);
     assert_eq!(world.pass().await.counts.fulfilled, 1);
@@ -394,18 +405,12 @@ async fn the_last_canary_of_all_is_one_that_was_seen_unfulfilled_before() {
     world.outside.commissions.borrow_mut().remove(&CommissionId(2));
     world.outside.put(commission(3));
     world.outside.upside_down.set(true);
-    let report = world.try_pass(&[]).await.unwrap();
-    assert!(report.error.as_ref().is_some_and(|error| error.contains("commission 1")), "{report:?}");
-    assert!(!world.outside.delivered.borrow().contains(&CommissionId(3)));
+    world.finds_out_and_does_not_deliver(&[], 3).await;
 }
 
 #[tokio::test]
 async fn a_person_who_changed_the_latest_ones_stops_nothing_while_another_proves_the_filter() {
-    let world = World::new();
-    world.outside.put(commission(1));
-    world.pass().await;
-    (2..=9).for_each(|id| world.outside.put(commission(id)));
-    world.pass().await;
+    let world = World::with_nine_fulfilled().await;
     for id in &world.ledger.canaries(9).unwrap()[..8] {
         world.outside.commissions.borrow_mut().get_mut(id).unwrap().1 = false;
     }
@@ -424,9 +429,7 @@ async fn old_rewards_that_all_seem_unfulfilled_stop_deliveries_where_the_latest_
     }
     world.outside.put(commission(101));
     world.outside.upside_down.set(true);
-    let report = world.try_pass(&[]).await.unwrap();
-    assert!(report.error.as_ref().is_some_and(|error| error.contains("filters[fulfilled]")), "{report:?}");
-    assert!(!world.outside.delivered.borrow().contains(&CommissionId(101)));
+    world.finds_out_and_does_not_deliver(&[], 101).await;
 }
 
 #[tokio::test]
