@@ -1,0 +1,390 @@
+//! What is owed: the grace period, scope, policy, recipients, routes, backoff and claims.
+
+use super::*;
+
+#[test]
+fn the_grace_period_counts_from_the_approval() {
+    let world = World::new();
+    let fresh = |minutes: i64| but(|it| it.status_updated_at = Some(in_minutes(-minutes)));
+    assert_eq!(world.listed(fresh(14), None), Decision::Wait(in_minutes(1), Waits::Grace));
+    assert_eq!(world.says(fresh(15), None), "deliver app", "it is over when it is over, not a moment later");
+    let row = Reward { next_attempt_at: Some(in_minutes(1)), ..reward(RewardState::Waiting) };
+    let row = Reward { owed_since: in_minutes(-14), ..row };
+    assert_eq!(world.listed(fresh(14), Some(&row)), Decision::Wait(in_minutes(1), Waits::Grace));
+    let later = World::with(|it| it.now = in_minutes(1));
+    assert_eq!(later.says(fresh(14), Some(&row)), "deliver app", "the row's time is of no grace: the policy is asked");
+}
+
+#[test]
+fn a_grace_period_made_shorter_is_shorter_for_what_waits_already() {
+    let row = Reward { next_attempt_at: Some(in_minutes(60)), ..reward(RewardState::Waiting) };
+    assert_eq!(World::new().says(commission(), Some(&row)), "deliver app");
+}
+
+#[test]
+fn without_a_time_of_approval_the_grace_period_counts_from_when_it_was_first_seen() {
+    let world = World::new();
+    let undated = || but(|it| it.status_updated_at = None);
+    assert_eq!(world.listed(undated(), None), Decision::Wait(in_minutes(15), Waits::Grace));
+    let row = |minutes: i64| Reward { owed_since: in_minutes(-minutes), ..reward(RewardState::Waiting) };
+    assert_eq!(world.listed(undated(), Some(&row(5))), Decision::Wait(in_minutes(10), Waits::Grace));
+    assert_eq!(world.says(undated(), Some(&row(15))), "deliver app");
+}
+
+#[test]
+fn an_approval_in_the_future_postpones_nothing() {
+    let world = World::new();
+    let early = || but(|it| it.status_updated_at = Some(in_minutes(60 * 24 * 365)));
+    assert_eq!(world.listed(early(), None), Decision::Wait(in_minutes(15), Waits::Grace));
+    let row = Reward { owed_since: in_minutes(-15), ..reward(RewardState::Waiting) };
+    assert_eq!(world.says(early(), Some(&row)), "deliver app");
+}
+
+#[test]
+fn a_time_to_wait_for_is_one_that_the_ledger_can_hold_so_that_no_pass_writes_it_again() {
+    let world = World::new();
+    let precise = but(|it| it.status_updated_at = Some(at("2026-01-01T11:59:00.123456789Z")));
+    let Decision::Wait(until, Waits::Grace) = world.listed(precise, None) else { panic!("it is in its grace period") };
+    assert_eq!(until, at(&crate::domain::timestamp_text(until)));
+}
+
+#[test]
+fn no_grace_period_is_fine_and_an_endless_one_does_not_overflow() {
+    let none = World::with(|it| it.policy.grace = Duration::ZERO);
+    assert_eq!(none.says(but(|it| it.status_updated_at = Some(now())), None), "deliver app");
+    let endless = World::with(|it| it.policy.grace = Duration::MAX);
+    assert_eq!(endless.says(commission(), None), "wait for grace");
+}
+
+#[test]
+fn what_was_cancelled_has_a_grace_period_of_its_own_when_it_is_approved_again() {
+    let world = World::new();
+    let row = tried(reward(RewardState::Cancelled), "app", in_minutes(600));
+    let again = but(|it| it.status_updated_at = Some(in_minutes(-1)));
+    assert_eq!(world.listed(again, Some(&row)), Decision::Wait(in_minutes(14), Waits::Grace));
+    let undated = but(|it| it.status_updated_at = None);
+    assert_eq!(world.listed(undated, Some(&row)), Decision::Wait(in_minutes(15), Waits::Grace));
+}
+
+#[test]
+fn only_the_configured_units_are_delivered_and_cash_never() {
+    let only_credits = World::with(|it| it.policy.units = vec![Unit::Credits]);
+    let cash_too = World::with(|it| it.policy.units.push(Unit::Cash));
+    for (world, unit, expected) in [
+        (World::new(), "points", "deliver app"),
+        (World::new(), "credits", "deliver app"),
+        (World::new(), "free_months", "deliver app"),
+        (World::new(), "mon_discount", "deliver app"),
+        (World::new(), "discount_per", "deliver app"),
+        (World::new(), "cash", "nothing"),
+        (World::new(), "stars", "hold unknown_unit"),
+        (World::new(), "", "hold unknown_unit"),
+        (World::with(|it| it.policy.units = vec![Unit::Credits]), "points", "nothing"),
+        (only_credits, "credits", "deliver app"),
+        (cash_too, "cash", "nothing"),
+    ] {
+        let listed = but(|it| it.unit = Unit::from_wire(unit));
+        assert_eq!(world.says(listed, None), expected, "{unit} with {:?}", world.policy.units);
+    }
+}
+
+#[test]
+fn only_the_configured_campaigns_are_delivered_and_an_empty_list_means_all() {
+    let world = World::with(|it| it.policy.campaigns = vec![17, 18]);
+    let of = |id: Option<i64>| but(|it| it.campaign = id.map(|id| Campaign { id, name: None }));
+    assert_eq!(world.says(of(Some(17)), None), "deliver app");
+    assert_eq!(world.says(of(Some(18)), None), "deliver app");
+    assert_eq!(world.says(of(Some(19)), None), "nothing");
+    assert_eq!(world.says(of(None), None), "nothing", "without a campaign it is in none of the configured");
+    let stars = but(|it| (it.unit, it.campaign) = (Unit::Unknown("stars".to_owned()), None));
+    assert_eq!(world.says(stars, None), "nothing", "what is out of scope is not held either");
+    assert_eq!(World::new().says(of(None), None), "deliver app");
+    assert_eq!(World::new().says(of(Some(19)), None), "deliver app");
+}
+
+#[test]
+fn what_the_ledger_has_open_and_the_policy_no_longer_names_asks_for_a_person() {
+    let row = reward(RewardState::Waiting);
+    let units = World::with(|it| it.policy.units = vec![Unit::Credits]);
+    assert_eq!(units.says(commission(), Some(&row)), "hold no_route");
+    let campaigns = World::with(|it| it.policy.campaigns = vec![18]);
+    assert_eq!(campaigns.says(commission(), Some(&row)), "hold no_route");
+    let cash = but(|it| it.unit = Unit::Cash);
+    assert_eq!(World::new().says(cash, Some(&row)), "hold no_route", "money is never delivered");
+    assert_eq!(campaigns.says(commission(), Some(&reward(RewardState::Cancelled))), "nothing");
+}
+
+#[test]
+fn what_was_approved_before_deliver_from_is_backlog() {
+    let world = World::with(|it| it.policy.deliver_from = in_minutes(-60));
+    let approved = |minutes: Option<i64>| but(|it| it.status_updated_at = minutes.map(in_minutes));
+    assert_eq!(world.says(approved(Some(-60)), None), "deliver app", "from then on means then, too");
+    assert_eq!(world.says(approved(Some(-61)), None), "hold backlog");
+}
+
+#[test]
+fn without_a_time_of_approval_the_creation_decides_what_is_backlog() {
+    let world = World::with(|it| it.policy.deliver_from = in_minutes(-60));
+    let created =
+        |created: Option<i64>| but(|it| (it.status_updated_at, it.created_at) = (None, created.map(in_minutes)));
+    assert_eq!(world.says(created(Some(-61)), None), "hold backlog");
+    assert_eq!(world.says(created(Some(-60)), None), "wait for grace");
+    assert_eq!(world.says(created(None), None), "wait for grace", "nothing says that it is old");
+    let old_but_approved_today = but(|it| it.created_at = Some(at("2020-01-01T00:00:00Z")));
+    assert_eq!(world.says(old_but_approved_today, None), "deliver app");
+}
+
+#[test]
+fn the_rule_of_the_reward_says_who_receives() {
+    let world = World::with(|it| {
+        it.rules.known =
+            BTreeMap::from([(9, Some(RecipientKind::Promoter)), (10, Some(RecipientKind::Referral)), (11, None)]);
+    });
+    let by = |id: i64| but(|it| it.reward = Some(RewardRef { id, name: None }));
+    let who = |commission: &Commission| recipient(commission, &world.policy, &world.rules);
+    assert_eq!(who(&by(9)), Some(RecipientKind::Promoter));
+    assert_eq!(who(&by(10)), Some(RecipientKind::Referral));
+    assert_eq!(who(&by(11)), None, "FirstPromoter did not say");
+    assert_eq!(who(&by(12)), None, "no such rule");
+    let custom = but(|it| (it.reward, it.is_custom) = (Some(RewardRef { id: 10, name: None }), true));
+    assert_eq!(who(&custom), Some(RecipientKind::Referral), "custom, and with a rule: the rule says");
+    assert_eq!(world.says(by(9), None), "deliver app");
+    assert_eq!(world.says(by(10), None), "deliver app");
+    assert_eq!(world.says(by(11), None), "hold recipient_unknown");
+    assert_eq!(world.says(by(12), None), "hold recipient_unknown");
+}
+
+#[test]
+fn a_custom_commission_without_a_reward_is_the_promoters() {
+    let world = World::new();
+    let custom = |custom| but(|it| (it.reward, it.is_custom) = (None, custom));
+    assert_eq!(recipient(&custom(true), &world.policy, &world.rules), Some(RecipientKind::Promoter));
+    assert_eq!(world.says(custom(true), None), "deliver app");
+    assert_eq!(world.says(custom(false), None), "hold recipient_unknown", "two parties, and nothing that decides");
+    let nobody = but(|it| (it.reward, it.is_custom, it.promoter) = (None, true, None));
+    assert_eq!(world.says(nobody, None), "hold no_recipient");
+}
+
+#[test]
+fn a_commission_without_a_promoter_is_the_referrals() {
+    let world = World::new();
+    let alone = |reward: Option<i64>| {
+        but(|it| (it.reward, it.promoter) = (reward.map(|id| RewardRef { id, name: None }), None))
+    };
+    for reward in [None, Some(12)] {
+        assert_eq!(recipient(&alone(reward), &world.policy, &world.rules), Some(RecipientKind::Referral));
+        assert_eq!(world.says(alone(reward), None), "deliver app");
+    }
+    assert_eq!(world.says(alone(Some(9)), None), "hold no_recipient", "the rule says promoter, and there is none");
+    let nobody = but(|it| (it.reward, it.promoter, it.referral) = (None, None, None));
+    assert_eq!(world.says(nobody, None), "hold no_recipient");
+}
+
+#[test]
+fn the_policy_may_say_who_receives_whatever_the_rules_say() {
+    let always = |kind| World::with(|it| it.policy.recipient = RecipientPolicy::Always(kind));
+    let to_promoter = always(RecipientKind::Promoter);
+    let to_referral = always(RecipientKind::Referral);
+    assert_eq!(to_referral.says(commission(), None), "deliver app");
+    assert_eq!(facts(&commission(), &to_referral.policy, &to_referral.rules).recipient, Some(RecipientKind::Referral));
+    assert_eq!(to_promoter.says(but(|it| it.reward = None), None), "deliver app");
+    assert_eq!(to_promoter.says(but(|it| it.promoter = None), None), "hold no_recipient");
+    assert_eq!(to_referral.says(but(|it| it.referral = None), None), "hold no_recipient");
+}
+
+#[test]
+fn rules_that_are_refused_say_so_and_those_known_before_still_count() {
+    let mut world = World::with(|it| it.rules.refused = Some("forbidden (403)".to_owned()));
+    assert_eq!(world.says(commission(), None), "deliver app");
+    world.rules.known.clear();
+    let Decision::Hold(HoldReason::RecipientUnknown, why) = world.listed(commission(), None) else {
+        panic!("nobody can tell who receives it")
+    };
+    assert!(why.contains("reward 9") && why.contains("forbidden (403)"), "{why}");
+}
+
+type Objection = (&'static str, fn(&mut Commission));
+
+/// Everything that can be said against a commission, in the order in which it is said.
+fn objections() -> Vec<Objection> {
+    vec![
+        ("hold bad_amount", |it| it.amount = Amount::Odd("-500".to_owned())),
+        ("hold over_limit", |it| it.amount = Amount::Whole(100_001)),
+        ("hold backlog", |it| it.status_updated_at = Some(at("2024-12-31T23:59:59Z"))),
+        ("hold fraud_suspicion", |it| it.fraud_suspicion = Some("ad_source".to_owned())),
+        ("hold self_referral", |it| it.is_self_referral = true),
+        ("hold recipient_unknown", |it| it.reward = Some(RewardRef { id: 12, name: None })),
+        ("hold no_route", |it| it.campaign = None),
+    ]
+}
+
+/// `deliver_from` is New Year 2025, and only campaign 17 has a route.
+fn strict() -> World {
+    World::with(|it| {
+        it.policy.deliver_from = at("2025-01-01T00:00:00Z");
+        it.policy.routes = vec![Route { campaign: Some(17), ..route("app") }];
+    })
+}
+
+#[test]
+fn each_objection_holds_alone_with_its_reason_and_a_detail() {
+    let world = strict();
+    assert_eq!(world.says(commission(), None), "deliver app");
+    for (expected, object) in objections() {
+        for row in [None, Some(reward(RewardState::Waiting)), Some(held(HoldReason::Fuse))] {
+            let decision = world.listed(but(object), row.as_ref());
+            assert_eq!(said(&decision), expected);
+            let Decision::Hold(_, detail) = decision else { unreachable!() };
+            assert!(detail.len() > 5, "{expected} says nothing more: {detail:?}");
+        }
+    }
+}
+
+#[test]
+fn of_several_objections_the_first_in_the_order_of_asking_is_the_reason() {
+    let world = strict();
+    let objections = objections();
+    for from in 0..objections.len() {
+        // In reverse, so that an earlier objection to the same field (the amount) is the one that stands.
+        let all = but(|it| objections[from..].iter().rev().for_each(|(_, object)| object(it)));
+        assert_eq!(world.says(all, None), objections[from].0);
+    }
+    let stars = but(|it| {
+        objections.iter().rev().for_each(|(_, object)| object(it));
+        it.unit = Unit::Unknown("stars".to_owned());
+    });
+    assert_eq!(world.says(stars, None), "hold unknown_unit", "what it is comes before how much of it");
+}
+
+#[test]
+fn suspicions_hold_only_as_the_policy_says() {
+    let fraud = but(|it| it.fraud_suspicion = Some("same_ip_suspicion".to_owned()));
+    let own = but(|it| it.is_self_referral = true);
+    let no_fraud = World::with(|it| it.policy.hold_fraud_suspicion = false);
+    let no_own = World::with(|it| it.policy.hold_self_referral = false);
+    assert_eq!(no_fraud.says(fraud.clone(), None), "deliver app");
+    assert_eq!(no_own.says(fraud, None), "hold fraud_suspicion");
+    assert_eq!(no_own.says(own.clone(), None), "deliver app");
+    assert_eq!(no_fraud.says(own, None), "hold self_referral");
+}
+
+#[test]
+fn the_limit_is_per_unit_and_exactly_at_the_limit_is_fine() {
+    let world = World::with(|it| it.policy.max_amount = BTreeMap::from([(Unit::Points, 500), (Unit::Credits, 5)]));
+    let of = |unit: Unit, amount| but(|it| (it.unit, it.amount) = (unit, Amount::Whole(amount)));
+    assert_eq!(world.says(of(Unit::Points, 500), None), "deliver app");
+    assert_eq!(world.says(of(Unit::Points, 501), None), "hold over_limit");
+    assert_eq!(world.says(of(Unit::Credits, 5), None), "deliver app");
+    assert_eq!(world.says(of(Unit::Credits, 6), None), "hold over_limit");
+    assert_eq!(world.says(of(Unit::FreeMonths, i64::MAX), None), "deliver app", "no limit for the unit, none at all");
+}
+
+#[test]
+fn the_first_route_that_matches_wins_and_every_filter_filters() {
+    let by_unit = Route { unit: Some(Unit::Credits), ..route("by unit") };
+    let by_recipient = Route { recipient: Some(RecipientKind::Referral), ..route("by recipient") };
+    let by_campaign = Route { campaign: Some(18), ..route("by campaign") };
+    let by_all = Route {
+        unit: Some(Unit::Points),
+        recipient: Some(RecipientKind::Promoter),
+        campaign: Some(17),
+        target: "by all".to_owned(),
+    };
+    let world = World::with(|it| {
+        it.rules.known.insert(10, Some(RecipientKind::Referral));
+        it.policy.routes = vec![by_unit, by_recipient, by_campaign, by_all, route("the rest"), route("never")];
+    });
+    let credits = but(|it| it.unit = Unit::Credits);
+    let to_referral = but(|it| it.reward = Some(RewardRef { id: 10, name: None }));
+    let of_campaign = |id: i64| but(|it| it.campaign = Some(Campaign { id, name: None }));
+    let months = but(|it| it.unit = Unit::FreeMonths);
+    let credits_to_referral = but(|it| {
+        (it.unit, it.reward) = (Unit::Credits, Some(RewardRef { id: 10, name: None }));
+    });
+    for (commission, expected) in [
+        (credits, "deliver by unit"),
+        (credits_to_referral, "deliver by unit"),
+        (to_referral, "deliver by recipient"),
+        (of_campaign(18), "deliver by campaign"),
+        (commission(), "deliver by all"),
+        (of_campaign(19), "deliver the rest"),
+        (months, "deliver the rest"),
+        (but(|it| it.campaign = None), "deliver the rest"),
+    ] {
+        assert_eq!(world.says(commission, None), expected);
+    }
+}
+
+#[test]
+fn without_a_matching_route_it_is_held() {
+    let route = Route { campaign: Some(18), ..route("app") };
+    let world = World::with(|it| it.policy.routes = vec![route]);
+    assert_eq!(world.says(commission(), None), "hold no_route");
+    assert_eq!(World::with(|it| it.policy.routes.clear()).says(commission(), None), "hold no_route");
+}
+
+#[test]
+fn a_failed_attempt_is_repeated_when_its_backoff_is_over() {
+    let world = World::new();
+    let row = |minutes| tried(reward(RewardState::Waiting), "app", in_minutes(minutes));
+    assert_eq!(world.listed(commission(), Some(&row(4))), Decision::Wait(in_minutes(4), Waits::Backoff));
+    assert_eq!(world.says(commission(), Some(&row(0))), "deliver app", "it is over when it is over");
+    let other = World::with(|it| it.policy.routes = vec![route("script")]);
+    assert_eq!(other.says(commission(), Some(&row(0))), "deliver script", "no effect there: the routes decide anew");
+}
+
+#[test]
+fn a_hold_by_policy_does_not_shorten_the_backoff() {
+    let row = tried(held(HoldReason::FraudSuspicion), "app", in_minutes(4));
+    assert_eq!(World::new().listed(commission(), Some(&row)), Decision::Wait(in_minutes(4), Waits::Backoff));
+}
+
+#[test]
+fn of_grace_and_backoff_the_later_counts() {
+    let fresh = but(|it| it.status_updated_at = Some(in_minutes(-5)));
+    let row = |minutes: i64| Reward {
+        owed_since: in_minutes(-5),
+        ..tried(reward(RewardState::Waiting), "app", in_minutes(minutes))
+    };
+    let world = World::new();
+    assert_eq!(world.listed(fresh.clone(), Some(&row(9))), Decision::Wait(in_minutes(10), Waits::Grace));
+    assert_eq!(world.listed(fresh, Some(&row(11))), Decision::Wait(in_minutes(11), Waits::Backoff));
+}
+
+#[test]
+fn nothing_is_delivered_that_somebody_else_has_claimed() {
+    let world = World::with(|it| it.claimed_until = Some(in_minutes(10)));
+    let claimed = Decision::Wait(in_minutes(10), Waits::Claimed);
+    let rows = [
+        None,
+        Some(reward(RewardState::Waiting)),
+        Some(held(HoldReason::Fuse)),
+        Some(reward(RewardState::Cancelled)),
+        Some(uncertain(tried(reward(RewardState::Waiting), "app", in_minutes(-1)))),
+        Some(delivering_at("app")),
+    ];
+    for row in rows {
+        assert_eq!(world.listed(commission(), row.as_ref()), claimed, "{row:?}");
+    }
+    assert_eq!(world.says(commission(), Some(&delivering_at("script"))), "hold outcome_unknown");
+    let fraud = but(|it| it.fraud_suspicion = Some("ad_source".to_owned()));
+    assert_eq!(world.says(fraud, None), "hold fraud_suspicion", "a person is asked whoever has it");
+    assert_eq!(world.says(commission(), Some(&reward(RewardState::Delivered))), "mark", "what is delivered is marked");
+}
+
+#[test]
+fn a_claim_shortens_neither_a_backoff_nor_a_grace_period() {
+    let world = World::with(|it| it.claimed_until = Some(in_minutes(2)));
+    let row = tried(held(HoldReason::FraudSuspicion), "app", in_minutes(4));
+    assert_eq!(world.listed(commission(), Some(&row)), Decision::Wait(in_minutes(4), Waits::Claimed));
+    let fresh = but(|it| it.status_updated_at = Some(in_minutes(-5)));
+    assert_eq!(world.listed(fresh, None), Decision::Wait(in_minutes(10), Waits::Claimed));
+}
+
+#[test]
+fn where_the_grace_period_and_the_backoff_end_together_it_is_the_grace_period_that_one_waits_for() {
+    let world = World::new();
+    let row = Reward { owed_since: now(), ..tried(reward(RewardState::Waiting), "app", in_minutes(15)) };
+    let approved_now = but(|it| it.status_updated_at = Some(now()));
+    assert_eq!(world.listed(approved_now, Some(&row)), Decision::Wait(in_minutes(15), Waits::Grace));
+}
