@@ -1,8 +1,9 @@
 //! Before anything is done: the ids are asked for again, both ways.
 //!
 //! The service ignores a filter that it does not know, silently, and a commission does not say whether it is fulfilled. So
-//! `filters[fulfilled]` is proved in every pass that acts: the same ids under `no` and under `yes` must be disjoint, and
-//! commissions that the ledger knows as fulfilled (canaries) must come back under `yes` and not under `no`.
+//! `filters[fulfilled]` is proved in every question that is acted upon: the same ids under `no` and under `yes` must be
+//! disjoint, and of the commissions that the ledger knows as fulfilled (canaries) one must come back under `yes`, unless none
+//! of them comes back as one that could be fulfilled.
 
 use std::collections::{BTreeMap, HashSet};
 

@@ -13,7 +13,8 @@
 //!
 //! Requests to FirstPromoter, for `n` rewards owed at 100 a page: listing `n/100 + 1` (one when the answer is shorter than
 //! the server's default page and nothing in it is to be acted on), `GET /rewards` 1 when a rule is not known yet, confirming
-//! `2 * (n+3)/100` (three canaries ride along; where none of them is called fulfilled, two requests more ask for others), marking and reading back as `firstpromoter::marking` says. With `n` = 100:
+//! `2 * n/97` (three canaries ride along in each question; where none of them is called fulfilled, it is asked again with up
+//! to 60, which takes `2 * n/40` more), marking and reading back as `firstpromoter::marking` says. With `n` = 100:
 //! 2 + 1 + 4 + 1 + 3 + 1 = 12 at the most, when the batch is asked for three times; 10 when it ends at the first question.
 
 mod confirm;
