@@ -187,6 +187,11 @@ fn word<T>(row: &Row<'_>, column: &'static str, read: impl Fn(&str) -> Option<T>
 }
 
 impl Reward {
+    /// Whether an attempt may have taken effect: it had no verdict, or was cut off.
+    pub fn in_doubt(&self) -> bool {
+        self.uncertain || self.state == RewardState::Delivering
+    }
+
     /// Reads a row of [`COLUMNS`].
     pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
         Ok(Self {

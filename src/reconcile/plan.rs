@@ -260,15 +260,24 @@ fn changed(commission: &Commission, reward: &Reward, cx: Context<'_>) -> Option<
     }
 }
 
-/// Found in `delivering`: the process ended between the intent and the outcome.
+/// Found in `delivering`: the process ended between the intent and the outcome. It is owed by the same rules as any other: the
+/// process may have ended before the request left, and a suspicion, a limit or a route of today counts then as before.
 fn cut_off(commission: &Commission, reward: &Reward, entry: Entry<'_>, cx: Context<'_>) -> Decision {
     if let Some(change) = changed(commission, reward, cx) {
         return Decision::Hold(HoldReason::Changed, change);
     }
-    match (repeatable(reward, cx), entry.claimed_until) {
-        (Err((reason, detail)), _) => Decision::Hold(reason, detail),
-        (Ok(_), Some(until)) => Decision::Wait(until, Waits::Claimed),
-        (Ok(target), None) => Decision::Resume(target),
+    match owed(commission, entry, cx) {
+        Decision::Deliver(target) => Decision::Resume(target),
+        other @ (Decision::Nothing(_)
+        | Decision::Wait(..)
+        | Decision::Resume(_)
+        | Decision::Mark
+        | Decision::CannotMark(_)
+        | Decision::Adopt
+        | Decision::Hold(..)
+        | Decision::Cancel(_)
+        | Decision::Drift
+        | Decision::DriftOver) => other,
     }
 }
 
@@ -296,10 +305,9 @@ fn unclear(reward: &Reward, cx: Context<'_>) -> Decision {
 
 /// Denied, or gone: what may have taken effect goes to a person, what certainly did not is over.
 fn withdrawn(reward: &Reward, why: &str) -> Decision {
-    let unknown = reward.uncertain || reward.state == RewardState::Delivering;
     if reward.hold_reason == Some(HoldReason::OutcomeUnknown) {
         Decision::Nothing("held until a person resolves it")
-    } else if unknown {
+    } else if reward.in_doubt() {
         Decision::Hold(
             HoldReason::OutcomeUnknown,
             format!(

@@ -12,6 +12,7 @@ mod command_target;
 mod config;
 mod costs;
 mod crash;
+mod cut_off;
 mod harm;
 mod ledger;
 mod ledger_trouble;

@@ -82,7 +82,7 @@ fn recipient_unknown(commission: &Commission, rules: &Rules) -> String {
 
 /// Where it goes. What may have taken effect at one target never goes to another.
 fn target(commission: &Commission, reward: Option<&Reward>, cx: Context<'_>) -> Result<String, (HoldReason, String)> {
-    if let Some(reward) = reward.filter(|reward| reward.uncertain) {
+    if let Some(reward) = reward.filter(|reward| reward.in_doubt()) {
         return repeatable(reward, cx);
     }
     let matches = |route: &&Route| {

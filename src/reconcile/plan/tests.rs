@@ -428,3 +428,20 @@ fn what_goes_to_a_target_in_trouble_waits_until_its_time_and_nothing_else_does()
     let waits = Decision::Wait(until, Waits::Target);
     assert_eq!(decisions, [waits.clone(), waits, Decision::Deliver(other), Decision::Mark]);
 }
+
+#[test]
+fn what_was_cut_off_is_held_by_the_same_policy_as_what_waits() {
+    let strict = World::with(|it| {
+        it.policy.max_amount = BTreeMap::from([(Unit::Points, 499)]);
+    });
+    let units = World::with(|it| it.policy.units = vec![Unit::Credits]);
+    let suspected = || but(|it| it.fraud_suspicion = Some("ad_source".to_owned()));
+    for row in [delivering_at("app"), uncertain(tried(reward(RewardState::Waiting), "app", in_minutes(-1)))] {
+        assert_eq!(World::new().says(suspected(), Some(&row)), "hold fraud_suspicion");
+        assert_eq!(strict.says(commission(), Some(&row)), "hold over_limit");
+        assert_eq!(units.says(commission(), Some(&row)), "hold no_route");
+    }
+    // The routes count for neither: it may have taken effect.
+    let routed = World::with(|it| it.policy.routes = vec![route("spare")]);
+    assert_eq!(routed.says(commission(), Some(&delivering_at("app"))), "resume app");
+}

@@ -176,7 +176,7 @@ proptest! {
         world in a_world(), reward in option::of(a_reward()), observed in an_observation(),
     ) {
         let decision = world.decide(&observed, reward.as_ref());
-        if let Decision::Deliver(_) = &decision {
+        if matches!(decision, Decision::Deliver(_) | Decision::Resume(_)) {
             let Observation::Listed(commission) = &observed else { panic!("not listed") };
             let Some(amount) = commission.amount.whole() else { panic!("not whole") };
             prop_assert!(world.policy.units.contains(&commission.unit) && commission.unit != Unit::Cash);

@@ -1,0 +1,74 @@
+//! A pass was killed while a delivery was under way; then the world, or the configuration, became another one.
+
+use crate::{
+    audit::at_rest,
+    sandbox::{always, commission, hang, never},
+    world::{LONG_AGO, PATIENCE, World, given},
+};
+
+/// Commission 1: its attempt is in the ledger, its request arrived and was never processed.
+fn cut_off() -> World {
+    let world = given([commission(1).approved(LONG_AGO)]);
+    world.sandbox.merchant.lock().faults = always(hang());
+    let mut once = world.start(&["once", "--json"]);
+    assert!(world.sandbox.gate.wait_until(PATIENCE, || world.sandbox.merchant.requests() == 1), "it is delivered");
+    once.kill();
+    world.sandbox.merchant.lock().faults = never();
+    assert_eq!(world.state_of(1), "delivering");
+    world
+}
+
+/// A waiting reward would be held for this reason, and so is one that was cut off; it is delivered when the cause is gone.
+#[track_caller]
+fn held_and_released(world: &mut World, reason: &str, cause_goes: impl FnOnce(&mut World)) {
+    let ran = world.once().exits(3);
+    assert_eq!((world.state_of(1), world.hold_reason(1)), ("held".to_owned(), reason.to_owned()), "{ran}");
+    assert_eq!(world.reward(1)["uncertain"], 1, "the attempt may have taken effect");
+    assert_eq!((world.sandbox.merchant.requests(), world.attempts(1).len()), (1, 1), "{ran}");
+    assert_eq!(world.attempts(1)[0]["outcome"], "unknown");
+    world.then_nothing_more_happens().exits(3);
+    cause_goes(world);
+    world.once().exits(0);
+    assert_eq!(world.sandbox.merchant.effects_of(1).len(), 1);
+    at_rest(world, &[1]).exits(0);
+}
+
+#[test]
+fn a_suspicion_that_came_after_the_crash_holds_what_was_cut_off() {
+    let mut world = cut_off();
+    world.sandbox.firstpromoter.change(1, |it| it.fraud_check = Some("same_ip_suspicion".to_owned()));
+    held_and_released(&mut world, "fraud_suspicion", |world| {
+        world.sandbox.firstpromoter.change(1, |it| it.fraud_check = Some("no_suspicion".to_owned()));
+    });
+}
+
+#[test]
+fn a_limit_that_was_lowered_after_the_crash_holds_what_was_cut_off() {
+    let mut world = cut_off();
+    world.set("policy.max_amount.points", "499");
+    held_and_released(&mut world, "over_limit", |world| {
+        world.unset("policy.max_amount.points");
+    });
+}
+
+#[test]
+fn a_unit_that_was_removed_after_the_crash_holds_what_was_cut_off() {
+    let mut world = cut_off();
+    world.set("policy.units", "credits");
+    held_and_released(&mut world, "no_route", |world| {
+        world.unset("policy.units");
+    });
+}
+
+#[test]
+fn what_was_cut_off_goes_where_it_went_whatever_the_routes_say() {
+    let mut world = cut_off();
+    let script = world.file("grant.sh", include_str!("../fixtures/grant.sh"));
+    world.toml(&format!(
+        "[targets.script]\ntype = \"command\"\nargv = [\"sh\", '{}']\n[[routes]]\ntarget = \"script\"\n",
+        script.display()
+    ));
+    world.once().exits(0);
+    assert_eq!((world.sandbox.merchant.effects_of(1).len(), world.reward(1)["target"].as_str()), (1, Some("app")));
+    at_rest(&world, &[1]).exits(0);
+}
