@@ -1,5 +1,5 @@
 //! Delivers: the intent on disk, the request, the outcome on disk. A few at a time per target; a target in trouble does not
-//! hold up the others.
+//! hold up the others, nor a reward that fails those behind it.
 
 use std::{cell::RefCell, collections::BTreeMap, time::Duration};
 
@@ -9,7 +9,7 @@ use tracing::{Instrument, info_span, warn};
 use super::{
     Decision, Idempotent, Pass, PassError, Plan, Progress, Report,
     plan::{self, Context, Entry, Observation},
-    trouble::Trouble,
+    trouble::{Gate, Trouble},
 };
 use crate::{
     clock::Clock,
@@ -41,6 +41,8 @@ struct Round<'a> {
     late: RefCell<Vec<Ready>>,
     /// The first failure of the ledger: nothing new starts after it.
     failure: RefCell<Option<LedgerError>>,
+    /// By target, for the whole pass: probes that were not made before the confirmation was too old are made after it.
+    troubles: BTreeMap<String, Trouble>,
     confirmed_at: Timestamp,
     total: u64,
 }
@@ -59,9 +61,19 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         targets: &BTreeMap<String, Idempotent>,
         report: &mut Report,
     ) -> Result<Vec<CommissionId>, PassError> {
-        let mut ready = self.ready(plan)?;
+        let mut by_target = BTreeMap::<String, Vec<Ready>>::new();
+        for it in self.ready(plan)? {
+            by_target.entry(it.target.clone()).or_default().push(it);
+        }
+        let troubles = self.troubles(by_target.keys(), targets)?;
+        let in_turn = |(target, queue): (String, Vec<Ready>)| match troubles.get(&target) {
+            Some(trouble) => trouble.in_turn(queue, |it| &it.reward),
+            None => queue,
+        };
+        let mut ready: Vec<Ready> = by_target.into_iter().flat_map(in_turn).collect();
         let mut round = Round {
             total: ready.len() as u64,
+            troubles,
             report: RefCell::new(report),
             delivered: RefCell::default(),
             late: RefCell::default(),
@@ -121,29 +133,35 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
             .collect())
     }
 
+    /// How the targets are, by name, for this pass.
+    fn troubles<'n>(
+        &self,
+        names: impl Iterator<Item = &'n String>,
+        targets: &BTreeMap<String, Idempotent>,
+    ) -> Result<BTreeMap<String, Trouble>, LedgerError> {
+        let health = self.ledger.health()?;
+        let trouble = |name: &String| {
+            let failures = health.get(name).map_or(0, |health| health.failures);
+            Trouble::new(failures, targets.get(name).copied().unwrap_or(Idempotent::No))
+        };
+        Ok(names.map(|name| (name.clone(), trouble(name))).collect())
+    }
+
     /// Delivers at one target, until too many attempts in a row fail; then what is left waits. At a target that was in trouble
-    /// one goes first.
+    /// a few go first, one at a time.
     async fn deliver_at(&self, target: String, queue: Vec<Ready>, round: &Round<'_>) {
         let concurrency = self.settings.targets.get(&target).map_or(1, concurrency);
-        let health = match self.ledger.health() {
-            Ok(mut all) => all.remove(&target),
-            Err(error) => return round.fail(error),
-        };
-        // Closed in an earlier round of this pass, while these waited for a fresh confirmation.
-        if health.is_some_and(|health| health.retry_at.is_some_and(|until| until > self.clock.now())) {
-            return;
-        }
-        let trouble = Trouble::new(health.map_or(0, |health| health.failures));
+        let Some(trouble) = round.troubles.get(&target) else { return };
         let mut queue = queue.into_iter();
-        if trouble.too_many()
-            && let Some(probe) = queue.next()
+        while trouble.gate() == Gate::Probing
+            && let Some(it) = queue.next()
         {
-            self.deliver_next(probe, &trouble, round).await;
+            self.deliver_next(it, trouble, round).await;
         }
         stream::iter(queue)
             .for_each_concurrent(concurrency, |it| async {
-                if !trouble.too_many() {
-                    self.deliver_next(it, &trouble, round).await;
+                if trouble.gate() == Gate::Open {
+                    self.deliver_next(it, trouble, round).await;
                 }
             })
             .await;

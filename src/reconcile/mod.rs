@@ -195,9 +195,8 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         let mut plan = self.observe(order, targets).await?;
         let now = self.clock.now();
         let closed = self.ledger.health()?.into_iter();
-        let closed = closed
-            .filter_map(|(target, health)| Some((target, health.retry_at.filter(|until| *until > now)?)))
-            .collect();
+        let closed =
+            closed.filter_map(|(target, health)| Some((target, trouble::closed_until(&health, now)?))).collect();
         plan::spare(plan.items.values_mut().map(|item| &mut item.decision), &closed);
         let max = order.max_deliveries.unwrap_or(self.settings.policy.max_deliveries_per_pass);
         plan.fuse_wanted = plan::fuse(plan.items.values_mut().map(|item| &mut item.decision), max);

@@ -8,7 +8,7 @@
 
 mod owed;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::collections::BTreeMap;
 
@@ -99,7 +99,7 @@ impl Waits {
             Self::Grace => "grace: the webhook handler still has its chance",
             Self::Backoff => "backoff after a failed attempt",
             Self::Claimed => "claimed by somebody else",
-            Self::Target => "the last attempts at its target failed; one goes first when the wait is over",
+            Self::Target => "the last attempts at its target failed; a few go first when the wait is over",
             Self::Marking => "delivered; FirstPromoter would not mark it, asked again later",
         }
     }

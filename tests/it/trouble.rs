@@ -15,6 +15,8 @@ const MANY: i64 = 30;
 const CONCURRENCY: usize = 4;
 /// Failures in a row after which a target is left alone.
 const TOLERATED: usize = 10;
+/// So many go, one at a time, when the wait is over.
+const PROBES: usize = 10;
 
 /// Thirty rewards for the endpoint, which answers 503, and three for a program, which is well.
 fn a_failing_endpoint() -> World {
@@ -62,7 +64,7 @@ fn a_failing_target_is_left_alone_after_ten_failures_and_holds_up_no_other() {
 }
 
 #[test]
-fn when_the_wait_is_over_one_goes_first_and_a_target_that_still_fails_is_left_alone_for_longer() {
+fn when_the_wait_is_over_a_few_go_first_and_a_target_that_still_fails_is_left_alone_for_longer() {
     let world = a_failing_endpoint();
     world.once().exits(0);
     let mut attempts = world.sandbox.merchant.requests();
@@ -73,8 +75,8 @@ fn when_the_wait_is_over_one_goes_first_and_a_target_that_still_fails_is_left_al
         assert_eq!(world.sandbox.merchant.requests(), attempts, "{wait} s are not over");
         now += wait + 20;
         once_later(&world, now).exits(0);
-        attempts += 1;
-        assert_eq!(world.sandbox.merchant.requests(), attempts, "one goes first after {wait} s, and only one");
+        attempts += PROBES;
+        assert_eq!(world.sandbox.merchant.requests(), attempts, "a few go after {wait} s");
     }
     assert_eq!(states(&world)["waiting"], MANY);
 
@@ -91,7 +93,7 @@ fn when_the_wait_is_over_one_goes_first_and_a_target_that_still_fails_is_left_al
 }
 
 #[test]
-fn a_target_that_recovers_is_found_out_by_the_one_that_goes_first_and_gets_the_others_in_the_same_pass() {
+fn a_target_that_recovers_is_found_out_by_the_first_that_goes_and_gets_the_others_in_the_same_pass() {
     let world = a_failing_endpoint();
     world.once().exits(0);
     let failed = world.query("SELECT commission_id FROM rewards WHERE failures > 0").len();
@@ -101,6 +103,31 @@ fn a_target_that_recovers_is_found_out_by_the_one_that_goes_first_and_gets_the_o
     assert_eq!(world.sandbox.merchant.requests() - attempts, usize::try_from(MANY).unwrap(), "{failed} had failed");
     let ids: Vec<i64> = (1..=MANY).chain(101..=103).collect();
     at_rest(&world, &ids).exits(0);
+}
+
+/// Twenty-four rewards whose endpoint fails whatever happens, and six good ones behind them.
+#[test]
+fn rewards_that_always_fail_do_not_starve_those_behind_them() {
+    let (bad, good) = (1..=24, 101..=106);
+    let world = given(bad.clone().chain(good.clone()).map(|id| commission(id).approved(LONG_AGO)));
+    {
+        let mut merchant = world.sandbox.merchant.lock();
+        merchant.secret = None; // whose timestamps it compares with its own clock
+        merchant.faults_of = bad.map(|id| (id, always(status(500)))).collect();
+    }
+    world.once().exits(0);
+    assert_eq!(effects(&world), BTreeMap::new(), "the bad ones came first, and closed the target");
+    let mut now = 0;
+    // The waits in between: a minute, four, a quarter of an hour.
+    for wait in [80, 260, 920] {
+        now += wait;
+        once_later(&world, now).exits(0);
+    }
+    assert_eq!(effects(&world), good.clone().map(|id| (id, 1)).collect(), "{:?}", health(&world));
+    // New ones that come while only bad ones are left go before them.
+    world.sandbox.firstpromoter.add_all((107..=108).map(|id| commission(id).approved(LONG_AGO)));
+    once_later(&world, now + 8 * 3600).exits(0);
+    assert_eq!(effects(&world), (101..=108).map(|id| (id, 1)).collect(), "{:?}", health(&world));
 }
 
 #[test]

@@ -72,7 +72,7 @@ fn recorded() -> Facts {
 }
 
 /// The row of [`commission`], seen an hour ago and never tried.
-fn reward(state: RewardState) -> Reward {
+pub(in crate::reconcile) fn reward(state: RewardState) -> Reward {
     Reward {
         id: CommissionId(7),
         state,
