@@ -38,11 +38,20 @@ pub struct BackedUp {
 impl Ledger {
     /// Copies the ledger to a file that must not exist yet.
     pub fn back_up(&self, to: &Path) -> Result<BackedUp, LedgerError> {
+        self.back_up_to(to, |draft| OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(draft))
+    }
+
+    /// The same; `create` makes the empty file.
+    pub(super) fn back_up_to(
+        &self,
+        to: &Path,
+        create: impl FnOnce(&Path) -> io::Result<File>,
+    ) -> Result<BackedUp, LedgerError> {
         if fs::symlink_metadata(to).is_ok() {
             return Err(LedgerError::Exists { path: to.to_owned() });
         }
         let draft = draft(to);
-        let copied = self.copy_to(&draft).and_then(|copied| {
+        let copied = self.copy_to(&draft, create).and_then(|copied| {
             give_name(&draft, to)?;
             Ok(copied)
         });
@@ -54,9 +63,9 @@ impl Ledger {
         copied
     }
 
-    fn copy_to(&self, draft: &Path) -> Result<BackedUp, LedgerError> {
+    fn copy_to(&self, draft: &Path, create: impl FnOnce(&Path) -> io::Result<File>) -> Result<BackedUp, LedgerError> {
         let failed = |doing| move |source| LedgerError::File { doing, path: draft.to_owned(), source };
-        OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(draft).map_err(failed("create"))?;
+        create(draft).map_err(failed("create"))?;
         let sqlite = |source| LedgerError::from_sqlite(draft, BUSY_TIMEOUT.as_secs(), source);
         let mut conn = Connection::open(draft).map_err(sqlite)?;
         match Backup::new(&self.conn, &mut conn).and_then(|backup| backup.step(-1)).map_err(sqlite)? {
@@ -82,7 +91,7 @@ impl Ledger {
     }
 }
 
-fn with(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn with(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(suffix);
     PathBuf::from(name)

@@ -126,6 +126,17 @@ pub enum LedgerError {
         /// The version that this program reads.
         known: i64,
     },
+    /// Rows refer to rows that are not there: no version of makegood writes that.
+    #[error(
+        "the ledger {path} is left at its earlier schema: its table {table} refers to rows that it does not hold, which no version of \
+         makegood writes. Nothing is delivered. Restore the latest backup"
+    )]
+    Orphans {
+        /// Which ledger.
+        path: PathBuf,
+        /// The table with such a row.
+        table: String,
+    },
     /// The mark beside the ledger is not what makegood writes.
     #[error(
         "the mark {path} beside the ledger cannot be understood, so it cannot be told whether the ledger is an old copy. Nothing is \

@@ -8,24 +8,31 @@ use super::{Change, Ledger, LedgerError, reward::time};
 use crate::domain::{Timestamp, timestamp_text};
 
 /// How a target has answered lately.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Health {
-    /// Failed attempts in a row, of any rewards; 0: it is well.
+    /// Failed attempts in a row, of any rewards.
     pub failures: u32,
+    /// Refusals in a row, of different rewards. With `failures` 0 as well, it is well.
+    pub refusals: u32,
     /// Nothing is delivered there before.
     pub retry_at: Option<Timestamp>,
+    /// What the target said last, or what became of the attempt; for a person.
+    pub last_error: Option<String>,
 }
 
 impl Ledger {
-    /// The targets whose last attempt failed.
+    /// The targets whose last attempt failed or was refused.
     pub fn health(&self) -> Result<BTreeMap<String, Health>, LedgerError> {
         self.run(|conn| {
-            conn.prepare_cached("SELECT target, failures, retry_at FROM target_health")?
+            conn.prepare_cached("SELECT target, failures, refusals, retry_at, last_error FROM target_health")?
                 .query_map([], |row| {
-                    Ok((
-                        row.get("target")?,
-                        Health { failures: row.get("failures")?, retry_at: time(row, "retry_at")? },
-                    ))
+                    let health = Health {
+                        failures: row.get("failures")?,
+                        refusals: row.get("refusals")?,
+                        retry_at: time(row, "retry_at")?,
+                        last_error: row.get("last_error")?,
+                    };
+                    Ok((row.get("target")?, health))
                 })?
                 .collect()
         })
@@ -35,14 +42,18 @@ impl Ledger {
 impl Change<'_> {
     /// Writes how a target answered; one that is well has no row.
     pub fn note_health(&self, target: &str, health: &Health) -> Result<(), LedgerError> {
-        if health.failures == 0 {
+        if health.failures == 0 && health.refusals == 0 {
             self.sql("DELETE FROM target_health WHERE target = :target", named_params! {":target": target})?;
             return Ok(());
         }
         self.sql(
-            "INSERT INTO target_health (target, failures, retry_at) VALUES (:target, :failures, :retry_at) \
-             ON CONFLICT (target) DO UPDATE SET failures = :failures, retry_at = :retry_at",
-            named_params! {":target": target, ":failures": health.failures, ":retry_at": health.retry_at.map(timestamp_text)},
+            "INSERT INTO target_health (target, failures, refusals, retry_at, last_error) \
+             VALUES (:target, :failures, :refusals, :retry_at, :last_error) ON CONFLICT (target) DO UPDATE \
+             SET failures = :failures, refusals = :refusals, retry_at = :retry_at, last_error = :last_error",
+            named_params! {
+                ":target": target, ":failures": health.failures, ":refusals": health.refusals,
+                ":retry_at": health.retry_at.map(timestamp_text), ":last_error": health.last_error,
+            },
         )?;
         Ok(())
     }

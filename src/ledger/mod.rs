@@ -20,6 +20,7 @@ mod journal;
 mod lock;
 mod mark;
 mod measures;
+mod migrate;
 mod passes;
 mod queries;
 mod reward;
@@ -50,14 +51,13 @@ pub use mark::Position;
 pub use measures::{Counted, Standing, Tally, Waits};
 pub use passes::{Counts, PassId};
 pub use reward::{Facts, Reward};
-pub use state::{DeliveredBy, HoldReason, RewardState};
+pub use state::{DeliveredBy, Drift, HoldReason, RewardState};
 pub use transitions::{Aftermath, Author, Begun, Change, Seen};
 
 use crate::domain::{Timestamp, timestamp_text};
 use mark::Mark;
+use migrate::known_version;
 
-/// Each brings `user_version` from its index to the next.
-const MIGRATIONS: [&str; 2] = [include_str!("migrations/0001-initial.sql"), include_str!("migrations/0002-alerts.sql")];
 /// `mkgd`, in the database's header: whose file it is.
 const APPLICATION_ID: i64 = 0x6d6b_6764;
 /// How long a write waits for somebody else's.
@@ -105,7 +105,7 @@ impl Ledger {
         };
         ledger.run(|conn| conn.pragma_update(None, "query_only", true))?;
         ledger.refuse_strangers()?;
-        let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+        let known = known_version();
         match ledger.version()? {
             // The process that made the file ended before it put anything in.
             0 => Err(LedgerError::Missing { path: path.to_owned() }),
@@ -219,25 +219,9 @@ impl Ledger {
         if application_id != APPLICATION_ID && !(empty && application_id == 0) {
             return Err(LedgerError::Foreign { path: self.path.clone() });
         }
-        let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+        let known = known_version();
         if found > known {
             return Err(LedgerError::Newer { path: self.path.clone(), found, known });
-        }
-        Ok(())
-    }
-
-    fn migrate(&self) -> Result<(), LedgerError> {
-        for (from, sql) in (0_i64..).zip(MIGRATIONS) {
-            // Read again inside the transaction: another process may have migrated meanwhile.
-            self.write(|tx| {
-                let version: i64 = tx.pragma_query_value(None, "user_version", |row| row.get(0))?;
-                if version != from {
-                    return Ok(());
-                }
-                tx.execute_batch(sql)?;
-                tx.pragma_update(None, "application_id", APPLICATION_ID)?;
-                tx.pragma_update(None, "user_version", from + 1)
-            })?;
         }
         Ok(())
     }

@@ -63,7 +63,7 @@ impl Ledger {
     /// Up to `limit` ids that FirstPromoter called fulfilled, and then unfulfilled.
     pub fn drifted(&self, limit: u32) -> Result<Vec<CommissionId>, LedgerError> {
         self.latest_fulfilled(
-            "SELECT commission_id FROM rewards WHERE drift IS NOT NULL ORDER BY fulfilled_at DESC LIMIT :limit",
+            "SELECT commission_id FROM rewards WHERE drift = 'unfulfilled_upstream' ORDER BY fulfilled_at DESC LIMIT :limit",
             limit,
         )
     }

@@ -2,7 +2,7 @@
 
 use rusqlite::{Row, types::Type};
 
-use super::{DeliveredBy, HoldReason, RewardState};
+use super::{DeliveredBy, Drift, HoldReason, RewardState};
 use crate::{
     delivery::{Delivery, Recipient},
     domain::{
@@ -146,8 +146,8 @@ pub struct Reward {
     pub mark_attempts: u32,
     /// Why not, in FirstPromoter's words.
     pub mark_error: Option<String>,
-    /// `drift` is `unfulfilled_upstream`.
-    pub drifted: bool,
+    /// How FirstPromoter contradicts what was settled.
+    pub drift: Option<Drift>,
 }
 
 /// The columns that [`Reward::read`] reads.
@@ -236,7 +236,7 @@ impl Reward {
             delivered_by: word(row, "delivered_by", DeliveredBy::from_word)?,
             mark_attempts: row.get("mark_attempts")?,
             mark_error: row.get("mark_error")?,
-            drifted: row.get::<_, Option<String>>("drift")?.is_some(),
+            drift: word(row, "drift", Drift::from_word)?,
         })
     }
 }

@@ -91,6 +91,8 @@ words! {
         NoRecipient = "no_recipient",
         /// Cannot tell who receives it.
         RecipientUnknown = "recipient_unknown",
+        /// FirstPromoter says something of it that this version cannot read.
+        Unreadable = "unreadable",
         /// The target said no.
         RefusedByTarget = "refused_by_target",
         /// It may or may not have taken effect.
@@ -116,8 +118,29 @@ impl HoldReason {
             | Self::UnknownUnit
             | Self::NoRoute
             | Self::NoRecipient
-            | Self::RecipientUnknown => true,
+            | Self::RecipientUnknown
+            | Self::Unreadable => true,
             Self::RefusedByTarget | Self::OutcomeUnknown | Self::GaveUp | Self::Changed => false,
+        }
+    }
+}
+
+words! {
+    /// How FirstPromoter contradicts what was settled (`rewards.drift`).
+    Drift {
+        /// It lists as unfulfilled what the ledger calls fulfilled.
+        UnfulfilledUpstream = "unfulfilled_upstream",
+        /// It calls fulfilled what a person reversed.
+        FulfilledAfterReversal = "fulfilled_after_reversal",
+    }
+}
+
+impl Drift {
+    /// For the journal.
+    pub fn in_words(self) -> &'static str {
+        match self {
+            Self::UnfulfilledUpstream => "FirstPromoter lists it as unfulfilled",
+            Self::FulfilledAfterReversal => "FirstPromoter says fulfilled, after a person reversed it",
         }
     }
 }
@@ -146,11 +169,14 @@ mod tests {
         for reason in HoldReason::ALL {
             assert_eq!(HoldReason::from_word(reason.as_str()), Some(*reason));
         }
+        for drift in Drift::ALL {
+            assert_eq!(Drift::from_word(drift.as_str()), Some(*drift));
+        }
         assert_eq!(RewardState::from_word("lost"), None);
     }
 
     #[test]
-    fn holds_made_by_policy_are_the_ten_of_the_contract() {
+    fn holds_made_by_policy_are_the_eleven_of_the_contract() {
         let policy: Vec<_> =
             HoldReason::ALL.iter().filter(|reason| reason.is_policy()).map(|reason| reason.as_str()).collect();
         assert_eq!(
@@ -165,7 +191,8 @@ mod tests {
                 "unknown_unit",
                 "no_route",
                 "no_recipient",
-                "recipient_unknown"
+                "recipient_unknown",
+                "unreadable"
             ]
         );
     }

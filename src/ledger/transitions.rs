@@ -5,7 +5,7 @@ use std::cell::Cell;
 
 use rusqlite::{OptionalExtension, Transaction, TransactionBehavior, named_params};
 
-use super::{DeliveredBy, Facts, HoldReason, Ledger, LedgerError, PassId, Position, Reward, RewardState};
+use super::{DeliveredBy, Drift, Facts, HoldReason, Ledger, LedgerError, PassId, Position, Reward, RewardState};
 use crate::{
     domain::{CommissionId, DeliveryKey, Timestamp, timestamp_text, upstream_timestamp_text},
     failure::Outcome,
@@ -344,19 +344,21 @@ impl Change<'_> {
         self.journal(reward.id, Some(RewardState::Delivered), RewardState::Delivered, &why)
     }
 
-    /// The listing shows as unfulfilled what the ledger calls fulfilled, or no longer does.
-    pub fn set_drift(&self, reward: &Reward, drifted: bool) -> Result<(), LedgerError> {
+    /// FirstPromoter contradicts what was settled, or (none) no longer does.
+    pub fn set_drift(&self, reward: &Reward, drift: Option<Drift>) -> Result<(), LedgerError> {
         let changed = self.sql(
-            "UPDATE rewards SET drift = iif(:drifted, 'unfulfilled_upstream', NULL) WHERE commission_id = :id AND state = 'fulfilled'",
-            named_params! {":id": reward.id.0, ":drifted": drifted},
+            "UPDATE rewards SET drift = :drift WHERE commission_id = :id AND state = :state AND state IN ('fulfilled', 'reversed')",
+            named_params! {":id": reward.id.0, ":state": reward.state.as_str(), ":drift": drift.map(Drift::as_str)},
         )?;
-        self.one(changed, reward.id, RewardState::Fulfilled)?;
-        let why = if drifted {
-            "drift: FirstPromoter lists it as unfulfilled"
-        } else {
-            "drift is over: FirstPromoter says fulfilled"
+        self.one(changed, reward.id, reward.state)?;
+        let why = match (drift, reward.drift) {
+            (Some(drift), _) => format!("drift: {}", drift.in_words()),
+            (None, Some(Drift::FulfilledAfterReversal)) => {
+                "drift is over: FirstPromoter no longer says fulfilled".to_owned()
+            }
+            (None, Some(Drift::UnfulfilledUpstream) | None) => "drift is over: FirstPromoter says fulfilled".to_owned(),
         };
-        self.journal(reward.id, Some(RewardState::Fulfilled), RewardState::Fulfilled, why)
+        self.journal(reward.id, Some(reward.state), reward.state, &why)
     }
 
     fn write_facts(&self, id: CommissionId, state: RewardState, facts: &Facts) -> Result<(), LedgerError> {

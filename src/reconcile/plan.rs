@@ -209,9 +209,9 @@ pub fn decide(observed: &Observation, entry: Entry<'_>, cx: Context<'_>) -> Deci
             unclear(reward, cx)
         }
         (_, Observation::Unclear) => Decision::Nothing(NEITHER),
-        (RewardState::Fulfilled, Observation::Listed(_)) if !reward.drifted => Decision::Drift,
+        (RewardState::Fulfilled, Observation::Listed(_)) if reward.drift.is_none() => Decision::Drift,
         (RewardState::Fulfilled, Observation::Fulfilled | Observation::NotApproved(_) | Observation::Gone)
-            if reward.drifted =>
+            if reward.drift.is_some() =>
         {
             Decision::DriftOver
         }

@@ -8,7 +8,7 @@ use crate::{
     delivery::Deliver,
     domain::{CommissionId, DeliveryKey, Timestamp},
     firstpromoter::Api,
-    ledger::{Change, LedgerError, Reward, RewardState, Seen},
+    ledger::{Change, Drift, LedgerError, Reward, RewardState, Seen},
 };
 
 impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
@@ -85,8 +85,8 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
             Decision::CannotMark(why) => change.mark_failed(reward, why, None),
             Decision::Adopt => change.fulfil(reward, "FirstPromoter says fulfilled"),
             Decision::Cancel(why) => change.cancel(reward, why),
-            Decision::Drift => change.set_drift(reward, true),
-            Decision::DriftOver => change.set_drift(reward, false),
+            Decision::Drift => change.set_drift(reward, Some(Drift::UnfulfilledUpstream)),
+            Decision::DriftOver => change.set_drift(reward, None),
             Decision::Wait(..)
             | Decision::Deliver(_)
             | Decision::Hold(..)

@@ -99,15 +99,17 @@ impl Trouble {
 
     /// Counts an outcome; a target that answers, be it with a refusal, is well.
     pub(super) fn after(&self, outcome: &Outcome, retry: &Retry, now: Timestamp) -> Health {
-        let retry_after = match outcome {
+        let (retry_after, said) = match outcome {
             Outcome::Delivered { .. } | Outcome::Refused { .. } => {
                 self.failures.set(0);
                 self.failures_before.set(0);
                 self.first_failure_at.set(None);
                 self.probes.set(0);
-                return Health { failures: 0, retry_at: None };
+                return Health::default();
             }
-            Outcome::NotDelivered { retry_after, .. } | Outcome::Unknown { retry_after, .. } => *retry_after,
+            Outcome::NotDelivered { retry_after, detail } | Outcome::Unknown { retry_after, detail } => {
+                (*retry_after, detail)
+            }
         };
         self.probes.set(self.probes.get().saturating_sub(1));
         // What was under way when the target was found in trouble says nothing new, and several probes say no more than one:
@@ -121,7 +123,7 @@ impl Trouble {
             let wait = backoff(retry, beyond + 1, None).min(LONGEST_WAIT);
             (since + wait).max(now + retry_after.unwrap_or_default())
         });
-        Health { failures, retry_at }
+        Health { failures, refusals: 0, retry_at, last_error: Some(said.clone()) }
     }
 }
 
@@ -142,6 +144,11 @@ mod tests {
         Trouble::new(failures, Idempotent::Yes)
     }
 
+    /// What [`failed`] leaves.
+    fn closed_after(failures: u32, retry_at: Option<Timestamp>) -> Health {
+        Health { failures, retry_at, last_error: Some(String::new()), ..Health::default() }
+    }
+
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_timestamp(1_700_000_000 + seconds, 0).unwrap()
     }
@@ -153,7 +160,7 @@ mod tests {
             assert_eq!(trouble.after(&failed(), &retry(), at(second)).retry_at, None);
             assert_eq!(trouble.gate(), Gate::Open);
         }
-        assert_eq!(trouble.after(&failed(), &retry(), at(9)), Health { failures: 10, retry_at: Some(at(60)) });
+        assert_eq!(trouble.after(&failed(), &retry(), at(9)), closed_after(10, Some(at(60))));
         assert_eq!(trouble.gate(), Gate::Closed);
     }
 
@@ -168,15 +175,15 @@ mod tests {
         let limit = FAILURES_TOLERATED;
         let trouble = target(limit - 2);
         let health: Vec<_> = (0..6).map(|second| trouble.after(&failed(), &retry(), at(second))).collect();
-        assert_eq!(health[0], Health { failures: limit - 1, retry_at: None });
-        let closed = Health { failures: limit, retry_at: Some(at(60)) };
+        assert_eq!(health[0], closed_after(limit - 1, None));
+        let closed = closed_after(limit, Some(at(60)));
         assert!(health[1..].iter().all(|it| *it == closed), "{health:?}");
         let probe = target(limit);
-        let longer = Health { failures: limit + 1, retry_at: Some(at(300)) };
+        let longer = closed_after(limit + 1, Some(at(300)));
         assert_eq!(probe.after(&failed(), &retry(), at(60)), longer);
         probe.after(&Outcome::Delivered { receipt: None }, &retry(), at(61));
         let again: Vec<_> = (70..83).map(|second| probe.after(&failed(), &retry(), at(second))).collect();
-        assert_eq!(again[12], Health { failures: limit, retry_at: Some(at(130)) }, "{again:?}");
+        assert_eq!(again[12], closed_after(limit, Some(at(130))), "{again:?}");
     }
 
     #[test]
@@ -189,7 +196,7 @@ mod tests {
     fn an_answer_ends_the_trouble_even_if_it_is_a_refusal() {
         for outcome in [Outcome::Delivered { receipt: None }, Outcome::Refused { detail: String::new() }] {
             let trouble = target(12);
-            assert_eq!(trouble.after(&outcome, &retry(), at(0)), Health { failures: 0, retry_at: None });
+            assert_eq!(trouble.after(&outcome, &retry(), at(0)), Health::default());
             assert_eq!(trouble.gate(), Gate::Open);
         }
     }
@@ -257,7 +264,7 @@ mod tests {
 
     #[test]
     fn a_wait_that_lies_further_ahead_than_any_of_ours_is_not_believed() {
-        let until = |seconds| closed_until(&Health { failures: 10, retry_at: Some(at(seconds)) }, at(0));
+        let until = |seconds| closed_until(&closed_after(10, Some(at(seconds))), at(0));
         assert_eq!((until(0), until(1), until(86_400)), (None, Some(at(1)), Some(at(86_400))));
         assert_eq!((until(86_401), until(864_000)), (None, None));
     }

@@ -170,12 +170,12 @@ fn only_the_holds_of_policy_say_why_trying_again_does_not_help() {
 #[test]
 fn how_a_target_answers_is_remembered_until_it_is_well() {
     let world = World::new();
-    let one = Health { failures: 3, retry_at: None };
-    let two = Health { failures: 10, retry_at: Some(at(9)) };
+    let one = Health { failures: 3, last_error: Some("503".to_owned()), ..Health::default() };
+    let two = Health { refusals: 5, retry_at: Some(at(9)), ..Health::default() };
     world.change(|it| it.note_health("app", &one));
     world.change(|it| it.note_health("script", &two));
-    assert_eq!(world.ledger.health().unwrap(), [("app".to_owned(), one), ("script".to_owned(), two)].into());
+    assert_eq!(world.ledger.health().unwrap(), [("app".to_owned(), one), ("script".to_owned(), two.clone())].into());
     world.change(|it| it.note_health("app", &two));
-    world.change(|it| it.note_health("script", &Health { failures: 0, retry_at: None }));
+    world.change(|it| it.note_health("script", &Health::default()));
     assert_eq!(world.ledger.health().unwrap(), [("app".to_owned(), two)].into());
 }

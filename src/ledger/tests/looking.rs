@@ -105,11 +105,11 @@ fn a_reward_that_could_not_be_marked_stands_in_attention_from_the_third_time() {
 fn a_drift_stands_in_attention_until_it_is_over() {
     let world = World::new();
     let row = world.in_state(1, RewardState::Fulfilled);
-    world.change(|it| it.set_drift(&row, true));
+    world.change(|it| it.set_drift(&row, Some(Drift::UnfulfilledUpstream)));
     let attention = world.ledger.attention().unwrap().remove(0);
     assert_eq!((attention.state.as_str(), attention.reason.as_str()), ("fulfilled", "unfulfilled_upstream"));
     assert!(attention.what_to_do.contains("twice"), "{}", attention.what_to_do);
-    world.change(|it| it.set_drift(&row, false));
+    world.change(|it| it.set_drift(&row, None));
     assert!(world.ledger.attention().unwrap().is_empty());
 }
 
@@ -231,7 +231,7 @@ fn what_a_listing_should_contain_is_what_is_open_or_drifted() {
         world.in_state(number, *state);
     }
     let drifted = world.in_state(20, RewardState::Fulfilled);
-    world.change(|it| it.set_drift(&drifted, true));
+    world.change(|it| it.set_drift(&drifted, Some(Drift::UnfulfilledUpstream)));
     let open: std::collections::BTreeSet<_> = world.ledger.open_ids().unwrap().into_iter().map(|id| id.0).collect();
     // Waiting, delivering, delivered, held.
     assert_eq!(Vec::from_iter(open), [1, 2, 3, 5, 20]);
@@ -248,7 +248,7 @@ fn canaries_are_the_latest_that_firstpromoter_confirmed_and_does_not_contradict(
         world.change_at(number, |it| it.fulfil(&row, "read back"));
     }
     let row = world.row(5);
-    world.change(|it| it.set_drift(&row, true));
+    world.change(|it| it.set_drift(&row, Some(Drift::UnfulfilledUpstream)));
     assert_eq!(world.ledger.canaries(2).unwrap(), [id(4), id(3)]);
     assert_eq!(world.ledger.canaries(9).unwrap(), [id(4), id(3), id(2)]);
     assert_eq!(world.ledger.drifted(9).unwrap(), [id(5)]);

@@ -1,5 +1,6 @@
 //! Ledgers of earlier schema versions: `tests/fixtures/ledgers/N.db` was written by a makegood whose schema was version N,
-//! with `cargo run --example sandbox -- N.db` (and is the whole ledger: nothing was left in its WAL).
+//! with `cargo run --example sandbox -- N.db`; version 2 went on from there into every state. Each is the whole ledger: nothing was
+//! left in its WAL.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -28,8 +29,29 @@ const KEPT: [&str; 7] = ["account", "rewards", "passes", "attempts", "journal", 
 
 #[test]
 fn there_is_a_ledger_of_every_version_before_this_one() {
-    let known = i64::try_from(MIGRATIONS.len()).unwrap();
+    let known = migrate::known_version();
     assert_eq!(fixtures().into_keys().collect::<Vec<_>>(), (1..known).collect::<Vec<_>>());
+}
+
+/// The columns that version 1 had, of every reward.
+fn rewards(conn: &Connection) -> Vec<String> {
+    let sql = "SELECT commission_id, state, state_since, unit, amount, recipient, promoter_id, promoter_email, promoter_name, \
+               referral_id, referral_email, referral_uid, campaign_id, campaign_name, reward_id, reward_name, approved_at, \
+               created_at, first_seen_at, owed_since, target, key, attempts, failures, first_attempt_at, uncertain, \
+               next_attempt_at, last_error, receipt, delivered_at, delivered_by, fulfilled_at, mark_attempts, mark_error, \
+               hold_reason, drift FROM rewards ORDER BY 1";
+    let mut statement = conn.prepare(sql).unwrap();
+    let width = statement.column_count();
+    let rows = statement.query_map([], |row| {
+        (0..width)
+            .map(|column| row.get_ref(column).map(|value| format!("{value:?}")))
+            .collect::<rusqlite::Result<Vec<_>>>()
+    });
+    rows.unwrap().map(|row| row.unwrap().join("|")).collect()
+}
+
+fn version_of(conn: &Connection) -> i64 {
+    conn.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap()
 }
 
 #[test]
@@ -41,10 +63,7 @@ fn a_ledger_of_an_earlier_version_opens_keeps_every_row_and_becomes_like_a_new_o
             let count = format!("SELECT count(*), coalesce(max(rowid), 0) FROM {table}");
             shell.query_row(&count, [], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))).unwrap()
         };
-        assert_eq!(
-            place.shell().pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0)).unwrap(),
-            version
-        );
+        assert_eq!(version_of(&place.shell()), version);
         let counts = KEPT.map(before);
         assert!(counts.iter().filter(|(rows, _)| *rows > 0).count() >= 5, "version {version} is no empty shell");
         let rewards: Vec<String> = rewards(&place.shell());
@@ -65,16 +84,151 @@ fn a_ledger_of_an_earlier_version_opens_keeps_every_row_and_becomes_like_a_new_o
     }
 }
 
-/// Every reward, all its columns.
-fn rewards(conn: &Connection) -> Vec<String> {
-    let mut statement = conn.prepare("SELECT * FROM rewards ORDER BY 1").unwrap();
-    let width = statement.column_count();
-    let rows = statement.query_map([], |row| {
-        (0..width)
-            .map(|column| row.get_ref(column).map(|value| format!("{value:?}")))
-            .collect::<rusqlite::Result<Vec<_>>>()
+#[test]
+fn the_ledger_of_version_2_has_every_state_and_every_hold_of_its_time() {
+    let place = copy_of(&fixtures()[&2]);
+    let ledger = place.open();
+    assert_eq!(ledger.states().unwrap().len(), RewardState::ALL.len());
+    let reasons: std::collections::BTreeSet<String> =
+        ledger.attention().unwrap().into_iter().map(|row| row.reason).collect();
+    let new = [HoldReason::Unreadable];
+    for reason in HoldReason::ALL.iter().filter(|it| !new.contains(it)) {
+        assert!(reasons.contains(reason.as_str()), "{reason}: {reasons:?}");
+    }
+    assert!(reasons.contains("unfulfilled_upstream") && reasons.contains("not_marked"), "{reasons:?}");
+    let app = &ledger.health().unwrap()["app"];
+    assert_eq!((app.failures, app.refusals, app.retry_at, app.last_error.clone()), (10, 0, Some(at(9)), None));
+}
+
+/// Beside the fixtures' own rows, so that guards are tried on rows that were migrated.
+#[test]
+fn every_guard_still_guards_after_a_migration() {
+    for (version, fixture) in fixtures() {
+        let place = copy_of(&fixture);
+        let shell = place.shell();
+        drop(place.open());
+        let fulfilled: i64 = shell
+            .query_row("SELECT commission_id FROM rewards WHERE state = 'fulfilled' LIMIT 1", [], |row| row.get(0))
+            .unwrap();
+        for sql in [
+            "DELETE FROM rewards",
+            &format!("DELETE FROM rewards WHERE commission_id = {fulfilled}"),
+            &format!(
+                "REPLACE INTO rewards (commission_id, key, state, state_since, first_seen_at, owed_since, next_attempt_at) SELECT \
+                 commission_id, key, 'waiting', state_since, state_since, state_since, state_since FROM rewards \
+                 WHERE commission_id = {fulfilled}"
+            ),
+            &format!("UPDATE rewards SET key = 'fp-9-{fulfilled}' WHERE commission_id = {fulfilled}"),
+            &format!("UPDATE rewards SET commission_id = 77 WHERE commission_id = {fulfilled}"),
+            &format!(
+                "UPDATE rewards SET state = 'waiting', next_attempt_at = state_since WHERE commission_id = {fulfilled}"
+            ),
+            &format!("UPDATE rewards SET drift = 'fulfilled_after_reversal' WHERE commission_id = {fulfilled}"),
+            "UPDATE rewards SET state_since = 'noon'",
+            "UPDATE rewards SET amount = -1",
+            "UPDATE rewards SET hold_reason = 'mood' WHERE state = 'held'",
+            "UPDATE journal SET reason = 'x'",
+            "DELETE FROM journal",
+            "REPLACE INTO journal SELECT * FROM journal",
+            "INSERT INTO journal (commission_id, at, to_state, reason, actor) VALUES (4711, 'x', 'held', 'x', 'x')",
+            "INSERT INTO attempts (commission_id, attempt, target, started_at) VALUES (4711, 1, 'app', 'x')",
+            "UPDATE attempts SET outcome = 'maybe'",
+            "INSERT INTO account VALUES (2, '9', 'x')",
+            "INSERT INTO claims VALUES (1, 'x', 'x', 'soon')",
+            "INSERT INTO target_health (target) VALUES ('well')",
+            "INSERT INTO may_have_forgotten VALUES (2, 'copy', 'x')",
+            "INSERT INTO may_have_forgotten VALUES (1, 'mood', 'x')",
+        ] {
+            let error = shell.execute_batch(sql).expect_err(sql);
+            assert_eq!(
+                error.sqlite_error_code(),
+                Some(rusqlite::ErrorCode::ConstraintViolation),
+                "version {version}: {sql}: {error}"
+            );
+        }
+    }
+}
+
+/// The names beside the ledger.
+fn beside(place: &Place) -> Vec<String> {
+    let entries = std::fs::read_dir(place.folder.path()).unwrap();
+    let mut names: Vec<String> = entries.map(|it| it.unwrap().file_name().into_string().unwrap()).collect();
+    names.retain(|name| name.contains("before") || name.contains("part"));
+    names.sort();
+    names
+}
+
+#[test]
+fn a_ledger_is_copied_as_it_was_before_it_is_migrated() {
+    let known = migrate::known_version();
+    let name = format!("ledger.db.before-{known}");
+    for (version, fixture) in fixtures() {
+        let place = copy_of(&fixture);
+        let rows = rewards(&place.shell());
+        drop(place.open());
+        assert_eq!(beside(&place), [name.as_str()], "version {version}");
+        let copy = Connection::open(place.folder.path().join(&name)).unwrap();
+        assert_eq!((version_of(&copy), rewards(&copy)), (version, rows), "version {version}");
+        drop(place.open());
+        assert_eq!(beside(&place), [name.as_str()], "it is migrated once");
+        // An older one was put back: the copy that is there is perhaps the only one.
+        for suffix in ["", "-wal", "-shm"] {
+            let _may_be_gone = std::fs::remove_file(place.beside(suffix));
+        }
+        std::fs::copy(&fixture, place.path()).unwrap();
+        drop(place.open());
+        assert_eq!(beside(&place), [name.clone(), format!("{name}.2")]);
+    }
+    let world = World::new();
+    assert!(beside(&world.place).is_empty(), "a new ledger has no past");
+}
+
+#[test]
+fn a_migration_that_fails_leaves_the_ledger_as_it_was_and_no_copy() {
+    let place = copy_of(&fixtures()[&2]);
+    let shell = place.shell();
+    shell
+        .execute_batch(
+            "PRAGMA foreign_keys = OFF; \
+             INSERT INTO attempts (commission_id, attempt, target, started_at) VALUES (4711, 1, 'app', 'x')",
+        )
+        .unwrap();
+    let rows = rewards(&shell);
+    let error = Ledger::open(&place.path(), ACCOUNT, at(0)).unwrap_err();
+    assert!(matches!(&error, LedgerError::Orphans { table, .. } if table == "attempts"), "{error:?}");
+    assert_eq!((version_of(&shell), rewards(&shell), beside(&place)), (2, rows, Vec::new()));
+    shell.execute_batch("DELETE FROM attempts WHERE commission_id = 4711").unwrap();
+    let ledger = place.open();
+    assert_eq!(ledger.version().unwrap(), migrate::known_version());
+    let foreign_keys: bool = ledger.conn.pragma_query_value(None, "foreign_keys", |row| row.get(0)).unwrap();
+    assert!(foreign_keys, "and they are on again");
+}
+
+#[test]
+fn a_ledger_that_was_migrated_is_refused_by_who_knows_only_earlier_ones() {
+    let place = copy_of(&fixtures()[&2]);
+    let ledger = place.open();
+    // What 0.1 asks before anything else.
+    assert!(ledger.version().unwrap() > 2);
+    drop(ledger);
+    place.shell().pragma_update(None, "user_version", migrate::known_version() + 1).unwrap();
+    assert!(matches!(Ledger::open(&place.path(), ACCOUNT, at(0)), Err(LedgerError::Newer { .. })));
+}
+
+#[test]
+fn those_who_open_an_earlier_ledger_at_the_same_time_migrate_it_once() {
+    let place = copy_of(&fixtures()[&2]);
+    let all_at_once = std::sync::Barrier::new(4);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                all_at_once.wait();
+                drop(place.open());
+            });
+        }
     });
-    rows.unwrap().map(|row| row.unwrap().join("|")).collect()
+    assert_eq!(beside(&place).len(), 1, "{:?}", beside(&place));
+    assert_eq!(version_of(&place.shell()), migrate::known_version());
 }
 
 #[test]

@@ -37,7 +37,7 @@ fn a_commission_enters_as_owed() {
         delivered_by: None,
         mark_attempts: 0,
         mark_error: None,
-        drifted: false,
+        drift: None,
     };
     assert_eq!(row, expected);
     assert_eq!(world.column(1, "key"), "fp-12345-1");
@@ -299,10 +299,13 @@ fn marks_that_fail_are_counted_until_one_succeeds() {
 fn drift_comes_and_goes_and_the_state_stays() {
     let world = World::new();
     let row = world.in_state(1, RewardState::Fulfilled);
-    assert!(entry(&world, 1, |it| it.set_drift(&row, true)).starts_with("fulfilled -> fulfilled: drift: "));
-    assert_eq!(world.row(1), Reward { drifted: true, ..row.clone() });
+    assert!(
+        entry(&world, 1, |it| it.set_drift(&row, Some(Drift::UnfulfilledUpstream)))
+            .starts_with("fulfilled -> fulfilled: drift: ")
+    );
+    assert_eq!(world.row(1), Reward { drift: Some(Drift::UnfulfilledUpstream), ..row.clone() });
     assert_eq!(world.column(1, "drift"), "unfulfilled_upstream");
-    assert!(entry(&world, 2, |it| it.set_drift(&row, false)).starts_with("fulfilled -> fulfilled: drift is over: "));
+    assert!(entry(&world, 2, |it| it.set_drift(&row, None)).starts_with("fulfilled -> fulfilled: drift is over: "));
     assert_eq!(world.row(1), row);
 }
 
@@ -342,7 +345,7 @@ fn a_row_that_moved_meanwhile_is_left_as_it_is_by_every_transition() {
                     moved("mark_failed", it.mark_failed(&stale, "why", None));
                 }
                 if *believed == RewardState::Fulfilled {
-                    moved("set_drift", it.set_drift(&stale, true));
+                    moved("set_drift", it.set_drift(&stale, Some(Drift::UnfulfilledUpstream)));
                 }
                 Ok(())
             });

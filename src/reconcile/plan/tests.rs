@@ -10,6 +10,7 @@ use crate::{
     domain::{
         Campaign, CommissionId, CommissionStatus, DeliveryKey, Promoter, Referral, RewardRef, upstream_timestamp_text,
     },
+    ledger::Drift,
 };
 
 mod owed;
@@ -91,7 +92,7 @@ pub(in crate::reconcile) fn reward(state: RewardState) -> Reward {
         delivered_by: None,
         mark_attempts: 0,
         mark_error: None,
-        drifted: false,
+        drift: None,
     }
 }
 

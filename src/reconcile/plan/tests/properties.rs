@@ -105,7 +105,7 @@ fn a_reward() -> impl Strategy<Value = Reward> {
             failures: numbers.1,
             mark_attempts: numbers.2,
             uncertain: numbers.3,
-            drifted: numbers.4,
+            drift: numbers.4.then_some(Drift::UnfulfilledUpstream),
             owed_since: times.0,
             first_attempt_at: times.1,
             next_attempt_at: times.2,

@@ -87,7 +87,7 @@ fn undelivered() -> Vec<Row> {
 fn all_held() -> Vec<Row> {
     use HoldReason::{
         Backlog, BadAmount, Changed, FraudSuspicion, Fuse, GaveUp, NoRecipient, NoRoute, OutcomeUnknown, OverLimit,
-        RecipientUnknown, RefusedByTarget, SelfReferral, UnknownUnit,
+        RecipientUnknown, RefusedByTarget, SelfReferral, UnknownUnit, Unreadable,
     };
     let unknown = "hold outcome_unknown";
     let mut rows = Vec::new();
@@ -103,6 +103,7 @@ fn all_held() -> Vec<Row> {
         NoRoute,
         NoRecipient,
         RecipientUnknown,
+        Unreadable,
     ] {
         rows.push(("held by policy", Some(held(reason)), ["deliver app", "adopt", "cancel", "cancel", "nothing"]));
     }
@@ -152,7 +153,7 @@ fn settled() -> Vec<Row> {
     let gone = "FirstPromoter does not have it any more";
     let no = "cannot mark";
     let mark = ["mark", "adopt", no, no, no];
-    let drifted = Reward { drifted: true, ..reward(RewardState::Fulfilled) };
+    let drifted = Reward { drift: Some(Drift::UnfulfilledUpstream), ..reward(RewardState::Fulfilled) };
     vec![
         ("delivered", Some(delivered(0, None, None)), mark),
         ("delivered, not marked twice", Some(delivered(2, Some("no"), None)), mark),

@@ -1,0 +1,120 @@
+//! Brings a ledger to the current schema.
+//!
+//! Guarantees:
+//! - All pending migrations are one transaction: a ledger has the old schema or the new one, wherever the process is killed.
+//! - A migration may make a table anew: foreign keys are off meanwhile, and what they say is checked before the commit.
+//! - A copy of the ledger as it was lies beside it first (`ledger.db.before-N`, N the schema that it was brought to), taken
+//!   under the same write lock, so that nothing is written between the copy and the migration.
+//! - A ledger that came from an earlier version has the same schema as a new one: both go through every migration, and views
+//!   and guards are made anew after the last.
+
+use std::{fs, path::PathBuf};
+
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+
+use super::{APPLICATION_ID, Ledger, LedgerError, backup::with, files};
+
+/// Each brings `user_version` from its index to the next.
+pub(super) const MIGRATIONS: [&str; 3] = [
+    include_str!("migrations/0001-initial.sql"),
+    include_str!("migrations/0002-alerts.sql"),
+    include_str!("migrations/0003-rewards-rebuilt.sql"),
+];
+/// Not part of any migration: these follow the tables, and are always the current ones.
+const VIEWS: &str = include_str!("migrations/views.sql");
+const GUARDS: &str = include_str!("migrations/guards.sql");
+
+/// The schema that this program reads and writes.
+pub(super) fn known_version() -> i64 {
+    i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX)
+}
+
+impl Ledger {
+    /// Brings the ledger to the current schema, where it is not there yet.
+    pub(super) fn migrate(&self) -> Result<(), LedgerError> {
+        if self.version()? == known_version() {
+            return Ok(());
+        }
+        // SQLite ignores this inside a transaction. With it on, the table that others refer to could not be dropped.
+        self.run(|conn| conn.pragma_update(None, "foreign_keys", false))?;
+        let migrated = self.migrate_with(&MIGRATIONS);
+        let guarded_again = self.run(|conn| conn.pragma_update(None, "foreign_keys", true));
+        migrated.and(guarded_again)
+    }
+
+    /// With foreign keys off.
+    pub(super) fn migrate_with(&self, migrations: &[&str]) -> Result<(), LedgerError> {
+        let explain = |source| self.explain(source);
+        let tx = Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate).map_err(explain)?;
+        // Read again under the lock: another process may have migrated meanwhile.
+        let from: i64 = tx.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(explain)?;
+        let to = i64::try_from(migrations.len()).unwrap_or(i64::MAX);
+        if from >= to {
+            return Ok(());
+        }
+        let kept = if from > 0 && self.file.is_some() { Some(self.keep_as_it_was(to)?) } else { None };
+        let migrated = bring_up(&tx, from, migrations).map_err(explain).and_then(|orphans| match orphans {
+            None => tx.commit().map_err(explain),
+            Some(table) => Err(LedgerError::Orphans { path: self.path.clone(), table }),
+        });
+        match (&migrated, kept) {
+            (Ok(()), Some(kept)) => tracing::warn!(
+                "the ledger {} was brought from schema {from} to {to}; as it was, it lies at {}: remove that when all is well",
+                self.path.display(),
+                kept.display()
+            ),
+            // Nothing happened, and the next start tries again: copies must not pile up.
+            (Err(_), Some(kept)) => drop(fs::remove_file(kept)),
+            (Ok(()) | Err(_), None) => {}
+        }
+        migrated
+    }
+
+    /// Copies the ledger beside itself, to a name that is free.
+    fn keep_as_it_was(&self, to: i64) -> Result<PathBuf, LedgerError> {
+        // SQLite copies nothing through a connection that holds the write lock.
+        let as_it_is = Self::open_uri(&self.path, "mode=rw")?;
+        let mut name = with(&self.path, &format!(".before-{to}"));
+        let mut further = 1;
+        loop {
+            match as_it_is.back_up_to(&name, files::create) {
+                Ok(_) => return Ok(name),
+                // Of an earlier try, or of an older ledger that was put back. Whichever, it is somebody's only copy.
+                Err(LedgerError::Exists { .. }) => {
+                    further += 1;
+                    name = with(&self.path, &format!(".before-{to}.{further}"));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// Runs the migrations from `from` on. Returns the table of a row that refers to one that is not there, if there is any.
+fn bring_up(tx: &Connection, from: i64, migrations: &[&str]) -> rusqlite::Result<Option<String>> {
+    let pending = usize::try_from(from).unwrap_or(usize::MAX);
+    for sql in migrations.iter().skip(pending) {
+        // They name tables that a migration may drop, and SQLite renames no table that a view cannot find.
+        drop_views_and_guards(tx)?;
+        tx.execute_batch(sql)?;
+    }
+    drop_views_and_guards(tx)?;
+    tx.execute_batch(VIEWS)?;
+    tx.execute_batch(GUARDS)?;
+    tx.pragma_update(None, "application_id", APPLICATION_ID)?;
+    tx.pragma_update(None, "user_version", i64::try_from(migrations.len()).unwrap_or(i64::MAX))?;
+    let mut check = tx.prepare("PRAGMA foreign_key_check")?;
+    let mut orphans = check.query([])?;
+    orphans.next()?.map(|row| row.get("table")).transpose()
+}
+
+fn drop_views_and_guards(tx: &Connection) -> rusqlite::Result<()> {
+    let found: Vec<(String, String)> = tx
+        .prepare("SELECT type, name FROM sqlite_schema WHERE type IN ('view', 'trigger')")?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    for (kind, name) in found {
+        tx.execute_batch(&format!("DROP {kind} \"{}\"", name.replace('"', "\"\"")))?;
+    }
+    Ok(())
+}
