@@ -1,4 +1,4 @@
-//! The command line, as the contract has it.
+//! The command line.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -8,7 +8,7 @@ use crate::{domain::CommissionId, telemetry::Verbosity};
 
 /// Delivers the non-monetary FirstPromoter rewards that a webhook handler missed, once, and marks them fulfilled.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "makegood", version, about, max_term_width = 100, after_help = EXIT_CODES)]
+#[command(name = "makegood", version, about, max_term_width = 100, after_help = EXIT_CODES, disable_help_subcommand = true)]
 pub struct Cli {
     /// Configuration file
     #[arg(
@@ -105,6 +105,12 @@ pub enum Command {
         #[command(subcommand)]
         command: LedgerCommand,
     },
+    /// Print the manual (delivery, ledger, decisions, configuration, operation), or the help of a command
+    Help {
+        /// A topic of the manual, or a command
+        #[arg(value_name = "TOPIC|COMMAND")]
+        words: Vec<String>,
+    },
     /// Print the completion script of a shell
     #[command(hide = true)]
     Completions {
@@ -158,6 +164,13 @@ pub enum LedgerCommand {
         /// The file to be made; must not exist
         #[arg(value_name = "FILE")]
         file: PathBuf,
+    },
+    /// Print the help of a command
+    #[command(hide = true)]
+    Help {
+        /// A command
+        #[arg(value_name = "COMMAND")]
+        words: Vec<String>,
     },
 }
 

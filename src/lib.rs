@@ -12,6 +12,7 @@
 //!
 //! In reading order:
 //!
+//! - [`manual`]: what people and programs outside may rely on, in their words.
 //! - [`domain`]: the words: commission, unit, recipient, delivery key.
 //! - [`reconcile`]: a pass on one screen; [`reconcile::plan`] decides, and is pure; the rest reads and carries out.
 //! - [`ledger`]: what was owed, delivered and confirmed. All SQL.
@@ -35,6 +36,7 @@ pub mod domain;
 pub mod failure;
 pub mod firstpromoter;
 pub mod ledger;
+pub mod manual;
 pub mod notice;
 pub mod reconcile;
 pub mod service;

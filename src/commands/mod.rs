@@ -4,6 +4,7 @@
 
 mod check;
 mod handler;
+mod help;
 mod ink;
 mod ledger;
 mod once;
@@ -128,6 +129,11 @@ pub async fn dispatch(cli: &Cli) -> Exit {
         Command::Reverse { id, reason } => reverse::reverse(cli, *id, reason).await,
         Command::Ledger { command: LedgerCommand::Accept { yes } } => ledger::accept(cli, *yes).await,
         Command::Ledger { command: LedgerCommand::Backup { file } } => ledger::backup(cli, file),
+        Command::Ledger { command: LedgerCommand::Help { words } } => {
+            let below = std::iter::once("ledger".to_owned()).chain(words.iter().cloned()).chain(["--help".to_owned()]);
+            help::help(cli, &below.collect::<Vec<_>>())
+        }
+        Command::Help { words } => help::help(cli, words),
         Command::Completions { shell } => packaging::completions(*shell),
         Command::Man { folder } => packaging::man(folder.as_deref()),
         Command::Claim { id, period, owner } => handler::claim(cli, *id, owner, *period),

@@ -11,7 +11,7 @@ use clap_complete::Shell;
 use clap_mangen::Man;
 
 use super::{Exit, Failure, print};
-use crate::cli::Cli;
+use crate::{cli::Cli, manual};
 
 /// The completion script of a shell, on stdout.
 pub(super) fn completions(shell: Shell) -> Result<Exit, Failure> {
@@ -21,12 +21,11 @@ pub(super) fn completions(shell: Shell) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// The manual: a page a command into `folder` (created where needed), or the main page on stdout.
+/// The man pages: one for each command and each topic of the manual into `folder` (created where needed), or the main page on
+/// stdout.
 pub(super) fn man(folder: Option<&Path>) -> Result<Exit, Failure> {
     let Some(folder) = folder else {
-        let mut page = Vec::new();
-        Man::new(Cli::command()).render(&mut page).context("the manual could not be made")?;
-        print(&String::from_utf8_lossy(&page))?;
+        print(&main_page().context("the manual could not be made")?)?;
         return Ok(Exit::Done);
     };
     let pages = write_pages(folder).with_context(|| {
@@ -37,14 +36,31 @@ pub(super) fn man(folder: Option<&Path>) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
+/// makegood(1): what clap knows, then the manual's part on operation.
+fn main_page() -> io::Result<String> {
+    let mut page = Vec::new();
+    let man = Man::new(Cli::command());
+    man.render_title(&mut page)?;
+    man.render_name_section(&mut page)?;
+    man.render_synopsis_section(&mut page)?;
+    man.render_description_section(&mut page)?;
+    man.render_options_section(&mut page)?;
+    man.render_subcommands_section(&mut page)?;
+    Ok(format!("{}{}", String::from_utf8_lossy(&page), manual::operation_sections()))
+}
+
 fn write_pages(folder: &Path) -> io::Result<Vec<PathBuf>> {
     fs::create_dir_all(folder)?;
     clap_mangen::generate_to(Cli::command(), folder)?;
+    fs::write(folder.join("makegood.1"), main_page()?)?;
+    for (name, page) in manual::pages() {
+        fs::write(folder.join(name), page)?;
+    }
     let mut pages = Vec::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        if name.starts_with("makegood") && name.ends_with(".1") {
+        if name.starts_with("makegood") && [".1", ".5", ".7"].iter().any(|section| name.ends_with(section)) {
             pages.push(path);
         }
     }

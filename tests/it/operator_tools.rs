@@ -66,15 +66,47 @@ fn completions_are_there_for_every_shell_and_need_no_configuration() {
 fn the_manual_has_a_page_a_command() {
     let world = given([]);
     let page = bare(&world, &["man"]);
-    for words in [".TH makegood 1", "Exit codes", "makegood\\-once(1)"] {
+    for words in [".TH makegood 1", ".SH \"EXIT STATUS\"", "makegood\\-once(1)", "makegood\\-ledger(5)"] {
         assert!(page.contains(words), "{words}: {page}");
     }
     let folder = world.path("man");
     let listed = bare(&world, &["man", &folder.display().to_string()]);
-    for name in ["makegood.1", "makegood-once.1", "makegood-check.1", "makegood-ledger-backup.1"] {
+    for name in [
+        "makegood.1",
+        "makegood-once.1",
+        "makegood-check.1",
+        "makegood-ledger-backup.1",
+        "makegood.toml.5",
+        "makegood-ledger.5",
+        "makegood-delivery.7",
+    ] {
         assert!(folder.join(name).exists() && listed.contains(name), "{name}: {listed}");
     }
     assert!(!folder.join("makegood-completions.1").exists(), "what --help hides has no page");
+}
+
+#[test]
+fn help_prints_a_topic_of_the_manual_or_what_clap_says_of_a_command() {
+    let world = given([]);
+    for (topic, words) in [
+        ("delivery", "Idempotency-Key"),
+        ("ledger", "outcome_unknown"),
+        ("decisions", "the fuse"),
+        ("configuration", "deliver_from"),
+        ("operation", "SIGUSR1"),
+    ] {
+        let shown = bare(&world, &["help", topic]);
+        assert!(shown.contains(words), "{topic}: {shown}");
+        let json: serde_json::Value = serde_json::from_str(&bare(&world, &["help", topic, "--json"])).unwrap();
+        assert_eq!(json["topic"], topic);
+    }
+    assert_eq!(bare(&world, &["help", "once"]), bare(&world, &["once", "--help"]));
+    assert_eq!(bare(&world, &["help"]), bare(&world, &["--help"]));
+    for words in [&["help", "ledger", "backup"][..], &["ledger", "help", "backup"]] {
+        assert_eq!(bare(&world, words), bare(&world, &["ledger", "backup", "--help"]), "{words:?}");
+    }
+    let ran = world.run(&["help", "nonsense"]).exits(2);
+    assert!(ran.stderr.contains("configuration"), "the topics there are: {ran}");
 }
 
 #[test]
