@@ -14,4 +14,11 @@ done
 mv "$package/bash" "$package/makegood.bash"
 mv "$package/zsh" "$package/_makegood"
 mv "$package/fish" "$package/makegood.fish"
-cargo deb --no-build --locked
+deb=$(cargo deb --no-build --locked | tail -n 1)
+# cargo-deb writes no checksums of the files, which `dpkg --verify` and debsums look for.
+tree=$(mktemp -d)
+trap 'rm -rf "$tree"' EXIT
+dpkg-deb --raw-extract "$deb" "$tree"
+(cd "$tree" && find . -type f ! -path './DEBIAN/*' ! -path './etc/*' -printf '%P\n' | LC_ALL=C sort | xargs -d '\n' md5sum >DEBIAN/md5sums)
+dpkg-deb --root-owner-group --build "$tree" "$deb" >&2
+printf '%s\n' "$deb"
