@@ -10,6 +10,7 @@ use crate::{
     cli::Cli,
     domain::Timestamp,
     ledger::{Attention, Ledger},
+    reconcile::in_full,
 };
 
 /// The contract's `status --json`.
@@ -22,6 +23,9 @@ struct Document {
     last_pass: Option<Map<String, Value>>,
     /// The earliest `next_attempt_at` of what is owed.
     next_owed_at: Option<String>,
+    /// Why nothing is delivered from this ledger until a person accepts it; absent where nothing says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    may_have_forgotten: Option<String>,
 }
 
 pub(super) fn status(cli: &Cli) -> Result<Exit, Failure> {
@@ -35,19 +39,31 @@ pub(super) fn status(cli: &Cli) -> Result<Exit, Failure> {
         attention: ledger.attention()?,
         last_pass: ledger.last_pass()?,
         next_owed_at: ledger.next_owed()?.map(|(_, at)| at),
+        may_have_forgotten: may_have_forgotten(&ledger)?,
     };
     if cli.json {
         print_json(&document)?;
     } else {
         print(&in_words(&document, ledger.path()))?;
     }
-    Ok(exit_for(!document.attention.is_empty()))
+    Ok(exit_for(!document.attention.is_empty() || document.may_have_forgotten.is_some()))
+}
+
+fn may_have_forgotten(ledger: &Ledger) -> Result<Option<String>, Failure> {
+    match ledger.require_not_behind() {
+        Ok(()) => Ok(None),
+        Err(error) if error.forgot().is_some() => Ok(Some(in_full(&error))),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn in_words(document: &Document, path: &Path) -> String {
     let ink = Ink::for_stdout();
     let mut out = format!("Account {}\n", document.account_id);
     out.push_str(&last_pass(document.last_pass.as_ref()));
+    if let Some(why) = &document.may_have_forgotten {
+        out.push_str(&text::wrapped(&format!("NOTHING IS DELIVERED: {why}"), 0));
+    }
     let states: Vec<String> = document.states.iter().map(|(state, count)| format!("{count} {state}")).collect();
     let states = if states.is_empty() { "none yet".to_owned() } else { states.join(", ") };
     out.push_str(&text::wrapped(&format!("Rewards: {states}"), 0));

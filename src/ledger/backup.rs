@@ -3,7 +3,8 @@
 //! Guarantees: the copy is the ledger at one instant, whole (SQLite's online backup, in one step: readers and writers go on);
 //! one file, without a WAL; read back and found sound before it gets its name; nothing is overwritten.
 //!
-//! Assumptions: a copy that is restored is older than the mark beside the ledger, and says so: see `mark.rs`.
+//! The copy says of itself that it is one: a ledger that is restored from it delivers nothing until a person accepts it, whatever
+//! mark lies beside it (`forgotten.rs`).
 
 use std::{
     ffi::OsString,
@@ -20,8 +21,9 @@ use rusqlite::{
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::{
-    BUSY_TIMEOUT, Ledger, LedgerError, Position,
+    BUSY_TIMEOUT, Forgot, Ledger, LedgerError, Position,
     files::{FILE_MODE, folder_of},
+    forgotten, migrate,
 };
 
 /// What a copy holds.
@@ -81,6 +83,10 @@ impl Ledger {
         copy.check_sound()?;
         let rewards = copy.states()?.values().sum();
         let position = copy.position()?;
+        // Not a ledger of an earlier schema, which has no room for it: that is recognised by the mark alone.
+        if copy.version()? == migrate::known_version() {
+            copy.write(|tx| forgotten::stamp(tx, Forgot::Copy, &position))?;
+        }
         drop(copy);
         let file = File::open(draft).map_err(failed("read"))?;
         // The mode given at creation is cut by the umask.

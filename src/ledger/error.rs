@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::ErrorCode;
 use thiserror::Error;
 
-use super::{RewardState, reward::Odd};
+use super::{Forgot, RewardState, reward::Odd};
 use crate::domain::CommissionId;
 
 /// Why the ledger could not be used.
@@ -104,6 +104,31 @@ pub enum LedgerError {
         mark: i64,
         /// When it was there; RFC 3339 UTC.
         mark_at: String,
+    },
+    /// Its mark was left behind, or is gone.
+    #[error(
+        "the ledger {path} knows deliveries, and its mark ({mark}) is not beside it: it was moved or restored without it, and may have \
+         forgotten deliveries. Nothing is delivered. Look at what is at stake and accept it as it is: `makegood ledger accept`"
+    )]
+    NoMark {
+        /// Which ledger.
+        path: PathBuf,
+        /// Where the mark should lie.
+        mark: PathBuf,
+    },
+    /// It says of itself that it may have forgotten deliveries.
+    #[error(
+        "the ledger {path} {}. It may have forgotten deliveries, and nothing is delivered. Put the latest ledger with its mark in its \
+         place; or look at what is at stake and accept it as it is: `makegood ledger accept`",
+        said(*.why, .ends_at)
+    )]
+    Stamped {
+        /// Which ledger.
+        path: PathBuf,
+        /// How that was found out.
+        why: Forgot,
+        /// The time of its last journal entry then; RFC 3339 UTC.
+        ends_at: String,
     },
     /// Another file lies in its place now.
     #[error(
@@ -237,7 +262,52 @@ pub enum LedgerError {
     },
 }
 
+/// What a ledger says of itself.
+fn said(why: Forgot, ends_at: &str) -> String {
+    match why {
+        Forgot::Copy => {
+            format!(
+                "is a copy (`makegood ledger backup`) that ends at {ends_at}: what was delivered since is not in it"
+            )
+        }
+        Forgot::Behind => {
+            format!("was found behind its mark when it ended at {ends_at}, and nobody has accepted it since")
+        }
+        Forgot::NoMark => {
+            format!("was found without a readable mark when it ended at {ends_at}, and nobody has accepted it since")
+        }
+    }
+}
+
 impl LedgerError {
+    /// Why the ledger may have forgotten deliveries, if that is what this says. A person goes on with it by `makegood ledger accept`.
+    pub fn forgot(&self) -> Option<Forgot> {
+        match self {
+            Self::Behind { .. } => Some(Forgot::Behind),
+            Self::BadMark { .. } | Self::NoMark { .. } => Some(Forgot::NoMark),
+            Self::Stamped { why, .. } => Some(*why),
+            Self::Missing { .. }
+            | Self::NoFolder { .. }
+            | Self::Forbidden { .. }
+            | Self::File { .. }
+            | Self::Exists { .. }
+            | Self::OtherAccount { .. }
+            | Self::Newer { .. }
+            | Self::Foreign { .. }
+            | Self::Replaced { .. }
+            | Self::Older { .. }
+            | Self::Orphans { .. }
+            | Self::Locked { .. }
+            | Self::Damaged { .. }
+            | Self::Full { .. }
+            | Self::ReadOnly { .. }
+            | Self::Disk { .. }
+            | Self::Sqlite { .. }
+            | Self::Nonsense { .. }
+            | Self::Moved { .. } => None,
+        }
+    }
+
     /// Puts SQLite's error into words; `path` names the ledger.
     pub(super) fn from_sqlite(path: &Path, waited_s: u64, source: rusqlite::Error) -> Self {
         let path = path.to_owned();

@@ -15,6 +15,7 @@ mod claims;
 mod decisions;
 mod error;
 mod files;
+mod forgotten;
 mod health;
 mod journal;
 mod lock;
@@ -51,7 +52,7 @@ pub use mark::Position;
 pub use measures::{Counted, Standing, Tally, Waits};
 pub use passes::{Counts, PassId};
 pub use reward::{Facts, Reward};
-pub use state::{DeliveredBy, Drift, HoldReason, RewardState};
+pub use state::{DeliveredBy, Drift, Forgot, HoldReason, RewardState};
 pub use transitions::{Aftermath, Author, Begun, Change, Seen};
 
 use crate::domain::{Timestamp, timestamp_text};
@@ -85,8 +86,11 @@ impl Ledger {
             Connection::open_with_flags(path, flags).map_err(|source| LedgerError::from_sqlite(path, 0, source))?;
         let ledger = Self { conn, path: path.to_owned(), mark: Some(Mark::beside(path)), file: file_id(path) };
         ledger.prepare_for_writing()?;
+        // Before the schema: killed in between, the ledger is new, and its mark says so.
+        ledger.make_first_mark()?;
         ledger.migrate()?;
         ledger.bind(account_id, now)?;
+        ledger.note_doubt()?;
         Ok(ledger)
     }
 

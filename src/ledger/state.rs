@@ -146,6 +146,18 @@ impl Drift {
 }
 
 words! {
+    /// Why a ledger may have forgotten deliveries (`may_have_forgotten.why`).
+    Forgot {
+        /// It was stamped as a copy.
+        Copy = "copy",
+        /// It lacks the entry that its mark names.
+        Behind = "behind",
+        /// It knows deliveries, and had no mark that could be read.
+        NoMark = "no_mark",
+    }
+}
+
+words! {
     /// Who delivered (`rewards.delivered_by`).
     DeliveredBy {
         /// This program.

@@ -13,6 +13,7 @@ mod config;
 mod costs;
 mod crash;
 mod cut_off;
+mod forgotten;
 mod harm;
 mod ledger;
 mod ledger_trouble;

@@ -40,7 +40,7 @@ fn readme_handler(world: &World) {
 }
 
 /// What the README's handler is called with instead of its own `deliver`: an effect that can be counted, and a word for each.
-const DRIVER: &str = r#"
+pub(crate) const DRIVER: &str = r#"
 import sys, handler
 
 def deliver(commission_id):
@@ -54,7 +54,7 @@ for commission_id in sys.argv[3:]:
 "#;
 
 /// The README's handler, told of these commissions one after the other.
-fn python(world: &World, driver: &str, ids: impl IntoIterator<Item = i64>) -> Command {
+pub(crate) fn python(world: &World, driver: &str, ids: impl IntoIterator<Item = i64>) -> Command {
     readme_handler(world);
     let mut python = Command::new("python3");
     python.arg("-c").arg(driver).args([world.ledger_path(), world.path(EFFECTS)]);

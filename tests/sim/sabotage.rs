@@ -109,6 +109,9 @@ impl Sabotage {
         }
         let copy = world.ledger.with_extension("copy");
         copy_ledger(&world.witness.conn.borrow(), &mut fresh(&copy));
+        // With its mark, or it would count as one that may have forgotten.
+        let mark = |ledger: &Path| ledger.with_added_extension("mark");
+        let _none_yet = std::fs::copy(mark(&world.ledger), mark(&copy));
         copy
     }
 

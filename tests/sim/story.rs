@@ -79,12 +79,18 @@ impl Scratch {
 
     fn fresh_ledger(&self) -> PathBuf {
         let path = self.folder.path().join("ledger.db");
-        for suffix in ["-wal", "-shm", ".mark"] {
+        let with = |path: &PathBuf, suffix: &str| {
             let mut name = path.clone().into_os_string();
             name.push(suffix);
-            let _not_there = std::fs::remove_file(name);
+            PathBuf::from(name)
+        };
+        for suffix in ["-wal", "-shm"] {
+            let _not_there = std::fs::remove_file(with(&path, suffix));
         }
-        std::fs::copy(self.template(), &path).expect("a copy of the empty ledger");
+        for suffix in ["", ".mark"] {
+            std::fs::copy(with(&self.template(), suffix), with(&path, suffix))
+                .expect("a copy of the empty ledger and its mark");
+        }
         path
     }
 }

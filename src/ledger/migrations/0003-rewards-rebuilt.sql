@@ -106,7 +106,7 @@ ALTER TABLE target_health_rebuilt RENAME TO target_health;
 -- A row while this ledger may have forgotten deliveries: it is a copy, or was found to be one. Nothing is delivered from it,
 -- and it gives nobody a claim (guards.sql), until a person accepts it (`makegood ledger accept --yes`).
 CREATE TABLE may_have_forgotten (
-    id    INTEGER PRIMARY KEY CHECK (id = 1),
-    why   TEXT NOT NULL CHECK (why IN ('copy', 'behind', 'no_mark')),
-    since TEXT NOT NULL
+    id      INTEGER PRIMARY KEY CHECK (id = 1),
+    why     TEXT NOT NULL CHECK (why IN ('copy', 'behind', 'no_mark')),
+    ends_at TEXT NOT NULL -- the time of its last journal entry when that was found out
 ) STRICT;

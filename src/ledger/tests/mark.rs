@@ -7,7 +7,7 @@ fn text(world: &World) -> String {
 }
 
 /// Puts back a copy of the ledger from before `work`.
-fn restored(world: World, work: impl FnOnce(&World)) -> World {
+pub(super) fn restored(world: World, work: impl FnOnce(&World)) -> World {
     let World { place, ledger } = world;
     drop(ledger);
     let backup = place.bytes();
@@ -33,10 +33,11 @@ fn is_behind(world: &World) -> bool {
 #[test]
 fn it_says_how_far_deliveries_have_come_and_when() {
     let world = World::new();
-    assert_eq!(world.ledger.marked_position().unwrap(), None);
+    let first = Some(Position { journal: 0, at: "never".to_owned() });
+    assert_eq!(world.ledger.marked_position().unwrap(), first, "made with the ledger");
     assert_eq!(world.ledger.position().unwrap(), Position { journal: 0, at: "never".to_owned() });
     let reward = world.waiting(1);
-    assert_eq!(world.ledger.marked_position().unwrap(), None, "what waits can be found again");
+    assert_eq!(world.ledger.marked_position().unwrap(), first, "what waits can be found again");
     world.begin(&reward);
     let position = Position { journal: 2, at: "2026-01-01T12:00:00.000Z".to_owned() };
     assert_eq!(world.ledger.position().unwrap(), position);
@@ -99,13 +100,14 @@ fn what_is_no_mark_is_refused_and_left_as_it_is() {
         ["", "rubbish", "makegood ledger mark: journal x at noon\n", "makegood ledger mark: journal 1\n", "\u{fffd}"]
     {
         let world = World::new();
-        world.waiting(1);
+        world.in_state(1, RewardState::Delivered);
         std::fs::write(world.place.beside(".mark"), bad).unwrap();
         let error = world.ledger.require_not_behind().unwrap_err();
         assert!(matches!(error, LedgerError::BadMark { .. }), "{bad:?}: {error:?}");
         assert_eq!(text(&world), bad);
     }
     let world = World::new();
+    world.in_state(1, RewardState::Delivered);
     std::fs::write(world.place.beside(".mark"), [0xFF, 0xFE]).unwrap();
     assert!(matches!(world.ledger.require_not_behind(), Err(LedgerError::BadMark { .. })));
     std::fs::remove_file(world.place.beside(".mark")).unwrap();

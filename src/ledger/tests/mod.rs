@@ -15,6 +15,7 @@ mod attempts;
 mod backup;
 mod claims;
 mod decisions;
+mod forgotten;
 mod lock;
 mod looking;
 mod mark;
