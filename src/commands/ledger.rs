@@ -9,9 +9,9 @@ use super::{Exit, Failure, Outside, load, plan, print, print_json, text};
 use crate::{
     cli::Cli,
     clock::{Clock, SystemClock},
-    domain::CommissionId,
-    ledger::{BackedUp, Ledger, LedgerError, Position, acquire_pass_lock},
-    reconcile::{Decision, Plan},
+    domain::{CommissionId, timestamp_text},
+    ledger::{BackedUp, Ledger, LedgerError, Position, RewardState, acquire_pass_lock},
+    reconcile::{Decision, Item, Plan, in_full},
 };
 
 pub(super) async fn accept(cli: &Cli, yes: bool) -> Result<Exit, Failure> {
@@ -20,6 +20,7 @@ pub(super) async fn accept(cli: &Cli, yes: bool) -> Result<Exit, Failure> {
     let path = &settings.ledger.path;
     let ledger = Ledger::open(path, &settings.firstpromoter.account_id, SystemClock.now())?;
     let ends = ledger.position()?;
+    let mut why = String::new();
     let marked = match ledger.require_not_behind() {
         Ok(()) => {
             return report(
@@ -32,7 +33,10 @@ pub(super) async fn accept(cli: &Cli, yes: bool) -> Result<Exit, Failure> {
             );
         }
         Err(LedgerError::Behind { mark, mark_at, .. }) => Some(Position { journal: mark, at: mark_at }),
-        Err(LedgerError::BadMark { .. }) => None,
+        Err(error) if error.forgot().is_some() => {
+            why = in_full(&error);
+            None
+        }
         Err(error) => return Err(error.into()),
     };
     let plan = plan::make(cli, &outside, &ledger).await?;
@@ -50,16 +54,16 @@ pub(super) async fn accept(cli: &Cli, yes: bool) -> Result<Exit, Failure> {
             mark.journal,
             text::when(&mark.at)
         ),
-        None => {
-            "The mark beside the ledger cannot be understood, so nobody knows how far the ledger had come.".to_owned()
-        }
+        None => format!("Nobody knows how far the ledger had come: {why}."),
     };
     let mut out = format!("{}\n", text::wrapped(&came, 0));
     if at_stake.is_empty() {
-        let nothing = "At stake: nothing. FirstPromoter lists nothing as owed that a pass would deliver.";
+        let nothing =
+            "At stake: nothing. FirstPromoter lists nothing as owed that this ledger does not call delivered.";
         out.push_str(&text::wrapped(nothing, 0));
     } else {
-        let these = "At stake: the next pass delivers these, some of them perhaps for the second time:";
+        let these = "At stake: these are owed, as far as this ledger knows, and will be delivered sooner or later, some of them \
+                     perhaps for the second time:";
         out.push_str(&text::wrapped(these, 0));
         for (id, what) in &at_stake {
             let _infallible = writeln!(out, "  {:>9}  {what}", id.0);
@@ -99,17 +103,44 @@ pub(super) fn backup(cli: &Cli, file: &Path) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// What the next pass would deliver, in words.
+/// Everything that FirstPromoter lists as owed and this ledger does not call delivered, in words: also what waits, what is held, and
+/// what the fuse stops. A forgotten delivery is repeated as soon as nothing stands against it any more.
 fn at_stake(plan: &Plan) -> Vec<(CommissionId, String)> {
-    let delivers = |decision: &Decision| matches!(decision, Decision::Deliver(_) | Decision::Resume(_));
     plan.items
         .iter()
-        .filter(|(_, item)| delivers(&item.decision))
-        .map(|(id, item)| {
+        .filter_map(|(id, item)| {
+            let becomes = becomes(item)?;
             let unit = item.facts.unit.as_ref().map_or("?", crate::domain::Unit::as_str);
-            (*id, format!("{} {unit}", item.facts.amount.unwrap_or_default()))
+            let amount = item.facts.amount.map_or_else(|| "?".to_owned(), |amount| amount.to_string());
+            Some((*id, format!("{amount} {unit}: {becomes}")))
         })
         .collect()
+}
+
+/// What becomes of one that is owed and not called delivered; none for all others.
+fn becomes(item: &Item) -> Option<String> {
+    let open = item.reward.as_ref().is_none_or(|reward| match reward.state {
+        RewardState::Waiting | RewardState::Delivering | RewardState::Held | RewardState::Cancelled => true,
+        RewardState::Delivered | RewardState::Fulfilled | RewardState::Reversed | RewardState::Dismissed => false,
+    });
+    if !open {
+        return None;
+    }
+    match &item.decision {
+        Decision::Deliver(_) => Some("the next pass delivers it".to_owned()),
+        Decision::Resume(_) => Some("an attempt was cut off; the next pass repeats it".to_owned()),
+        Decision::Wait(until, waits) => Some(format!("waits until {} ({})", timestamp_text(*until), waits.as_str())),
+        Decision::Hold(reason, _) => Some(format!("held ({reason})")),
+        // Held by an attempt, or neither answer was clear: listed as owed all the same.
+        Decision::Nothing(why) if item.listed && item.reward.is_some() => Some((*why).to_owned()),
+        Decision::Nothing(_)
+        | Decision::Mark
+        | Decision::CannotMark(_)
+        | Decision::Adopt
+        | Decision::Cancel(_)
+        | Decision::Drift
+        | Decision::DriftOver => None,
+    }
 }
 
 fn report(
