@@ -1,5 +1,7 @@
 //! Where requests may go: https, or http to this machine itself.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
 use url::{Host, Url};
 
 /// Reads an address; the error is what is wrong and the remedy, without the text: it may hold a password.
@@ -35,7 +37,13 @@ pub(super) fn parse_base(text: &str) -> Result<Url, String> {
     Ok(url)
 }
 
-fn is_loopback(url: &Url) -> bool {
+/// Where `localhost` is, whatever the machine's hosts say: a name that leads elsewhere would take secrets there in clear. The port is
+/// that of the URL.
+pub(crate) const LOCALHOST: [SocketAddr; 2] =
+    [SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0), SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), 0)];
+
+/// Whether it leads to this machine itself: no proxy of the environment gets there, and none is a detour worth taking.
+pub(crate) fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Ipv4(ip)) => ip.is_loopback(),
         Some(Host::Ipv6(ip)) => ip.is_loopback(),

@@ -6,7 +6,7 @@
 //!
 //! Assumptions: reqwest tells a failed connection (DNS, TCP, TLS) from a failed exchange; the tests hold it to that.
 
-use std::{collections::BTreeMap, error::Error, fmt, net::IpAddr, path::Path, time::Duration};
+use std::{collections::BTreeMap, error::Error, fmt, path::Path, time::Duration};
 
 use reqwest::{
     Certificate, Client, ClientBuilder, Response, StatusCode, Url,
@@ -14,12 +14,11 @@ use reqwest::{
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::value::RawValue;
-use url::Host;
 
 use super::{Delivery, READ_MAX_BYTES, TargetError, excerpt, not_sent, receipt, signature::Signer};
 use crate::{
     clock::Clock,
-    config::TargetSecrets,
+    config::{LOCALHOST, TargetSecrets, is_loopback},
     failure::{self, Outcome},
 };
 
@@ -213,6 +212,7 @@ fn client(name: &str, url: &Url, ca_file: Option<&Path>, timeout: Duration) -> R
         .referer(false)
         .pool_max_idle_per_host(0)
         .timeout(timeout)
+        .resolve_to_addrs("localhost", &LOCALHOST)
         // Less than the whole, or a connection that never came to be would end as "no answer": unknown.
         .connect_timeout(CONNECT_MAX.min(timeout / 2));
     if is_loopback(url) {
@@ -247,16 +247,6 @@ fn bearer(token: &SecretString) -> Result<HeaderValue, InvalidHeaderValue> {
     let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose_secret().trim()))?;
     value.set_sensitive(true);
     Ok(value)
-}
-
-/// Whether a proxy of the environment would be a detour out of the machine and back.
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        Some(Host::Ipv4(address)) => IpAddr::V4(address).is_loopback(),
-        Some(Host::Ipv6(address)) => IpAddr::V6(address).is_loopback(),
-        None => false,
-    }
 }
 
 /// `scheme://host:port/path`, without what may be a secret.

@@ -20,14 +20,14 @@ use std::{
 
 use chrono::TimeDelta;
 use reqwest::{
-    Method, RequestBuilder, Response,
+    Method, RequestBuilder, StatusCode,
     header::{self, HeaderMap, HeaderName, HeaderValue},
     redirect,
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use thiserror::Error;
-use url::{Host, Url};
+use url::Url;
 
 use super::{
     Api, ApiError, Batch, CommissionQuery, RewardRule,
@@ -38,9 +38,9 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    config::FirstPromoterSettings,
+    config::{FirstPromoterSettings, LOCALHOST, is_loopback},
     domain::{Commission, CommissionId},
-    failure,
+    failure, network,
 };
 
 /// The most of an answer that is read, after decompression: a hundred commissions are some 200 KiB.
@@ -104,6 +104,7 @@ impl<C: Clock> Client<C> {
             .redirect(redirect::Policy::none())
             .retry(reqwest::retry::never())
             .timeout(settings.timeout)
+            .resolve_to_addrs("localhost", &LOCALHOST)
             .connect_timeout(settings.timeout.min(Duration::from_secs(10)));
         // A proxy of the environment cannot reach our loopback.
         let builder = if is_loopback(&settings.base_url) { builder.no_proxy() } else { builder.https_only(true) };
@@ -161,48 +162,35 @@ impl<C: Clock> Client<C> {
     /// One request, counted.
     async fn attempt(&self, what: &str, request: RequestBuilder) -> Result<Answer, Failure> {
         self.requests.fetch_add(1, Ordering::Relaxed);
-        let response = request.send().await.map_err(|error| self.no_answer(error))?;
-        tracing::trace!("{what}: {}", response.status());
-        let answer = self.receive(what, response).await?;
+        // Its timeout measures FirstPromoter, not the ledger's disk: see `network`.
+        let raw = network::run(exchange(request)).await.map_err(|broken| match broken {
+            Broken::NoAnswer(error) => self.no_answer(error),
+            Broken::TooLong(status) => too_long(what, status),
+        })?;
+        tracing::trace!("{what}: {}", raw.status);
+        let answer = self.receive(raw);
         error::classify(what, &answer)?;
         Ok(answer)
     }
 
-    async fn receive(&self, what: &str, mut response: Response) -> Result<Answer, Failure> {
-        let status = response.status().as_u16();
+    fn receive(&self, raw: Raw) -> Answer {
         let header = |name: HeaderName| {
-            response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
+            raw.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
         };
         self.note_date(&header(header::DATE));
         let location = header(header::LOCATION);
         let mut answer = Answer {
-            status,
+            status: raw.status.as_u16(),
             content_type: header(header::CONTENT_TYPE),
-            redirects_to: response.url().join(&location).ok().and_then(|url| url.host_str().map(str::to_owned)),
+            redirects_to: raw.url.join(&location).ok().and_then(|url| url.host_str().map(str::to_owned)),
             retry_after: failure::retry_after(&header(header::RETRY_AFTER), self.clock.now()),
             text: String::new(),
         };
         if location.is_empty() {
             answer.redirects_to = None;
         }
-        let good = response.status().is_success();
-        let mut body = Vec::new();
-        loop {
-            match response.chunk().await {
-                Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-                Err(error) if good => return Err(self.no_answer(error)),
-                // The end; of an error, whose status has said enough, also where it breaks off.
-                Ok(None) | Err(_) => break,
-            }
-            if good && body.len() > BODY_MAX {
-                return Err(too_long(what, status));
-            }
-            if !good && body.len() > ERROR_BODY_MAX {
-                break;
-            }
-        }
-        answer.text = self.readable(body);
-        Ok(answer)
+        answer.text = self.readable(raw.body);
+        answer
     }
 
     /// The body as text, without the token that a server may echo. Bytes that are not UTF-8 are replaced: what they
@@ -298,6 +286,44 @@ impl<C: Clock> Client<C> {
     pub fn host(&self) -> &str {
         self.base_url.host_str().unwrap_or("nowhere")
     }
+}
+
+/// An answer as it came.
+struct Raw {
+    status: StatusCode,
+    headers: HeaderMap,
+    url: Url,
+    body: Vec<u8>,
+}
+
+/// Why there is none.
+enum Broken {
+    NoAnswer(reqwest::Error),
+    /// More than [`BODY_MAX`], with this status.
+    TooLong(u16),
+}
+
+/// One request, and as much of its answer as is read.
+async fn exchange(request: RequestBuilder) -> Result<Raw, Broken> {
+    let mut response = request.send().await.map_err(Broken::NoAnswer)?;
+    let status = response.status();
+    let good = status.is_success();
+    let mut body = Vec::new();
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+            Err(error) if good => return Err(Broken::NoAnswer(error)),
+            // The end; of an error, whose status has said enough, also where it breaks off.
+            Ok(None) | Err(_) => break,
+        }
+        if good && body.len() > BODY_MAX {
+            return Err(Broken::TooLong(status.as_u16()));
+        }
+        if !good && body.len() > ERROR_BODY_MAX {
+            break;
+        }
+    }
+    Ok(Raw { status, headers: response.headers().clone(), url: response.url().clone(), body })
 }
 
 impl<C: Clock> Api for Client<C> {
@@ -409,15 +435,6 @@ fn too_long(what: &str, status: u16) -> Failure {
             BODY_MAX / (1024 * 1024)
         ),
     })
-}
-
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    }
 }
 
 mod sample;

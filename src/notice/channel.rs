@@ -16,10 +16,14 @@ use reqwest::{Client, ClientBuilder, header::CONTENT_TYPE};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use tracing::{debug, info, warn};
-use url::{Host, Url};
+use url::Url;
 
 use super::NoticeError;
-use crate::reconcile::in_full;
+use crate::{
+    config::{LOCALHOST, is_loopback},
+    network,
+    reconcile::in_full,
+};
 
 /// What is sent.
 #[derive(Debug)]
@@ -56,7 +60,8 @@ impl Channel {
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)
             .pool_max_idle_per_host(0)
-            .timeout(timeout);
+            .timeout(timeout)
+            .resolve_to_addrs("localhost", &LOCALHOST);
         if is_loopback(&url) {
             builder = builder.no_proxy();
         }
@@ -76,7 +81,7 @@ impl Channel {
             Body::Text(text) => self.client.post(url).header(CONTENT_TYPE, "text/plain; charset=utf-8").body(text),
             Body::Json(json) => self.client.post(url).json(&json),
         };
-        let problem = match request.send().await {
+        let problem = match network::run(request.send()).await {
             Ok(response) if response.status().is_success() => None,
             Ok(response) => Some(format!("it answered {}", response.status())),
             Err(error) => Some(in_full(&error.without_url())),
@@ -97,16 +102,6 @@ fn with_suffix(url: &Url, suffix: &str) -> Url {
         url.set_path(&path);
     }
     url
-}
-
-/// Whether a proxy of the environment would be a detour out of the machine and back.
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    }
 }
 
 /// Says once that something does not work, and once that it works again.

@@ -1,11 +1,12 @@
 //! The contract's table of answers, row by row, at an endpoint that deduplicates and at one that does not: where each
 //! leaves the reward, when it is tried again, and that it takes effect once.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::TcpListener};
 
 use serde_json::{Value, json};
 
 use crate::{
+    harm::{Harm, harmed},
     sandbox::{
         Commission, Fault, Sandbox, Timestamp, always, commission, delayed, dropped, empty, half, hang, instant, never,
         once, page, redirect, status, text,
@@ -390,4 +391,34 @@ fn what_may_have_taken_effect_at_one_target_never_goes_to_another() {
     assert_eq!(targets(1), ["app", "app"], "it may have taken effect at app: {ran}");
     assert_eq!(targets(2), ["app", "credits"], "it certainly did not: {ran}");
     assert_eq!(world.sandbox.merchant.rewarded_ids(), [1, 2]);
+}
+
+/// Each intent takes two syncs: long before the last of them is on disk, the first answer is there and its time is over.
+#[test]
+fn a_slow_disk_costs_no_answer_its_timeout() {
+    let mut world = given((1..=8).map(owed));
+    world.set("targets.app.concurrency", "8").set("targets.app.timeout", "5s");
+    let (ran, _) = harmed(&world, Harm::SlowSyncs(500), &["once", "--json"]);
+    assert_eq!((ran.count("delivered"), ran.count("failed")), (8, 0), "{ran}");
+    assert!((1..=8).all(|id| world.state_of(id) == "fulfilled" && world.attempts(id).len() == 1), "{ran}");
+    assert_eq!(world.sandbox.merchant.requests(), 8);
+}
+
+/// Hosts that say otherwise would send the key there, in clear.
+#[test]
+fn localhost_is_this_machine_by_address_whatever_its_hosts_say() {
+    let mut world = given([owed(1)]);
+    let (api, merchant) = (world.sandbox.base_url(), world.sandbox.merchant_url());
+    let port = |url: &str| url.split(['/', ':']).find_map(|part| part.parse::<u16>().ok()).unwrap();
+    let elsewhere = [port(&api), port(&merchant)].map(|port| TcpListener::bind(("127.0.0.9", port)).unwrap());
+    world.set("firstpromoter.base_url", &api.replace("127.0.0.1", "localhost"));
+    world.set("targets.app.url", &merchant.replace("127.0.0.1", "localhost"));
+    let (ran, _) = harmed(&world, Harm::LocalhostIsElsewhere, &["once", "--json"]);
+    for listener in &elsewhere {
+        listener.set_nonblocking(true).unwrap();
+        assert!(listener.accept().is_err(), "somebody came here: {ran}");
+    }
+    assert_eq!(world.state_of(1), "fulfilled", "{ran}");
+    let (check, _) = harmed(&world, Harm::LocalhostIsElsewhere, &["check", "--json"]);
+    assert!(elsewhere.iter().all(|listener| listener.accept().is_err()), "{check}");
 }
