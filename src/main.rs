@@ -4,11 +4,17 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use makegood::{cli::Cli, commands, telemetry};
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 fn main() -> anyhow::Result<ExitCode> {
     let cli = Cli::parse();
     telemetry::init(cli.verbosity())?;
-    // One thread decides and writes; a second would only have to wait for the ledger.
+    // Secrets are in our memory and perhaps in our environment: no core dump, and no reading of either by others of the same user, such
+    // as a command target.
+    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        tracing::warn!("processes of the same user can read makegood's memory: {error}");
+    }
+    // One thread decides and writes; a second would only have to wait for the ledger. Requests wait elsewhere: `src/network.rs`.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     Ok(runtime.block_on(commands::dispatch(&cli)).into())
 }

@@ -44,9 +44,11 @@ mod targets;
 mod tests;
 mod words;
 
+pub(crate) use address::{LOCALHOST, is_loopback};
 pub use environment::environment;
 pub use error::{ConfigError, Problem};
 pub use schedule::next_times;
+pub(crate) use secrets::SIGNING_SECRET_BYTES;
 pub use secrets::{SecretFound, SecretOrigin, SecretSources, load_secrets};
 
 /// What [`load`] found.
@@ -215,6 +217,10 @@ pub enum TargetKind {
     Command {
         /// The program and its arguments; no shell.
         argv: Vec<String>,
+        /// More variables for it.
+        env: BTreeMap<String, String>,
+        /// Variables of makegood's own environment that it gets, by name.
+        pass_env: Vec<String>,
     },
 }
 

@@ -11,7 +11,7 @@ use super::{
 
 /// What only one type has; the other refuses it by name.
 const HTTP_ONLY: [&str; 7] = ["url", "secret", "secret_file", "bearer", "bearer_file", "ca_file", "concurrency"];
-const COMMAND_ONLY: [&str; 1] = ["argv"];
+const COMMAND_ONLY: [&str; 3] = ["argv", "env", "pass_env"];
 
 const HTTP_TIMEOUT: Duration = Duration::from_secs(20);
 const COMMAND_TIMEOUT: Duration = Duration::from_mins(1);
@@ -109,11 +109,14 @@ fn http(reader: &mut Reader, name: &str, section: &mut Section, secrets: &mut Ve
 fn command(reader: &mut Reader, section: &mut Section) -> Option<TargetSettings> {
     let argv = section.require(reader, "argv", "write the program and its arguments, as a list");
     let argv = argv.and_then(|entry| argv_of(reader, entry));
+    let env = section.take(reader, "env").map_or(Some(BTreeMap::new()), |entry| env_of(reader, entry));
+    let pass_env = section.take(reader, "pass_env").map_or(Some(Vec::new()), |entry| names_of(reader, entry));
     let (timeout, idempotent) = common(reader, section, COMMAND_TIMEOUT, false);
     for key in HTTP_ONLY {
         section.refuse(reader, key, r#"only a target with type = "http" has this: take it out"#);
     }
-    Some(TargetSettings { timeout: timeout?, idempotent: idempotent?, kind: TargetKind::Command { argv: argv? } })
+    let kind = TargetKind::Command { argv: argv?, env: env?, pass_env: pass_env? };
+    Some(TargetSettings { timeout: timeout?, idempotent: idempotent?, kind })
 }
 
 fn argv_of(reader: &mut Reader, entry: Entry) -> Option<Vec<String>> {
@@ -132,6 +135,54 @@ fn argument(text: &str) -> Result<String, String> {
         return Err("an argument cannot hold a NUL: take it out".to_owned());
     }
     Ok(text.to_owned())
+}
+
+fn env_of(reader: &mut Reader, entry: Entry) -> Option<BTreeMap<String, String>> {
+    let mut variables = Some(BTreeMap::new());
+    for (name, entry) in entry.table(reader)?.drain(reader) {
+        let value = if entry.is_from_environment() {
+            // `MAKEGOOD_TARGETS__APP__ENV__REGION` comes in lower case: nobody would know it again.
+            entry.complain(reader, "a variable's name keeps its case in the file only: write it there");
+            None
+        } else if let Err(what) = variable_of_a_command(&name) {
+            entry.complain(reader, what);
+            None
+        } else {
+            entry.checked(reader, argument)
+        };
+        variables = variables.zip(value).map(|(mut variables, value)| {
+            variables.insert(name, value);
+            variables
+        });
+    }
+    variables
+}
+
+fn names_of(reader: &mut Reader, entry: Entry) -> Option<Vec<String>> {
+    let check = |name: &str| variable_of_a_command(name).map(|()| name.to_owned());
+    let names: Vec<_> = entry.list(reader)?.into_iter().map(|item| item.checked(reader, check)).collect();
+    names.into_iter().collect()
+}
+
+/// What a command may be given by name: nothing that holds, or leads to, a secret of makegood's, and nothing that says who it is to
+/// systemd. Compared without regard to case, as the configuration is read.
+fn variable_of_a_command(name: &str) -> Result<(), String> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    if !name.bytes().all(plain) || name.bytes().next().is_none_or(|byte| byte.is_ascii_digit()) {
+        return Err(
+            "a variable's name is made of letters, digits and _, and begins with no digit: correct it".to_owned()
+        );
+    }
+    let upper = name.to_ascii_uppercase();
+    if upper.starts_with("MAKEGOOD_") {
+        return Err(
+            "MAKEGOOD_ begins makegood's own variables, and those of the delivery: choose another name".to_owned()
+        );
+    }
+    if ["CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"].contains(&&*upper) {
+        return Err("this is between systemd and makegood: take it out".to_owned());
+    }
+    Ok(())
 }
 
 fn common(

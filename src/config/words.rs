@@ -68,7 +68,12 @@ impl Settings {
                         ca_file.as_ref().map_or_else(|| "none".to_owned(), |path| path.display().to_string()),
                     );
                 }
-                TargetKind::Command { argv } => say("argv", format!("{} and {} arguments", argv[0], argv.len() - 1)),
+                TargetKind::Command { argv, env, pass_env } => {
+                    say("argv", format!("{} and {} arguments", argv[0], argv.len() - 1));
+                    // Values may be secrets of the command's.
+                    say("env", listed(env.keys()));
+                    say("pass_env", listed(pass_env));
+                }
             }
         }
         words
@@ -88,4 +93,9 @@ impl Settings {
             })
             .collect()
     }
+}
+
+fn listed<'a>(names: impl IntoIterator<Item = &'a String>) -> String {
+    let names: Vec<&str> = names.into_iter().map(String::as_str).collect();
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }

@@ -7,7 +7,7 @@
 //! Assumptions: the caller has the intent on disk before it calls, and keeps to the target's concurrency (a command:
 //! one at a time).
 
-use std::{collections::BTreeMap, io, path::PathBuf};
+use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc};
 
 use serde::Serialize;
 
@@ -18,6 +18,7 @@ use crate::{
     config::{Secrets, TargetKind, TargetSecrets, TargetSettings},
     domain::{Campaign, CommissionId, DeliveryKey, Promoter, RecipientKind, Referral, RewardRef},
     failure::Outcome,
+    network,
 };
 
 mod command;
@@ -141,7 +142,7 @@ pub enum TargetError {
 /// The targets of the configuration, ready to be delivered to.
 #[derive(Debug)]
 pub struct Targets<C> {
-    by_name: BTreeMap<String, Target>,
+    by_name: BTreeMap<String, Arc<Target>>,
     clock: C,
 }
 
@@ -160,7 +161,7 @@ impl<C: Clock> Targets<C> {
             .iter()
             .map(|(name, settings)| {
                 let secrets = secrets.targets.get(name).unwrap_or(&none);
-                Ok((name.clone(), Target::new(name, settings, secrets)?))
+                Ok((name.clone(), Arc::new(Target::new(name, settings, secrets)?)))
             })
             .collect::<Result<_, TargetError>>()?;
         Ok(Self { by_name, clock })
@@ -173,22 +174,31 @@ impl Target {
             TargetKind::Http { url, ca_file, concurrency: _ } => {
                 HttpTarget::new(name, url, ca_file.as_deref(), settings.timeout, secrets).map(Box::new).map(Self::Http)
             }
-            TargetKind::Command { argv } => CommandTarget::new(name, argv, settings.timeout).map(Self::Command),
+            TargetKind::Command { argv, env, pass_env } => {
+                CommandTarget::new(name, argv, env, pass_env, settings.timeout).map(Self::Command)
+            }
         }
     }
 }
 
-impl<C: Clock> Deliver for Targets<C> {
+impl<C: Clock + Clone + Send + Sync + 'static> Deliver for Targets<C> {
     async fn deliver(&self, target: &str, delivery: &Delivery) -> Outcome {
         let body = match serde_json::to_vec(delivery) {
             Ok(body) => body,
             Err(error) => return not_sent(format!("the delivery cannot be written as JSON: {error}")),
         };
-        match self.by_name.get(target) {
-            Some(Target::Http(http)) => http.post(delivery, body, &self.clock).await,
-            Some(Target::Command(command)) => command.run(delivery, &body).await,
-            None => not_sent(format!("the configuration has no target `{target}`; nothing was sent")),
-        }
+        let Some(target) = self.by_name.get(target).map(Arc::clone) else {
+            return not_sent(format!("the configuration has no target `{target}`; nothing was sent"));
+        };
+        // Its timeout measures the target, not the ledger's disk: see `network`.
+        let (delivery, clock) = (delivery.clone(), self.clock.clone());
+        network::run(async move {
+            match &*target {
+                Target::Http(http) => http.post(&delivery, body, &clock).await,
+                Target::Command(command) => command.run(&delivery, &body).await,
+            }
+        })
+        .await
     }
 }
 
@@ -217,7 +227,7 @@ mod tests {
     use crate::domain::Timestamp;
 
     /// A clock that stands still.
-    #[derive(Debug)]
+    #[derive(Debug, Clone)]
     pub(super) struct Still(Timestamp);
 
     impl Clock for Still {
@@ -251,6 +261,12 @@ mod tests {
             approved_at: text("2025-01-19T10:30:00Z"),
             created_at: text("2025-01-18T09:00:00Z"),
         }
+    }
+
+    /// A program, with nothing in its environment but what every one has.
+    pub(super) fn command_kind(argv: &[&str]) -> TargetKind {
+        let argv = argv.iter().map(|&word| word.to_owned()).collect();
+        TargetKind::Command { argv, env: BTreeMap::new(), pass_env: Vec::new() }
     }
 
     /// One target `app`, at 10:45 of 19 January 2025.
@@ -290,7 +306,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_unknown_target_is_certainly_not_delivered_to() {
-        let kind = TargetKind::Command { argv: vec!["/bin/true".to_owned()] };
+        let kind = command_kind(&["/bin/true"]);
         let targets = targets(kind, Duration::from_secs(20), TargetSecrets::default()).unwrap();
         let Outcome::NotDelivered { detail, retry_after: None } = targets.deliver("other", &sample()).await else {
             panic!("an unknown target was delivered to");

@@ -170,7 +170,7 @@ fn settings() -> Settings {
         },
         routes: vec![route],
     };
-    let kind = TargetKind::Command { argv: vec!["/bin/true".to_owned()] };
+    let kind = TargetKind::Command { argv: vec!["/bin/true".to_owned()], env: BTreeMap::new(), pass_env: Vec::new() };
     let app = TargetSettings { timeout: Duration::from_secs(20), idempotent: true, kind };
     Settings {
         firstpromoter: FirstPromoterSettings {

@@ -1,11 +1,15 @@
 //! The `command` target as a real process: what its end means, what it is given, and what is kept from it.
 
+use std::os::unix::{fs::PermissionsExt, process::CommandExt};
+
 use serde_json::{Value, json};
 
 use crate::{
+    harm::{Harm, harmed},
     sandbox::{API_KEY, BEARER, SIGNING_SECRET, Timestamp, commission, instant},
+    service::eventually,
     targets::{owed, the_time_has_come},
-    world::{LONG_AGO, Ran, World, given},
+    world::{LONG_AGO, Ran, Running, World, given},
 };
 
 /// A world whose rewards go to this shell script. No shell of ours: `sh` is the program, and reads a file.
@@ -38,12 +42,13 @@ case $MAKEGOOD_COMMISSION_ID in
     6) kill -KILL $$ ;;
     7) sleep 60 & sleep 60 ;;
     8) exec <&-; echo r-8 ;;
+    9) sh -c 'kill -TERM $$'; exit $? ;;
 esac
 "#;
 
 fn every_end(idempotent: bool) -> (World, Ran) {
     let settings = format!("timeout = \"3s\"\nidempotent = {idempotent}");
-    let world = with_script(given((1..=8).map(owed)), &settings, EVERY_END);
+    let world = with_script(given((1..=9).map(owed)), &settings, EVERY_END);
     let ran = world.once().exits(3);
     assert_eq!((ran.error(), world.sandbox.merchant.requests()), ("", 0), "{ran}");
     (world, ran)
@@ -63,6 +68,7 @@ fn every_end_has_its_meaning() {
             (6, unknown, "unknown", "was killed by signal 9: it said nothing"),
             (7, unknown, "unknown", "ran past its timeout of 3s and was killed"),
             (8, ("fulfilled", "none"), "delivered", "r-8"),
+            (9, unknown, "unknown", "exited with 143: Terminated"),
         ] {
             assert_eq!((world.state_of(id).as_str(), world.hold_reason(id).as_str()), (state, reason), "{id}: {ran}");
             let (reward, attempt) = (world.reward(id), world.attempts(id).remove(0));
@@ -89,7 +95,7 @@ fn every_end_has_its_meaning() {
         let calls = std::fs::read_to_string(world.path("calls")).unwrap();
         let called = |id| calls.lines().filter(|line| *line == world.sandbox.key(id)).count();
         let again = if idempotent { 2 } else { 1 };
-        assert_eq!((1..=8).map(called).collect::<Vec<_>>(), [1, 1, 2, 1, 1, again, again, 1]);
+        assert_eq!((1..=9).map(called).collect::<Vec<_>>(), [1, 1, 2, 1, 1, again, again, 1, again]);
         world.then_nothing_more_happens().exits(3);
     }
 }
@@ -113,10 +119,12 @@ fn a_program_that_is_not_there_is_certainly_not_delivered_to() {
 #[test]
 fn a_command_gets_the_contracts_body_and_environment_and_none_of_our_secrets() {
     let script = "env > seen.env; cat > seen.json; printf '%s' \"$1\" > seen.arg";
-    let mut world = with_script(given([commission(88901).approved(LONG_AGO)]), "", script);
+    let settings = "env = { REGION = \"eu\" }\npass_env = [\"GREETING\", \"UNSET\"]";
+    let mut world = with_script(given([commission(88901).approved(LONG_AGO)]), settings, script);
     world.set("firstpromoter.api_key", API_KEY).set("targets.app.bearer", BEARER).set("policy.grace", "1m");
     world.env("makegood_targets__app__secret", SIGNING_SECRET).env("NOTIFY_SOCKET", "/run/nobody/notify");
-    world.env("WATCHDOG_USEC", "1000000").env("GREETING", "hello");
+    world.env("WATCHDOG_USEC", "1000000").env("GREETING", "hello").env("LANG", "C.UTF-8").env("TZ", "UTC");
+    world.env("CREDENTIALS_DIRECTORY", "/run/credentials/makegood").env("DATABASE_URL", "postgres://kim:secret@db/");
     world.once().exits(0);
 
     let body = std::fs::read_to_string(world.path("seen.json")).unwrap();
@@ -148,11 +156,19 @@ fn a_command_gets_the_contracts_body_and_environment_and_none_of_our_secrets() {
             "MAKEGOOD_KEY=fp-12345-88901",
             "MAKEGOOD_RECIPIENT_EMAIL=p@example.com",
             "MAKEGOOD_RECIPIENT_KIND=promoter",
+            "MAKEGOOD_RECIPIENT_UID=",
             "MAKEGOOD_UNIT=points",
         ]
     );
-    assert!(seen.contains("GREETING=hello\n"), "the rest of the environment goes along: {seen}");
-    for kept in [API_KEY, BEARER, SIGNING_SECRET, "NOTIFY_SOCKET", "WATCHDOG_USEC"] {
+    // `PWD` and the like are the shell's own.
+    let shells = ["PWD", "OLDPWD", "SHLVL", "_"];
+    let mut others: Vec<_> = seen.lines().filter(|line| !line.starts_with("MAKEGOOD_")).collect();
+    others.retain(|line| !shells.contains(&line.split('=').next().unwrap()));
+    others.sort_unstable();
+    let home = format!("HOME={}", world.path("").display());
+    let path = format!("PATH={}", std::env::var("PATH").unwrap());
+    assert_eq!(others, ["GREETING=hello", home.trim_end_matches('/'), "LANG=C.UTF-8", &path, "REGION=eu", "TZ=UTC"]);
+    for kept in [API_KEY, BEARER, SIGNING_SECRET] {
         assert!(!seen.contains(kept), "{kept} must not reach a command: {seen}");
     }
     assert_eq!(std::fs::read_to_string(world.path("seen.arg")).unwrap(), "an argument with blanks; $HOME");
@@ -172,4 +188,46 @@ fn a_command_that_writes_more_than_any_pipe_holds_is_still_heard() {
     let world = with_script(given([owed(1)]), "", "echo r-1; yes | head -c 1000000; yes | head -c 1000000 >&2");
     let ran = world.once().exits(0);
     assert_eq!((&world.reward(1)["receipt"], world.state_of(1).as_str()), (&json!("r-1"), "fulfilled"), "{ran}");
+}
+
+#[test]
+fn a_command_that_cannot_be_watched_is_not_run_twice() {
+    let world = with_script(given([owed(1)]), "", "echo \"$MAKEGOOD_KEY\" >> calls; echo r-1");
+    let (ran, _) = harmed(&world, Harm::NoEpoll, &["once", "--json"]);
+    let calls = || std::fs::read_to_string(world.path("calls")).unwrap_or_default().lines().count();
+    let attempt = world.attempts(1).remove(0);
+    assert!(calls() == 0 || attempt["outcome"] == "unknown", "it ran: {attempt} {ran}");
+    assert!(attempt["detail"].as_str().unwrap().contains("No space left on device"), "{attempt}");
+    the_time_has_come(&world);
+    let ran = world.once();
+    assert!(calls() <= 1, "{} calls: {ran}", calls());
+    world.then_nothing_more_happens();
+}
+
+#[test]
+fn what_a_command_leaves_running_in_its_group_is_ended_with_it() {
+    let script = "(sleep 600; echo late > late) & echo $! > left; echo r-1";
+    let world = with_script(given([owed(1)]), "", script);
+    let ran = world.once().exits(0);
+    assert_eq!(world.reward(1)["receipt"], "r-1", "{ran}");
+    let left = std::fs::read_to_string(world.path("left")).unwrap();
+    // Dead, if perhaps not reaped yet by whoever adopts orphans here.
+    let status = || std::fs::read_to_string(format!("/proc/{}/status", left.trim())).unwrap_or_default();
+    eventually("what was left behind is dead", || status().is_empty() || status().contains("State:\tZ"));
+}
+
+/// Any process of the same user may read what another one holds, unless that one says no.
+#[test]
+fn a_command_cannot_read_the_secrets_in_makegoods_environment_from_the_system() {
+    let mut world = with_script(given([owed(1)]), "", "cat /proc/$PPID/environ > seen.parent 2>&1; echo r-1");
+    world.set("firstpromoter.api_key", API_KEY);
+    std::fs::set_permissions(world.path(""), std::fs::Permissions::from_mode(0o777)).unwrap();
+    let mut once = world.command(&["once", "--json"]);
+    if rustix::process::getuid().is_root() {
+        // root may read everything; somebody else, who has no name here, may not.
+        once.uid(61_234).gid(61_234);
+    }
+    let ran = Running::start(once).wait().exits(0);
+    let seen = std::fs::read_to_string(world.path("seen.parent")).unwrap();
+    assert!(seen.contains("Permission denied") && !seen.contains(API_KEY), "{seen} {ran}");
 }

@@ -41,6 +41,10 @@ pub(crate) enum Harm {
     ReadOnly,
     /// The time of day is this many seconds later.
     Later(u64),
+    /// The machine's hosts say that `localhost` is 127.0.0.9.
+    LocalhostIsElsewhere,
+    /// No pipe and no process can be watched for events, as beyond `fs.epoll.max_user_watches`.
+    NoEpoll,
 }
 
 /// How often a command called what can be harmed.
@@ -77,6 +81,8 @@ pub(crate) fn command(world: &World, harm: Harm, args: &[&str]) -> Command {
         Harm::SlowSyncs(ms) => command.env("HARM_SLOW_MS", ms.to_string()),
         Harm::ReadOnly => command.env("HARM_READ_ONLY", "1"),
         Harm::Later(seconds) => command.env("HARM_CLOCK_S", seconds.to_string()),
+        Harm::LocalhostIsElsewhere => command.env("HARM_LOCALHOST", "127.0.0.9"),
+        Harm::NoEpoll => command.env("HARM_NO_EPOLL", "1"),
     };
     command
 }

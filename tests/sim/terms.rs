@@ -144,7 +144,7 @@ impl Terms {
 impl Target {
     fn settings(&self, url: &impl Fn(&str) -> url::Url) -> TargetSettings {
         let kind = if self.command {
-            TargetKind::Command { argv: vec!["/bin/false".to_owned()] }
+            TargetKind::Command { argv: vec!["/bin/false".to_owned()], env: BTreeMap::new(), pass_env: Vec::new() }
         } else {
             TargetKind::Http { url: url("https://target.invalid"), ca_file: None, concurrency: self.concurrency }
         };

@@ -57,7 +57,7 @@ fn a_target_can_be_made_of_variables_alone() {
     let variables =
         [("MAKEGOOD_TARGETS__MY-APP__TYPE", "command"), ("MAKEGOOD_TARGETS__MY-APP__ARGV", "/bin/grant,-v")];
     let settings = loaded(text, &variables).settings;
-    let TargetKind::Command { argv } = &settings.targets["my-app"].kind else { panic!("not a command") };
+    let TargetKind::Command { argv, .. } = &settings.targets["my-app"].kind else { panic!("not a command") };
     assert_eq!(argv, &["/bin/grant", "-v"]);
     assert_eq!(settings.policy.routes[0].target, "my-app");
 }

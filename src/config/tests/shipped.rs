@@ -81,7 +81,9 @@ fn the_defaults_are_those_of_the_contract() {
 
 /// The full paths of all the values in a table.
 fn leaves(path: &str, kind: &ValueKind, found: &mut BTreeSet<String>) {
-    if let ValueKind::Table(table) = kind {
+    if let ValueKind::Table(table) = kind
+        && !table.is_empty()
+    {
         let dot = if path.is_empty() { "" } else { "." };
         for (key, value) in table {
             leaves(&format!("{path}{dot}{key}"), &value.kind, found);

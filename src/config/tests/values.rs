@@ -332,6 +332,20 @@ fn a_target_needs_a_type_and_what_belongs_to_it() {
     assert_one_problem(&target("type = \"command\"\nargv = []"), &["targets.t.argv", "no program"]);
     assert_one_problem(&target("type = \"command\"\nargv = [\"\"]"), &["targets.t.argv", "no program"]);
     assert_one_problem(&target("type = \"command\"\nargv = [\"/bin/x\", 1]"), &["targets.t.argv[1]", "text in quotes"]);
+    let command = |line: &str| target(&format!("type = \"command\"\nargv = [\"/bin/x\"]\n{line}"));
+    for (line, words) in [
+        ("env = { MAKEGOOD_KEY = \"x\" }", ["targets.t.env.MAKEGOOD_KEY", "choose another name"]),
+        ("env = { \"A B\" = \"x\" }", ["targets.t.env", "letters, digits"]),
+        ("env = { A = 1 }", ["targets.t.env.A", "text in quotes"]),
+        ("env = { A = \"a\\u0000b\" }", ["targets.t.env.A", "NUL"]),
+        ("pass_env = [\"MAKEGOOD_FIRSTPROMOTER__API_KEY\"]", ["targets.t.pass_env[0]", "choose another name"]),
+        ("pass_env = [\"makegood_x\"]", ["targets.t.pass_env[0]", "choose another name"]),
+        ("pass_env = [\"A\", \"CREDENTIALS_DIRECTORY\"]", ["targets.t.pass_env[1]", "take it out"]),
+        ("pass_env = [\"A=b\"]", ["targets.t.pass_env[0]", "letters, digits"]),
+        ("pass_env = [\"\"]", ["targets.t.pass_env[0]", "letters, digits"]),
+    ] {
+        assert_one_problem(&command(line), &words);
+    }
     assert_one_problem(&target("type = \"command\"\nargv = \"/bin/x\""), &["targets.t.argv", "a list"]);
 }
 
