@@ -7,10 +7,12 @@ use rustix::fs::{Access, access, statvfs};
 use super::{Check, here};
 use crate::{
     clock::{Clock, SystemClock},
+    commands::ago,
     config::Settings,
-    domain::CommissionId,
+    domain::{CommissionId, Timestamp},
     ledger::{Ledger, LedgerError, folder_of},
     reconcile::in_full,
+    service::late::{Lateness, lateness},
 };
 
 /// How many commissions that the ledger knows as fulfilled FirstPromoter is asked about.
@@ -26,16 +28,16 @@ const NAME: &str = "ledger";
 const RIGHTS: &str = "ledger rights";
 
 /// Whether it is sound and this user may work with it; and what it knows as fulfilled, to ask FirstPromoter about.
-pub(super) fn ledger(settings: &Settings) -> (Vec<Check>, Vec<CommissionId>) {
+pub(super) fn ledger(settings: &Settings, now: Timestamp) -> (Vec<Check>, Vec<CommissionId>) {
     let path = &settings.ledger.path;
-    match look(settings) {
-        Ok((detail, canaries)) => (vec![Check::ok(NAME, detail), rights(path)], canaries),
+    match look(settings, now) {
+        Ok((detail, canaries, passes)) => (vec![Check::ok(NAME, detail), rights(path), passes], canaries),
         Err(LedgerError::Missing { .. }) => (vec![to_be_created(path, settings)], Vec::new()),
         Err(error) => (vec![Check::failed_as_told(NAME, &in_full(&error))], Vec::new()),
     }
 }
 
-fn look(settings: &Settings) -> Result<(String, Vec<CommissionId>), LedgerError> {
+fn look(settings: &Settings, now: Timestamp) -> Result<(String, Vec<CommissionId>, Check), LedgerError> {
     let path = &settings.ledger.path;
     let ledger = Ledger::open_read_only(path)?;
     ledger.require_account(&settings.firstpromoter.account_id)?;
@@ -45,7 +47,21 @@ fn look(settings: &Settings) -> Result<(String, Vec<CommissionId>), LedgerError>
     let size_kib = fs::metadata(path).map_or(0, |metadata| metadata.len()).div_ceil(1024);
     let plural = if rewards == 1 { "" } else { "s" };
     let detail = format!("{}: sound, not behind its mark; {rewards} reward{plural}, {size_kib} KiB", path.display());
-    Ok((detail, ledger.canaries(CANARIES)?))
+    Ok((detail, ledger.canaries(CANARIES)?, passes(&lateness(&ledger, settings, now)?, now)))
+}
+
+/// Whether they complete as often as the schedule says.
+fn passes(lateness: &Lateness, now: Timestamp) -> Check {
+    const NAME: &str = "passes";
+    let ago = ago(lateness.since, now);
+    if lateness.late {
+        let (what, remedy) = lateness.in_words(&ago);
+        return Check::warning(NAME, what, remedy);
+    }
+    match lateness.completed {
+        Some(_) => Check::ok(NAME, format!("the last one that completed: {ago}")),
+        None => Check::ok(NAME, "none has completed yet, and none is late"),
+    }
 }
 
 fn to_be_created(path: &Path, settings: &Settings) -> Check {

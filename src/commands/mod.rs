@@ -17,6 +17,8 @@ mod show;
 mod status;
 mod text;
 
+pub(crate) use text::ago;
+
 use std::{io::Write, process::ExitCode};
 
 use serde::Serialize;
@@ -30,6 +32,7 @@ use crate::{
     firstpromoter::Client,
     ledger::{LockError, Resolution},
     reconcile::in_full,
+    service::triggers,
     telemetry,
 };
 
@@ -111,11 +114,14 @@ impl From<crate::ledger::LedgerError> for Failure {
 
 /// Carries out what the command line asks for.
 pub async fn dispatch(cli: &Cli) -> Exit {
+    if let Err(error) = triggers::outlive_wake_ups() {
+        warn!("signals that are meant for the service would end this command: {error}");
+    }
     let result = match &cli.command {
         Command::Run => Box::pin(run::run(cli)).await,
         Command::Once { commissions, max_deliveries } => once::once(cli, commissions, *max_deliveries).await,
         Command::Plan => plan::plan(cli).await,
-        Command::Check => check::check(cli).await,
+        Command::Check { offline } => check::check(cli, *offline).await,
         Command::Status => status::status(cli),
         Command::Show { whom } => show::show(cli, whom),
         Command::Resolve { id, delivered, retry, receipt, reason, dismiss: _ } => {

@@ -8,9 +8,11 @@ use serde_json::{Map, Value};
 use super::{Exit, Failure, exit_for, ink::Ink, load, print, print_json, text};
 use crate::{
     cli::Cli,
-    domain::Timestamp,
+    clock::{Clock, SystemClock},
+    domain::{Timestamp, timestamp_text},
     ledger::{Attention, Ledger},
     reconcile::in_full,
+    service::late::{Lateness, lateness},
 };
 
 /// The contract's `status --json`.
@@ -21,6 +23,10 @@ struct Document {
     states: BTreeMap<String, u64>,
     attention: Vec<Attention>,
     last_pass: Option<Map<String, Value>>,
+    /// When the last pass over everything completed.
+    last_completed_at: Option<String>,
+    /// Three scheduled polls have come and gone since.
+    late: bool,
     /// The earliest `next_attempt_at` of what is owed.
     next_owed_at: Option<String>,
     /// Why nothing is delivered from this ledger until a person accepts it; absent where nothing says so.
@@ -32,21 +38,25 @@ pub(super) fn status(cli: &Cli) -> Result<Exit, Failure> {
     let settings = load(cli)?.settings;
     let ledger = Ledger::open_read_only(&settings.ledger.path)?;
     ledger.require_account(&settings.firstpromoter.account_id)?;
+    let now = SystemClock.now();
+    let lateness = lateness(&ledger, &settings, now)?;
     let document = Document {
         account_id: ledger.account_id()?,
         ledger: ledger.path().display().to_string(),
         states: ledger.states()?,
         attention: ledger.attention()?,
         last_pass: ledger.last_pass()?,
+        last_completed_at: lateness.completed.map(timestamp_text),
+        late: lateness.late,
         next_owed_at: ledger.next_owed()?.map(|(_, at)| at),
         may_have_forgotten: may_have_forgotten(&ledger)?,
     };
     if cli.json {
         print_json(&document)?;
     } else {
-        print(&in_words(&document, ledger.path()))?;
+        print(&in_words(&document, &lateness, now, ledger.path()))?;
     }
-    Ok(exit_for(!document.attention.is_empty() || document.may_have_forgotten.is_some()))
+    Ok(exit_for(!document.attention.is_empty() || document.may_have_forgotten.is_some() || document.late))
 }
 
 fn may_have_forgotten(ledger: &Ledger) -> Result<Option<String>, Failure> {
@@ -57,10 +67,15 @@ fn may_have_forgotten(ledger: &Ledger) -> Result<Option<String>, Failure> {
     }
 }
 
-fn in_words(document: &Document, path: &Path) -> String {
+fn in_words(document: &Document, lateness: &Lateness, now: Timestamp, path: &Path) -> String {
     let ink = Ink::for_stdout();
     let mut out = format!("Account {}\n", document.account_id);
-    out.push_str(&last_pass(document.last_pass.as_ref()));
+    out.push_str(&last_pass(document.last_pass.as_ref(), now));
+    if lateness.late {
+        let (what, remedy) = lateness.in_words(&text::ago(lateness.since, now));
+        out.push_str(&text::wrapped(&format!("Late: {what}"), 0));
+        out.push_str(&text::wrapped(&format!("-> {remedy}"), 6));
+    }
     if let Some(why) = &document.may_have_forgotten {
         out.push_str(&text::wrapped(&format!("NOTHING IS DELIVERED: {why}"), 0));
     }
@@ -86,7 +101,7 @@ fn in_words(document: &Document, path: &Path) -> String {
     out
 }
 
-fn last_pass(pass: Option<&Map<String, Value>>) -> String {
+fn last_pass(pass: Option<&Map<String, Value>>, now: Timestamp) -> String {
     let Some(pass) = pass else { return "Last pass: none yet\n".to_owned() };
     let word = |column: &str| match pass.get(column) {
         Some(Value::String(text)) => text.clone(),
@@ -97,8 +112,10 @@ fn last_pass(pass: Option<&Map<String, Value>>) -> String {
         "poll" => word("trigger"),
         kind => format!("{}, {kind}", word("trigger")),
     };
+    let started = word("started").parse::<Timestamp>();
+    let ago = started.map_or_else(|_| String::new(), |at| format!(" ({})", text::ago(at, now)));
     let mut out = text::wrapped(
-        &format!("Last pass: {} ({passes}), {}, {}", word("pass_id"), text::when(&word("started")), took(pass)),
+        &format!("Last pass: {} ({passes}), {}{ago}, {}", word("pass_id"), text::when(&word("started")), took(pass)),
         0,
     );
     let counts =

@@ -47,6 +47,14 @@ impl Ledger {
         })
     }
 
+    /// When the ledger was made, for its account.
+    pub fn bound_at(&self) -> Result<Option<Timestamp>, LedgerError> {
+        self.run(|conn| {
+            let at = conn.query_row("SELECT bound_at AS at FROM account", [], |row| time(row, "at")).optional()?;
+            Ok(at.flatten())
+        })
+    }
+
     /// How passes went lately.
     pub fn streak(&self) -> Result<Streak, LedgerError> {
         self.run(|conn| {

@@ -250,6 +250,24 @@ pub enum LedgerError {
         /// What stands there.
         value: String,
     },
+    /// What became of an attempt could not be written: whoever gets this starts nothing more.
+    #[error(
+        "what became of an attempt to deliver commission {id} could not be written to the ledger: it is `{outcome}`{}. Nothing more is \
+         started; the ledger has it as `delivering`, as after a crash{}",
+        receipt.as_ref().map(|receipt| format!(", receipt {receipt}")).unwrap_or_default(),
+        if *outcome == "delivered" { format!(". Once the ledger can be written, tell it: makegood record {id}") } else { String::new() }
+    )]
+    Unwritten {
+        /// Which commission.
+        id: CommissionId,
+        /// The word in `attempts.outcome`.
+        outcome: &'static str,
+        /// What the target calls it.
+        receipt: Option<String>,
+        /// Why not.
+        #[source]
+        source: Box<LedgerError>,
+    },
     /// The row moved since it was read: somebody recorded, resolved or took it meanwhile.
     #[error("commission {id} is {found} in the ledger, not {expected}: somebody else moved it meanwhile")]
     Moved {
@@ -304,8 +322,19 @@ impl LedgerError {
             | Self::Disk { .. }
             | Self::Sqlite { .. }
             | Self::Nonsense { .. }
+            | Self::Unwritten { .. }
             | Self::Moved { .. } => None,
         }
+    }
+
+    /// Somebody else writes, and will have ended some time.
+    pub(crate) fn is_lock(&self) -> bool {
+        matches!(self, Self::Locked { .. })
+    }
+
+    /// The disk would not have it just now.
+    pub(crate) fn is_disk(&self) -> bool {
+        matches!(self, Self::Full { .. } | Self::Disk { .. } | Self::ReadOnly { .. } | Self::File { .. })
     }
 
     /// Puts SQLite's error into words; `path` names the ledger.

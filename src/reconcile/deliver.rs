@@ -211,17 +211,24 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         let author = round.report.borrow().author(self.clock.now());
         let after = self.aftermath(reward, target, &outcome, author.now);
         let health = trouble.after(&outcome, &self.settings.policy.retry, author.now);
-        let finished = self.ledger.change(author, |change| {
-            change.note_health(target, &health)?;
-            match change.finish(reward.id, attempt, &outcome, &after) {
-                // The attempt's row is still worth having: somebody recorded or resolved the reward during the attempt.
-                Err(error @ LedgerError::Moved { .. }) => {
-                    warn!(commission.id = reward.id.0, "outcome {} kept as an attempt only: {error}", outcome.as_str());
-                    Ok(false)
+        let write = || {
+            self.ledger.change(author, |change| {
+                change.note_health(target, &health)?;
+                match change.finish(reward.id, attempt, &outcome, &after) {
+                    // The attempt's row is still worth having: somebody recorded or resolved the reward during the attempt.
+                    Err(error @ LedgerError::Moved { .. }) => {
+                        warn!(
+                            commission.id = reward.id.0,
+                            "outcome {} kept as an attempt only: {error}",
+                            outcome.as_str()
+                        );
+                        Ok(false)
+                    }
+                    result => result.map(|()| true),
                 }
-                result => result.map(|()| true),
-            }
-        })?;
+            })
+        };
+        let finished = self.write_outcome(reward.id, &outcome, write).await?;
         if let Some(until) = health.retry_at {
             warn!("target {target}: {} failures in a row; its deliveries wait until {until}", health.failures);
         }

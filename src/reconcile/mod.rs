@@ -21,6 +21,7 @@ mod confirm;
 mod deliver;
 mod mark;
 mod observe;
+mod outcome;
 pub mod plan;
 mod report;
 pub mod reverse;
@@ -148,7 +149,8 @@ pub struct Pass<'a, A, D, C> {
 }
 
 impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
-    /// Makes one pass. Fails only where not even the row in `passes` could be written; all else is in the report.
+    /// Makes one pass. Fails only where the outcome of an attempt could not be written (the process must start nothing more), or not
+    /// even the row in `passes`; all else is in the report.
     pub async fn run(&self, order: &Order) -> Result<Report, LedgerError> {
         let requests_before = self.api.requests();
         let pass_id = self.ledger.begin_pass(order.trigger.as_str(), order.kind(), self.clock.now())?;
@@ -156,8 +158,13 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         let mut report = Report::new(pass_id, order);
         let result = self.work(order, &mut report).await;
         report.counts.api_requests = self.api.requests() - requests_before;
-        report.error = result.err().map(|error| in_full(&error));
-        self.ledger.finish_pass(pass_id, &report.counts, report.error.as_deref(), self.clock.now())?;
+        report.error = result.as_ref().err().map(|error| in_full(error));
+        let finished = self.ledger.finish_pass(pass_id, &report.counts, report.error.as_deref(), self.clock.now());
+        // Goes before what its cause does to the pass's own row: the caller must not go on.
+        if let Err(PassError::Ledger(unwritten @ LedgerError::Unwritten { .. })) = result {
+            return Err(unwritten);
+        }
+        finished?;
         report.look_up(self.ledger)?;
         Ok(report)
     }

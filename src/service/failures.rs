@@ -1,8 +1,9 @@
 //! The service's own log: quiet about a failure that persists, loud about its end.
 //!
 //! Guarantees: while passes keep failing, each kind of failure is one error, however often it comes and whatever numbers
-//! its text holds; the count shows after an hour, six hours, a day, and then daily; the first pass that completes is one
-//! line. A fuse that stays blown is one warning.
+//! its text holds; every other pass that fails is one line that says so, and which in a row it is; after an hour, six hours, a day, and
+//! then daily, that is a warning; the first pass that completes is one line. No line of a pass that failed reads like that of one that
+//! completed. A fuse that stays blown is one warning.
 
 use std::time::Duration;
 
@@ -33,22 +34,26 @@ impl Failures {
     /// systemd.
     pub(super) fn note(&mut self, result: &Result<Report, String>, stopping: bool, now: Timestamp) -> String {
         if let Ok(report) = result {
-            info!("{}", summary(report));
             self.note_fuse(report);
         }
-        let failure = match result {
-            Ok(Report { error: None, .. }) => None,
-            Ok(Report { error: Some(error), .. }) | Err(error) => Some(error),
+        let (pass, error, done) = match result {
+            Ok(report @ Report { error: None, .. }) => {
+                info!("{}", summary(report));
+                self.over();
+                return summary(report);
+            }
+            Ok(report @ Report { error: Some(error), .. }) => (format!("pass {}", report.pass_id), error, done(report)),
+            Err(error) => ("the pass".to_owned(), error, String::new()),
         };
-        match failure {
-            None => self.over(),
-            Some(error) if stopping => info!("{error}"),
-            Some(error) => self.failed(error, now),
+        if stopping {
+            info!("{pass} did not complete: {error}{done}");
+            return format!("{pass} did not complete: {error}");
         }
-        match (failure, result) {
-            (None, Ok(report)) => summary(report),
-            (Some(error), _) | (None, Err(error)) => format!("the last pass did not complete: {error}"),
-        }
+        let since = *self.since.get_or_insert(now);
+        self.count += 1;
+        let line = format!("{pass} did not complete{}: {error}{done}", in_a_row(self.count, since, now));
+        self.failed(error, &line, (now - since).to_std().unwrap_or_default());
+        line
     }
 
     fn over(&mut self) {
@@ -58,31 +63,30 @@ impl Failures {
         }
     }
 
-    fn failed(&mut self, error: &str, now: Timestamp) {
-        let since = *self.since.get_or_insert(now);
-        self.count += 1;
+    fn failed(&mut self, error: &str, line: &str, lasted: Duration) {
         let kind = kind(error);
-        if !self.kinds.contains(&kind) && self.kinds.len() < MOST_KINDS {
-            error!("the pass did not complete: {error}");
+        let is_new = !self.kinds.contains(&kind) && self.kinds.len() < MOST_KINDS;
+        let is_reminder = self.is_reminder(lasted);
+        if is_new {
+            error!(failures = self.count, "{line}");
             self.kinds.push(kind);
+        } else if is_reminder {
+            warn!(failures = self.count, "no pass has completed for {} h; {line}", lasted.as_secs() / 3600);
         } else {
-            debug!(failures = self.count, "the pass did not complete, for the {}th time: {error}", self.count);
+            info!(failures = self.count, "{line}");
         }
-        self.remind(error, (now - since).to_std().unwrap_or_default());
     }
 
-    fn remind(&mut self, error: &str, lasted: Duration) {
+    /// Whether it has lasted so long that it must not drown among lines of no weight.
+    fn is_reminder(&mut self, lasted: Duration) -> bool {
         if self.reminder.is_zero() {
             self.reminder = REMINDERS[0];
         }
-        if lasted < self.reminder {
-            return;
-        }
-        let hours = lasted.as_secs() / 3600;
-        warn!(failures = self.count, "no pass has completed for {hours} h: {} did not; the last: {error}", self.count);
+        let is_time = lasted >= self.reminder;
         while self.reminder <= lasted {
             self.reminder = REMINDERS.into_iter().find(|next| *next > self.reminder).unwrap_or(self.reminder + DAY);
         }
+        is_time
     }
 
     fn note_fuse(&mut self, report: &Report) {
@@ -107,6 +111,36 @@ fn kind(error: &str) -> String {
         words.map(|word| if word.contains(|c: char| c.is_ascii_digit()) { "#" } else { word }).collect();
     words.dedup_by(|next, before| *next == "#" && *before == "#");
     words.join(" ")
+}
+
+/// Which failure in a row it is; nothing of the first. With the day where that is another than today.
+fn in_a_row(count: u64, since: Timestamp, now: Timestamp) -> String {
+    if count < 2 {
+        return String::new();
+    }
+    let ending = match (count % 10, count % 100) {
+        (_, 11..=13) => "th",
+        (1, _) => "st",
+        (2, _) => "nd",
+        (3, _) => "rd",
+        _ => "th",
+    };
+    let format = if since.date_naive() == now.date_naive() { "%H:%M" } else { "%Y-%m-%d %H:%M" };
+    format!(" ({count}{ending} in a row, since {} UTC)", since.format(format))
+}
+
+/// What a pass did before it failed; nothing where it did nothing.
+fn done(report: &Report) -> String {
+    let counts = report.counts;
+    let done = [
+        (counts.delivered, "delivered"),
+        (counts.fulfilled, "fulfilled"),
+        (counts.held, "held"),
+        (counts.failed, "failed attempts"),
+    ];
+    let done: Vec<String> =
+        done.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+    if done.is_empty() { String::new() } else { format!("; before that: {}", done.join(", ")) }
 }
 
 fn summary(report: &Report) -> String {
@@ -178,26 +212,49 @@ mod tests {
             failures.over();
             failures.over();
         });
-        assert_eq!(lines.len(), 5, "{lines:#?}");
-        assert!(lines[0].starts_with("ERROR the pass did not complete: GET /commissions page 0"), "{lines:#?}");
-        assert!(lines[1].starts_with("WARN no pass has completed for 1 h: 13 did not"), "{lines:#?}");
-        assert!(lines[2].starts_with("WARN no pass has completed for 6 h: 73 did not"), "{lines:#?}");
-        assert!(lines[3].starts_with("WARN no pass has completed for 24 h: 289 did not"), "{lines:#?}");
-        assert!(lines[4].starts_with("INFO passes complete again, after 289 that did not"), "{lines:#?}");
+        assert_eq!(lines.len(), 290, "{lines:#?}");
+        let (quiet, loud): (Vec<&String>, Vec<&String>) =
+            lines.iter().partition(|line| line.starts_with("INFO the pass did not complete ("));
+        assert!(
+            quiet[0].starts_with("INFO the pass did not complete (2nd in a row, since 12:00 UTC): GET "),
+            "{quiet:#?}"
+        );
+        assert_eq!(loud.len(), 5, "{loud:#?}");
+        assert!(loud[0].starts_with("ERROR the pass did not complete: GET /commissions page 0"), "{loud:#?}");
+        for (line, hours, nth) in [(loud[1], 1, "13th"), (loud[2], 6, "73rd"), (loud[3], 24, "289th")] {
+            assert!(
+                line.starts_with(&format!("WARN no pass has completed for {hours} h; the pass did not")),
+                "{loud:#?}"
+            );
+            assert!(line.contains(&format!("({nth} in a row, since ")), "{loud:#?}");
+        }
+        assert!(loud[4].starts_with("INFO passes complete again, after 289 that did not"), "{loud:#?}");
     }
 
     #[test]
     fn two_failures_by_turns_are_two_errors() {
         let lines =
             heard(|failures| pass(failures, 0..10, |n| ["refused", "no answer"][usize::from(n % 2 == 0)].to_owned()));
-        assert_eq!(lines.len(), 2, "{lines:#?}");
+        assert_eq!(lines.iter().filter(|line| line.starts_with("ERROR")).count(), 2, "{lines:#?}");
+    }
+
+    #[test]
+    fn the_day_is_told_where_it_is_another() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let since = at("2026-01-01T14:20:31Z");
+        assert_eq!(in_a_row(1, since, since), "");
+        assert_eq!(in_a_row(6, since, at("2026-01-01T14:45:00Z")), " (6th in a row, since 14:20 UTC)");
+        assert_eq!(in_a_row(122, since, at("2026-01-02T00:30:00Z")), " (122nd in a row, since 2026-01-01 14:20 UTC)");
+        for (count, word) in [(11, "11th"), (12, "12th"), (21, "21st"), (113, "113th"), (103, "103rd")] {
+            assert!(in_a_row(count, since, since).starts_with(&format!(" ({word} in a row")), "{count}");
+        }
     }
 
     #[test]
     fn a_text_that_is_new_each_time_is_an_error_a_few_times_only() {
         let word = |n: i64| "x".repeat(usize::try_from(n).unwrap() + 1);
         let lines = heard(|failures| pass(failures, 0..11, |n| format!("it said {}", word(n))));
-        assert_eq!(lines.len(), MOST_KINDS, "{lines:#?}");
+        assert_eq!(lines.iter().filter(|line| line.starts_with("ERROR")).count(), MOST_KINDS, "{lines:#?}");
     }
 
     #[test]
@@ -216,7 +273,7 @@ mod tests {
             failures.note(&Err("stopped".to_owned()), true, Timestamp::UNIX_EPOCH);
             failures.over();
         });
-        assert_eq!(lines, ["INFO stopped"]);
+        assert_eq!(lines, ["INFO the pass did not complete: stopped"]);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! count, and one line when it is over (`failures`).
 
 mod failures;
+pub mod late;
 mod pulse;
 mod systemd;
 pub mod triggers;
@@ -17,7 +18,7 @@ use crate::{
     config::Settings,
     delivery::Deliver,
     firstpromoter::Api,
-    ledger::{Ledger, acquire_pass_lock},
+    ledger::{Ledger, LedgerError, acquire_pass_lock},
     notice::{Notice, Wires},
     reconcile::{Order, Pass, Report, Trigger, in_full},
     telemetry,
@@ -25,6 +26,9 @@ use crate::{
 use failures::Failures;
 use pulse::{Felt, Pulse};
 use triggers::{Triggers, Wake};
+
+/// systemd makes a unit's credentials when it starts it, and no reload can change them.
+const SECRETS: &str = "secrets in files were read again, systemd credentials are those of the start (new ones: `systemctl restart makegood`)";
 
 /// What a configuration comes to; made anew by a reload.
 #[derive(Debug)]
@@ -37,6 +41,13 @@ pub struct Parts<A, D> {
     pub targets: D,
     /// Where it is told how passes go.
     pub wires: Wires,
+}
+
+/// Why a pass has no report.
+struct NoReport {
+    why: String,
+    /// The service must start nothing more.
+    for_good: bool,
 }
 
 /// Everything that the service works with.
@@ -88,9 +99,16 @@ impl<A: Api, D: Deliver, C: Clock> Service<A, D, C> {
                     let pulse = Pulse::new(&self.parts.settings);
                     let pass = self.pass(trigger, &stop, &pulse).instrument(span.clone());
                     let result = watched(pass, || pulse.is_felt()).await;
+                    let for_good = result.as_ref().is_err_and(|ended| ended.for_good);
+                    let result = result.map_err(|ended| ended.why);
                     let now = self.clock.now();
                     systemd::status(&span.in_scope(|| failures.note(&result, stop.is_cancelled(), now)));
                     watched(notice.after_pass(&self.parts.wires, &self.ledger, &result, now, &stop), || true).await;
+                    if for_good {
+                        systemd::stopping();
+                        // The next process finds the attempt as a crash leaves it, and looks at everything anew.
+                        anyhow::bail!("stopped: the ledger could not be told what became of an attempt; see above");
+                    }
                 }
             }
         }
@@ -99,14 +117,16 @@ impl<A: Api, D: Deliver, C: Clock> Service<A, D, C> {
         Ok(())
     }
 
-    async fn pass(&self, trigger: Trigger, stop: &CancellationToken, pulse: &Pulse) -> Result<Report, String> {
+    async fn pass(&self, trigger: Trigger, stop: &CancellationToken, pulse: &Pulse) -> Result<Report, NoReport> {
         let clock = Felt { inner: &self.clock, pulse };
         let lock = tokio::select! {
             biased;
-            () = stop.cancelled() => return Err("stopped by a signal before the pass began".to_owned()),
+            () = stop.cancelled() => {
+                return Err(NoReport { why: "stopped by a signal before the pass began".to_owned(), for_good: false });
+            }
             lock = acquire_pass_lock(self.ledger.path(), "run", &clock) => lock,
         };
-        let _pass_lock = lock.map_err(|error| in_full(&error))?;
+        let _pass_lock = lock.map_err(|error| NoReport { why: in_full(&error), for_good: false })?;
         let pass = Pass {
             api: &Felt { inner: &self.parts.api, pulse },
             targets: &Felt { inner: &self.parts.targets, pulse },
@@ -125,7 +145,10 @@ impl<A: Api, D: Deliver, C: Clock> Service<A, D, C> {
                 run.await
             }
         };
-        report.map_err(|error| in_full(&error))
+        report.map_err(|error| {
+            let for_good = matches!(error, LedgerError::Unwritten { .. });
+            NoReport { why: in_full(&error), for_good }
+        })
     }
 
     /// Takes over what can change. What is wrong, or cannot change, leaves everything as it was.
@@ -137,11 +160,8 @@ impl<A: Api, D: Deliver, C: Clock> Service<A, D, C> {
         };
         let status = match outcome {
             Ok(changes) => {
-                let what = if changes.is_empty() {
-                    "no setting differs; files with secrets were read again".to_owned()
-                } else {
-                    changes.join("; ")
-                };
+                let what = if changes.is_empty() { "no setting differs".to_owned() } else { changes.join("; ") };
+                let what = format!("{what}; {SECRETS}");
                 info!("reloaded: {what}");
                 format!("reloaded: {what}")
             }

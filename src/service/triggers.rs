@@ -162,6 +162,16 @@ impl std::fmt::Debug for Triggers {
     }
 }
 
+/// From now on SIGUSR1, SIGUSR2 and SIGHUP end nothing, in any command: they are meant for the service, and reach whoever is found by
+/// name (`pkill -USR1 makegood`). A handler stays for as long as the process lives. So does that of SIGCHLD, for a makegood that was
+/// started with SIGCHLD ignored: it could not wait for its commands.
+pub fn outlive_wake_ups() -> std::io::Result<()> {
+    for kind in [SignalKind::user_defined1(), SignalKind::user_defined2(), SignalKind::hangup(), SignalKind::child()] {
+        drop(signal(kind)?);
+    }
+    Ok(())
+}
+
 /// SIGTERM and SIGINT cancel `stop`; a second one ends the process at once, with exit code 1.
 pub fn stop_on_signals(stop: &CancellationToken) -> anyhow::Result<()> {
     let mut term = signal(SignalKind::terminate()).context("SIGTERM cannot be listened for")?;

@@ -78,6 +78,7 @@ fn holds(name: &str, printed: &str) {
     settings.add_filter(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "[time]");
     settings.add_filter(r"127\.0\.0\.1:\d+", "127.0.0.1:[port]");
     settings.add_filter(r"took \d+\.\d s", "took [seconds] s");
+    settings.add_filter(r"just now|\d+ (min|h|days) ago", "[ago]");
     settings.add_filter(r"\d+ KiB", "[size] KiB");
     settings.add_filter(r#""bytes": \d+"#, r#""bytes": [size]"#);
     settings.bind(|| insta::assert_snapshot!(name, printed));

@@ -338,6 +338,11 @@ fn a_failure_that_repeats_is_one_error_and_its_end_is_one_line() {
     service.pass(&world);
     service.pass(&world);
     eventually("the summary is written", || service.count("pass 6: listed") == 1);
+    for pass in 1..=4 {
+        assert_eq!(service.count(&format!("pass {pass}: listed")), 0, "like a good one: {}", service.log());
+        assert_eq!(service.count(&format!("pass {pass} did not complete")), 1, "{}", service.log());
+    }
+    assert_eq!(service.count("pass 4 did not complete (4th in a row, since "), 1, "{}", service.log());
     assert_eq!(service.count("passes complete again, after 4 that did not"), 1, "{}", service.log());
     assert_eq!(service.count("ERROR"), 1, "{}", service.log());
     // The same failure after a recovery is news.
@@ -487,4 +492,78 @@ fn it_retries_what_failed_when_the_time_has_come() {
     service.pass(&world);
     assert_eq!((world.state_of(1).as_str(), world.sandbox.merchant.requests()), ("fulfilled", 2));
     service.stops();
+}
+
+#[test]
+fn what_wakes_the_service_ends_no_other_command() {
+    for args in [&["once", "--json"][..], &["plan", "--json"], &["check"]] {
+        let world = on_demand([1]);
+        world.sandbox.gate.stop_at(1, Moment::BeforeEffect);
+        let command = world.start(args);
+        assert!(world.sandbox.gate.wait_until_stopped(PATIENCE));
+        for signal in ["USR1", "USR2", "HUP"] {
+            command.signal(signal);
+        }
+        world.sandbox.gate.open();
+        let ran = command.wait();
+        assert!(ran.exit >= 0, "{args:?}: {ran}");
+    }
+}
+
+#[test]
+fn a_signal_without_a_meaning_yet_does_not_end_the_service() {
+    let world = on_demand([1]);
+    let service = Service::start(&world);
+    service.signal("USR2");
+    service.pass(&world);
+    assert_eq!(world.state_of(1), "fulfilled");
+    service.stops();
+}
+
+/// A shell, a backup, a script: somebody holds the write lock for longer than a write waits.
+#[test]
+fn an_outcome_is_written_when_the_ledger_was_locked_for_longer_than_a_write_waits() {
+    let mut world = on_demand([1]);
+    delivered_when_let_go(&mut world);
+    let service = Service::start(&world);
+    service.ring();
+    eventually("the delivery begins", || begun(&world) == [1]);
+    let other = rusqlite::Connection::open(world.ledger_path()).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    world.file("let-go", "");
+    eventually("the outcome cannot be written", || service.said("that cannot be written yet"));
+    other.execute_batch("ROLLBACK").unwrap();
+    eventually("the pass ends", || finished(&world) == 1);
+    assert_eq!(
+        (world.last_pass()["error"].as_str(), world.state_of(1).as_str()),
+        (None, "fulfilled"),
+        "{}",
+        service.log()
+    );
+    assert_eq!(world.attempts(1)[0]["outcome"], "delivered");
+    service.stops();
+}
+
+#[test]
+fn where_an_outcome_cannot_be_written_the_service_says_so_and_ends_and_starts_nothing_more() {
+    let mut world = on_demand([1, 2]);
+    delivered_when_let_go(&mut world);
+    let mut service = Service::start(&world);
+    service.ring();
+    eventually("the delivery begins", || begun(&world) == [1]);
+    world.forge("CREATE TRIGGER harm BEFORE UPDATE OF outcome ON attempts BEGIN SELECT RAISE(ABORT, 'not today'); END");
+    world.file("let-go", "");
+    assert_eq!(service.ends_within(PATIENCE).code(), Some(1), "{}", service.log());
+    assert_eq!(begun(&world), [1], "{}", service.log());
+    let said = service.log();
+    let loud = said.lines().find(|line| line.contains("ERROR") && line.contains("could not be written to the ledger"));
+    let loud = loud.unwrap_or_else(|| panic!("{said}"));
+    for words in ["commission 1", "`delivered`", "Nothing more is started", "makegood record 1", "not today"] {
+        assert!(loud.contains(words), "{words}: {loud}");
+    }
+    world.forge("DROP TRIGGER harm");
+    world.run(&["record", "1"]).exits(0);
+    world.once().exits(0);
+    assert_eq!([1, 2].map(|id| world.state_of(id)), ["fulfilled", "fulfilled"]);
+    assert_eq!(world.attempts(1).len(), 1);
 }
