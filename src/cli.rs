@@ -58,7 +58,11 @@ pub enum Command {
     /// Show what a pass would do, and why; changes nothing anywhere
     Plan,
     /// Check configuration, secrets, FirstPromoter, targets and ledger; changes nothing anywhere
-    Check,
+    Check {
+        /// Only what needs no network; exits 0 where there are only warnings (what `systemctl reload` runs first)
+        #[arg(long)]
+        offline: bool,
+    },
     /// Show from the ledger where things stand
     Status,
     /// Show where a commission stands and why, or all those of one person

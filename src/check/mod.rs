@@ -82,23 +82,24 @@ impl Check {
 }
 
 /// All the checks of a configuration that could be read, in the order in which one would put things right.
-pub async fn all(path: &Path, config: &Config) -> Vec<Check> {
+/// `offline`: only what needs no network.
+pub async fn all(path: &Path, config: &Config, offline: bool) -> Vec<Check> {
     let settings = &config.settings;
     let now = SystemClock.now();
     let mut checks = vec![here::configuration(path, config)];
     checks.extend(here::secrets(path, &config.secret_sources));
     checks.push(here::schedule(settings, now));
-    let (ledger_checks, canaries) = ledger::ledger(settings);
+    let (ledger_checks, canaries) = ledger::ledger(settings, now);
     checks.extend(ledger_checks);
     checks.push(ledger::disk_space(&settings.ledger.path));
     let secrets = config::load_secrets(&config.secret_sources).ok();
-    if let Some(Secrets { api_key, .. }) = &secrets {
+    if let Some(Secrets { api_key, .. }) = secrets.as_ref().filter(|_| !offline) {
         match Client::new(&settings.firstpromoter, api_key.clone(), SystemClock) {
             Ok(client) => checks.extend(firstpromoter::firstpromoter(&client, settings, &canaries).await),
             Err(error) => checks.push(Check::failed_as_told("FirstPromoter", &error.to_string())),
         }
     }
-    checks.extend(targets::targets(settings, secrets.as_ref()).await);
+    checks.extend(targets::targets(settings, secrets.as_ref(), offline).await);
     checks
 }
 

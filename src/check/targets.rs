@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeMap,
     fs, io,
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -23,10 +24,10 @@ use tokio_rustls::{
 };
 use url::{Host, Url};
 
-use super::Check;
+use super::{Check, Verdict};
 use crate::{
     clock::SystemClock,
-    config::{Secrets, Settings, TargetKind, TargetSettings},
+    config::{LOCALHOST, Secrets, Settings, TargetKind, TargetSettings},
     delivery::Targets,
     reconcile::in_full,
 };
@@ -38,11 +39,11 @@ const CONNECT_MAX: Duration = Duration::from_secs(10);
 const PROXIES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
 
 /// One check a target, all at the same time.
-pub(super) async fn targets(settings: &Settings, secrets: Option<&Secrets>) -> Vec<Check> {
-    future::join_all(settings.targets.iter().map(|(name, target)| check(name, target, secrets))).await
+pub(super) async fn targets(settings: &Settings, secrets: Option<&Secrets>, offline: bool) -> Vec<Check> {
+    future::join_all(settings.targets.iter().map(|(name, target)| check(name, target, secrets, offline))).await
 }
 
-async fn check(name: &str, target: &TargetSettings, secrets: Option<&Secrets>) -> Check {
+async fn check(name: &str, target: &TargetSettings, secrets: Option<&Secrets>, offline: bool) -> Check {
     let check_name = format!("target {name}");
     // As for a delivery: the certificates are read, nobody is contacted.
     if let Some(secrets) = secrets {
@@ -53,9 +54,29 @@ async fn check(name: &str, target: &TargetSettings, secrets: Option<&Secrets>) -
     }
     match &target.kind {
         TargetKind::Http { url, ca_file, concurrency: _ } => {
-            http(check_name, url, ca_file.as_deref(), target.timeout).await
+            let check = if offline {
+                Check::ok(check_name, "no connection was made")
+            } else {
+                http(check_name, url, ca_file.as_deref(), target.timeout).await
+            };
+            let none = |secrets: &Secrets| {
+                secrets.targets.get(name).is_none_or(|it| it.secret.is_none() && it.bearer.is_none())
+            };
+            if check.result == Verdict::Ok && secrets.is_some_and(none) {
+                return Check::warning(
+                    check.name,
+                    format!(
+                        "{}; it is given neither a secret nor a bearer token, so that it takes rewards from whoever knows its address",
+                        check.detail
+                    ),
+                    format!(
+                        "set targets.{name}.secret (requests are signed) or targets.{name}.bearer, and have the endpoint check it"
+                    ),
+                );
+            }
+            check
         }
-        TargetKind::Command { argv } => command(check_name, argv.first().map(String::as_str).unwrap_or_default()),
+        TargetKind::Command { argv, .. } => command(check_name, argv.first().map(String::as_str).unwrap_or_default()),
     }
 }
 
@@ -87,6 +108,10 @@ async fn http(name: String, url: &Url, ca_file: Option<&Path>, timeout: Duration
 async fn connect(url: &Url, ca_file: Option<&Path>) -> Result<&'static str, String> {
     let port = url.port_or_known_default().unwrap_or_default();
     let stream = match url.host() {
+        // As a delivery does: by address, whatever the machine's hosts say.
+        Some(Host::Domain("localhost")) => {
+            TcpStream::connect(&LOCALHOST.map(|address| SocketAddr::new(address.ip(), port))[..]).await
+        }
         Some(Host::Domain(name)) => TcpStream::connect((name, port)).await,
         Some(Host::Ipv4(address)) => TcpStream::connect((address, port)).await,
         Some(Host::Ipv6(address)) => TcpStream::connect((address, port)).await,
@@ -163,7 +188,7 @@ mod tests {
         rustls::{ServerConfig, pki_types::PrivateKeyDer},
     };
 
-    use super::{super::Verdict, *};
+    use super::*;
 
     const CA_FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/tls/ca.pem");
     const SERVER_PEM: &[u8] = include_bytes!("../../tests/fixtures/tls/server.pem");

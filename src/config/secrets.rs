@@ -26,6 +26,8 @@ use super::{
 
 /// What systemd puts before the names of the files in a folder (`LoadCredential=makegood:/etc/makegood/credentials`).
 const FROM_FOLDER: &str = "makegood_";
+/// <https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>, "Signature scheme".
+pub(crate) const SIGNING_SECRET_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 /// No secret is longer.
 const LARGEST_FILE: u64 = 64 * 1024;
 
@@ -190,17 +192,28 @@ impl Slot {
             Kind::ApiKey | Kind::Bearer(_) if !secret.bytes().all(|byte| byte.is_ascii_graphic()) => {
                 Err("the secret holds a space or a character that cannot stand in a header: copy it again".to_owned())
             }
-            Kind::Webhook(_) if !is_signing_secret(secret) => {
-                Err("this is no signing secret: it is base64, with or without whsec_ before it".to_owned())
-            }
+            Kind::Webhook(_) => signing_secret(secret),
             Kind::HeartbeatUrl | Kind::AlertUrl => address::parse(secret).map(|_| ()),
-            Kind::ApiKey | Kind::Bearer(_) | Kind::Webhook(_) => Ok(()),
+            Kind::ApiKey | Kind::Bearer(_) => Ok(()),
         }
     }
 }
 
-fn is_signing_secret(secret: &str) -> bool {
-    STANDARD.decode(secret.strip_prefix("whsec_").unwrap_or(secret)).is_ok_and(|key| !key.is_empty())
+/// As Standard Webhooks has it: base64 of 24 to 64 bytes. A shorter one can be guessed.
+fn signing_secret(secret: &str) -> Result<(), String> {
+    let Ok(key) = STANDARD.decode(secret.strip_prefix("whsec_").unwrap_or(secret)) else {
+        return Err("this is no signing secret: it is base64, with or without whsec_ before it".to_owned());
+    };
+    if SIGNING_SECRET_BYTES.contains(&key.len()) {
+        return Ok(());
+    }
+    Err(format!(
+        "this is no signing secret: it has {} bytes, and needs {} to {}. Make one with `openssl rand -base64 32`, and give it to the \
+         endpoint, too",
+        key.len(),
+        SIGNING_SECRET_BYTES.start(),
+        SIGNING_SECRET_BYTES.end()
+    ))
 }
 
 /// The content of a file, without white space at its end.

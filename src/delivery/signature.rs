@@ -7,9 +7,11 @@ use aws_lc_rs::hmac;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::config::SIGNING_SECRET_BYTES;
+
 /// The secret cannot be used. Deliberately says nothing about its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not base64 after an optional `whsec_`, or empty")]
+#[error("not base64 of 24 to 64 bytes after an optional `whsec_`")]
 pub struct SecretError;
 
 /// Signs with one secret.
@@ -24,7 +26,7 @@ impl Signer {
     pub(super) fn new(secret: &SecretString) -> Result<Self, SecretError> {
         let text = secret.expose_secret().trim();
         let bytes = STANDARD.decode(text.strip_prefix("whsec_").unwrap_or(text)).map_err(|_| SecretError)?;
-        if bytes.is_empty() {
+        if !SIGNING_SECRET_BYTES.contains(&bytes.len()) {
             return Err(SecretError);
         }
         Ok(Self { key: hmac::Key::new(hmac::HMAC_SHA256, &bytes) })
@@ -60,7 +62,8 @@ mod tests {
 
     #[test]
     fn a_secret_that_is_not_base64_is_refused_without_being_shown() {
-        for bad in ["", "whsec_", "not base64!", "whsec_abc"] {
+        let (short, long) = (STANDARD.encode([7; 23]), STANDARD.encode([7; 65]));
+        for bad in ["", "whsec_", "not base64!", "whsec_abc", "whsec_AA==", &short, &long] {
             let error = signer(bad).unwrap_err();
             assert!(bad.is_empty() || bad == "whsec_" || !error.to_string().contains(bad));
         }
@@ -71,7 +74,7 @@ mod tests {
     proptest! {
         #[test]
         fn the_reference_implementation_signs_the_same(
-            secret in proptest::collection::vec(any::<u8>(), 1..80),
+            secret in proptest::collection::vec(any::<u8>(), 24..=64),
             id in "fp-[0-9]{1,12}-[0-9]{1,12}",
             timestamp in 0i64..10_000_000_000,
             body: String,

@@ -330,3 +330,69 @@ fn a_clock_that_disagrees_by_more_than_a_minute_is_a_warning() {
     comes_to(&ran, "clock", "warning", &["s behind", "timesyncd"]);
     all_is_well_but(&ran, &["clock"]);
 }
+
+#[test]
+fn a_target_that_takes_rewards_from_anybody_is_worth_a_look() {
+    let mut world = a_world_in_order();
+    world.without_secrets().env("MAKEGOOD_FIRSTPROMOTER__API_KEY", crate::sandbox::API_KEY);
+    private(&world);
+    let ran = check(&world).exits(3);
+    comes_to(&ran, "target app", "warning", &["neither a secret nor a bearer token", "targets.app.secret"]);
+    world.set("targets.app.bearer", crate::sandbox::BEARER);
+    comes_to(&check(&world), "target app", "ok", &["takes connections"]);
+}
+
+#[test]
+fn a_check_without_the_network_asks_nobody_and_warns_without_failing() {
+    let mut world = a_world_in_order();
+    mode(&world, "makegood.toml", 0o644);
+    let (requests, dump) = (world.sandbox.requests(), world.dump());
+    let ran = world.run(&["check", "--offline", "--json"]).exits(0);
+    assert!(results(&ran).iter().any(|(_, result)| result == "warning"), "everybody reads the file: {ran}");
+    comes_to(&ran, "target app", "ok", &["no connection was made"]);
+    comes_to(&ran, "ledger", "ok", &["sound"]);
+    assert_eq!((world.sandbox.requests(), world.dump()), (requests, dump), "{ran}");
+    world.set("policy.grace", "soon");
+    world.run(&["check", "--offline", "--json"]).exits(2);
+    world.unset("policy.grace").without_secrets();
+    world.run(&["check", "--offline", "--json"]).exits(2);
+}
+
+/// What systemd runs first; where it fails, `systemctl reload` does, and no signal is sent.
+#[test]
+fn the_units_reload_checks_the_configuration_before_the_signal() {
+    for unit in ["makegood.service", "makegood@.service"] {
+        let text = fs::read_to_string(format!("{}/systemd/{unit}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+        let setting = |key: &str| -> Vec<&str> {
+            text.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('=')).collect()
+        };
+        let [check, signal] = setting("ExecReload")[..] else { panic!("{unit}: {text}") };
+        assert_eq!(
+            (signal, setting("Type"), setting("LimitCORE")),
+            ("/bin/kill -HUP $MAINPID", vec!["notify"], vec!["0"])
+        );
+        let start = setting("ExecStart")[0].replace(" run ", " check --offline ");
+        assert_eq!(check, start, "{unit}: the same configuration as the service's");
+    }
+}
+
+#[test]
+fn passes_that_do_not_complete_are_late_and_said_to_be() {
+    let world = a_world_in_order();
+    let ran = world.status().exits(0);
+    assert_eq!((&ran.json["late"], ran.json["last_completed_at"].is_string()), (&Value::from(false), true), "{ran}");
+    world.forge("UPDATE passes SET started = '2026-01-02T03:04:05.000Z', finished = '2026-01-02T03:04:06.000Z'");
+    world.forge(
+        "INSERT INTO passes (trigger, kind, started, finished, error) \
+         VALUES ('schedule', 'poll', strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), 'down')",
+    );
+    let ran = world.status().exits(3);
+    assert_eq!(ran.json["late"], true, "{ran}");
+    assert_eq!(ran.json["last_completed_at"], "2026-01-02T03:04:06.000Z", "{ran}");
+    let words = world.run(&["status"]).exits(3);
+    assert!(words.stdout.contains("Late: no pass has completed since 2026-01-02T03:04:06Z ("), "{words}");
+    assert!(words.stdout.contains("days ago"), "{words}");
+    comes_to(&check(&world), "passes", "warning", &["no pass has completed since", "journalctl -u makegood"]);
+    world.once();
+    assert_eq!(world.status().exits(0).json["late"], false);
+}

@@ -159,7 +159,8 @@ fn when_nobody_is_there() {
 
 #[test]
 fn when_it_is_given_in_the_environment_in_files_or_as_credentials() {
-    let (key, secret, bearer) = ("another-key-7741", "whsec_YW5vdGhlci1zaWduaW5nLXNlY3JldA==", "another-token-5512");
+    let (key, secret, bearer) =
+        ("another-key-7741", "whsec_YW5vdGhlci1zaWduaW5nLXNlY3JldC1vZi0zMi1ieXQ=", "another-token-5512");
     let all = [key, secret, bearer, API_KEY, SIGNING_SECRET, BEARER];
     let accept = |world: &World| {
         world.sandbox.firstpromoter.lock().api_key = key.to_owned();

@@ -4,7 +4,7 @@ use secrecy::ExposeSecret;
 
 use super::*;
 
-const SIGNING: &str = "whsec_bWFrZWdvb2Q=";
+const SIGNING: &str = "whsec_bWFrZWdvb2Qtc2lnbmluZy1zZWNyZXQtb2Ytc29tZS0=";
 
 fn folder_with(files: &[(&str, &str)]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
@@ -104,6 +104,17 @@ fn a_secret_that_cannot_be_one_is_refused_unseen() {
         (with_target("secret = \"sk_live!\""), "targets.app.secret: this is no signing secret"),
         (with_target("secret = \"whsec_sk_live\""), "targets.app.secret: this is no signing secret"),
         (with_target("secret = \"whsec_\""), "targets.app.secret: this is no signing secret"),
+        (
+            with_target("secret = \"whsec_AA==\""),
+            "targets.app.secret: this is no signing secret: it has 1 bytes, and needs 24 to 64",
+        ),
+        (with_target("secret = \"bWFrZWdvb2Qtc2lnbmluZy1zZWNyZXQ=\""), "it has 23 bytes"),
+        (
+            with_target(
+                "secret = \"bWFrZWdvb2Qtc2lnbmluZy1zZWNyZXQtb2Ytc29tZS1sZW5ndGgtYW5kLW1vcmUtdGhhbi10aGF0LS4uLi4uLi4=\"",
+            ),
+            "it has 65 bytes",
+        ),
     ] {
         let message = secrets(&text, &[]).unwrap_err();
         assert_names(&message, &["makegood.toml line ", key]);
@@ -113,7 +124,12 @@ fn a_secret_that_cannot_be_one_is_refused_unseen() {
 
 #[test]
 fn a_signing_secret_is_base64_with_or_without_its_prefix() {
-    for good in [SIGNING, "bWFrZWdvb2Q="] {
+    for good in [
+        SIGNING,
+        SIGNING.trim_start_matches("whsec_"),
+        "bWFrZWdvb2Qtc2lnbmluZy1zZWNyZXQt",
+        "bWFrZWdvb2Qtc2lnbmluZy1zZWNyZXQtb2Ytc29tZS1sZW5ndGgtYW5kLW1vcmUtdGhhbi10aGF0LS4uLi4uLg==",
+    ] {
         let text =
             with_target(&format!("secret = \"{good}\"")).replace("[targets.app]", "api_key = \"k\"\n[targets.app]");
         assert_eq!(secrets(&text, &[]).unwrap().targets["app"].secret.as_ref().unwrap().expose_secret(), good);
