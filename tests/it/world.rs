@@ -21,7 +21,7 @@ use std::{
     io::Read,
     path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
-    sync::mpsc::{self, Receiver},
+    sync::mpsc::{self, Receiver, RecvTimeoutError},
     thread,
     time::Duration,
 };
@@ -363,8 +363,20 @@ impl Running {
     }
 
     /// Waits for its end, which both pipes being closed announces.
-    pub(crate) fn wait(mut self) -> Ran {
-        let ended = self.stdout.recv_timeout(PATIENCE).and_then(|out| Ok((out, self.stderr.recv_timeout(PATIENCE)?)));
+    pub(crate) fn wait(self) -> Ran {
+        self.wait_while_it_goes_on(|| 0)
+    }
+
+    /// Waits for its end for as long as `progress` changes now and then, however slow this machine is.
+    pub(crate) fn wait_while_it_goes_on(mut self, progress: impl Fn() -> u64) -> Ran {
+        let mut seen = progress();
+        let stdout = loop {
+            match self.stdout.recv_timeout(PATIENCE) {
+                Err(RecvTimeoutError::Timeout) if progress() != seen => seen = progress(),
+                ended => break ended,
+            }
+        };
+        let ended = stdout.and_then(|out| Ok((out, self.stderr.recv_timeout(PATIENCE)?)));
         let Ok((stdout, stderr)) = ended else {
             self.kill();
             let stderr = self.stderr.recv_timeout(PATIENCE).unwrap_or_default();
