@@ -105,65 +105,65 @@ pub async fn unfulfilled(
     Err(ListingError::TooManyPages)
 }
 
-/// Asks for single commissions, each once, in any number; whatever their status. Those that do not exist, or that are
-/// on the other side of `fulfilled`, do not come back. In the order of their ids.
-///
-/// One request for 100 ids where all of them come back, or fewer than 20. Without `fulfilled` a row's absence means that
-/// the commission is gone, which is worth one more request: then only an empty page is the end.
-pub async fn by_ids(
-    api: &impl Api,
-    ids: &[CommissionId],
-    fulfilled: Option<bool>,
-) -> Result<Vec<Commission>, ListingError> {
-    by_ids_until(api, ids, ids, fulfilled).await
+/// A question about single commissions, under one value of `filters[fulfilled]`.
+#[derive(Debug, Clone, Copy)]
+pub struct Ids<'a> {
+    /// All of these, in one request a page.
+    pub asked: &'a [CommissionId],
+    /// Once all of these have come, the rest is not read.
+    pub wanted: &'a [CommissionId],
+    /// Until all of these have come, a short first page is not taken for the end: the server may cap its pages.
+    pub expected: &'a [CommissionId],
+    /// `filters[fulfilled]`; none: whether or not.
+    pub fulfilled: Option<bool>,
 }
 
-/// The same, read no further than to where all of `wanted` have come: for ids that are expected not to.
-pub async fn by_ids_until(
-    api: &impl Api,
-    ids: &[CommissionId],
-    wanted: &[CommissionId],
-    fulfilled: Option<bool>,
-) -> Result<Vec<Commission>, ListingError> {
-    let asked: Vec<CommissionId> = ids.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
-    let wanted: BTreeSet<CommissionId> = wanted.iter().copied().collect();
+/// Asks for single commissions, whatever their status. Those that do not exist, or that are on the other side of
+/// `fulfilled`, do not come back. In the order of their ids.
+pub async fn ask_for(api: &impl Api, question: Ids<'_>) -> Result<Vec<Commission>, ListingError> {
+    let asked: Vec<CommissionId> = question.asked.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
+    let set = |ids: &[CommissionId]| -> BTreeSet<CommissionId> { ids.iter().copied().collect() };
+    let (mut wanted, mut expected) = (set(question.wanted), set(question.expected));
     let mut found = BTreeMap::new();
-    for chunk in asked.chunks(PER_PAGE as usize) {
-        chunk_by_ids(api, chunk, &wanted, fulfilled, &mut found).await?;
-    }
-    Ok(found.into_values().collect())
-}
-
-async fn chunk_by_ids(
-    api: &impl Api,
-    asked: &[CommissionId],
-    wanted: &BTreeSet<CommissionId>,
-    fulfilled: Option<bool>,
-    found: &mut BTreeMap<CommissionId, Commission>,
-) -> Result<(), ListingError> {
     let mut end = End::default();
-    let mut missing: BTreeSet<CommissionId> = asked.iter().copied().filter(|id| wanted.contains(id)).collect();
     for page in 1..=PAGES_MAX {
-        let rows = api.commissions(&query(asked, false, fulfilled, page)).await?;
+        let rows = api.commissions(&query(&asked, false, question.fulfilled, page)).await?;
         let length = rows.len();
         if let Some(unasked) = rows.iter().map(|row| row.id).find(|id| asked.binary_search(id).is_err()) {
             return Err(ListingError::FilterIgnored { unasked });
         }
         match end.refuse_repetition(page, &rows) {
             // The whole answer is one page that no documented page size has cut, whatever `page` says.
-            Err(ListingError::PageIgnored { .. }) if length < DEFAULT_PER_PAGE => return Ok(()),
+            Err(ListingError::PageIgnored { .. }) if length < DEFAULT_PER_PAGE => {
+                return Ok(found.into_values().collect());
+            }
             verdict => verdict?,
         }
         for row in rows {
-            missing.remove(&row.id);
+            wanted.remove(&row.id);
+            expected.remove(&row.id);
             found.insert(row.id, row);
         }
-        let short_enough = page == 1 && length < DEFAULT_PER_PAGE && fulfilled.is_some();
-        if end.is_reached(length) || missing.is_empty() || short_enough {
-            return Ok(());
+        let short_enough = page == 1 && length < DEFAULT_PER_PAGE && expected.is_empty();
+        if end.is_reached(length) || wanted.is_empty() || short_enough {
+            return Ok(found.into_values().collect());
         }
     }
     Err(ListingError::TooManyPages)
+}
+
+/// Asks for single commissions wherever they stand, in any number: what does not come back does not exist.
+///
+/// One request for 100 ids where all of them come back. A row's absence is worth one more request: then only an empty page
+/// is the end.
+pub async fn by_ids(api: &impl Api, ids: &[CommissionId]) -> Result<Vec<Commission>, ListingError> {
+    let ids: Vec<CommissionId> = ids.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
+    let mut found = Vec::new();
+    for some in ids.chunks(PER_PAGE as usize) {
+        let question = Ids { asked: some, wanted: some, expected: some, fulfilled: None };
+        found.extend(ask_for(api, question).await?);
+    }
+    Ok(found)
 }
 
 fn query(ids: &[CommissionId], approved_only: bool, fulfilled: Option<bool>, page: u32) -> CommissionQuery {

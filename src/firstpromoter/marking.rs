@@ -3,17 +3,6 @@
 //! At most 5 ids to a call are handled at once, by a single request. More are handled by a batch that has to be asked
 //! for afterwards. So up to 15 rewards go in at most 3 small calls, more in batches of up to 100.
 //!
-//! # What 100 owed rewards cost in one pass: at most 12 requests
-//!
-//! | step | requests |
-//! | --- | --- |
-//! | listing | 2: a full page of 100, and an empty one |
-//! | `GET /rewards` | 1 |
-//! | confirm, both ways | 2; 4 with a canary as the 101st id |
-//! | mark | 1 |
-//! | the batch's end | up to 3, at 0.5 s, 1.5 s and 3.5 s; none where the answer already says `completed` |
-//! | read back | 1 |
-//!
 //! Guarantees: bounded in calls (20 refusals) and in time (2 minutes to a batch). Nothing that a 2xx or a batch says is
 //! taken for the truth: only what reads back as fulfilled is.
 //!

@@ -1,7 +1,8 @@
 //! FirstPromoter's API, as documented and as met in production.
 //!
-//! Reading order: this file, the seam ([`Api`]); [`listing`] and [`marking`], all that is asked through it and every trap of
-//! paging; [`Client`], the seam over HTTP; [`wire`], the JSON; [`pace`], how fast; [`ApiError`], what can go wrong.
+//! Reading order: this file, the seam ([`Api`]); [`truth`], the only way to ask what is acted upon; [`listing`] and
+//! [`marking`], all that is asked through the seam and every trap of paging; [`Client`], the seam over HTTP; [`wire`], the
+//! JSON; [`pace`], how fast; [`ApiError`], what can go wrong.
 //!
 //! Guarantees: a listing is whole or an error; no answer makes a panic, a second delivery or an endless loop; the token
 //! stands in no message.
@@ -19,11 +20,13 @@ pub mod pace;
 mod retry;
 #[cfg(test)]
 mod script;
+pub mod truth;
 pub mod wire;
 
 pub use client::{Client, ClientError, Sample};
 pub use error::ApiError;
 pub use listing::ListingError;
+pub use truth::{Truth, TruthError};
 
 /// What to ask of `GET /commissions`: one page.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

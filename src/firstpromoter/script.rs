@@ -57,9 +57,25 @@ pub(crate) fn broken() -> ApiError {
     ApiError::Transient { what: "GET".to_owned(), detail: "no answer".to_owned() }
 }
 
-/// A FirstPromoter of which all commissions are unfulfilled.
+/// What one value of `filters[fulfilled]` does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Filter {
+    Honoured,
+    Ignored,
+    /// As the other value should.
+    Inverted,
+    /// It answers nothing.
+    Nothing,
+}
+
+/// A FirstPromoter of which all commissions are unfulfilled but a few.
 pub(crate) struct Upstream {
     pub(crate) rows: Vec<Commission>,
+    pub(crate) fulfilled: Vec<CommissionId>,
+    /// `filters[fulfilled]=yes`
+    pub(crate) yes: Filter,
+    /// `filters[fulfilled]=no`
+    pub(crate) no: Filter,
     /// No page is longer than this, whatever is asked for.
     pub(crate) cap: usize,
     pub(crate) ignores_page: bool,
@@ -68,6 +84,11 @@ pub(crate) struct Upstream {
     pub(crate) endless: bool,
     /// The page that cannot be had.
     pub(crate) broken_page: u32,
+    /// After so many requests none is answered any more.
+    pub(crate) broken_after: u64,
+    /// How long each page takes, on this clock.
+    pub(crate) takes_seconds: Cell<u64>,
+    pub(crate) clock: RefCell<Option<QuickClock>>,
     /// Ids that spoil every call that they are in.
     pub(crate) poison: Vec<CommissionId>,
     /// Answers to marking, then that everything is completed.
@@ -85,11 +106,17 @@ impl Upstream {
     pub(crate) fn of(count: i64) -> Self {
         Self {
             rows: (1..=count).map(approved).collect(),
+            fulfilled: Vec::new(),
+            yes: Filter::Honoured,
+            no: Filter::Honoured,
             cap: 100,
             ignores_page: false,
             ignores_ids: false,
             endless: false,
             broken_page: 0,
+            broken_after: u64::MAX,
+            takes_seconds: Cell::new(0),
+            clock: RefCell::default(),
             poison: Vec::new(),
             marks: RefCell::default(),
             batches: RefCell::default(),
@@ -108,8 +135,12 @@ impl Api for Upstream {
     async fn commissions(&self, query: &CommissionQuery) -> Result<Vec<Commission>, ApiError> {
         self.calls.set(self.calls.get() + 1);
         assert_eq!(query.per_page, 100, "the documented maximum is asked for");
-        assert!(query.ids.len() <= 100);
-        if query.page == self.broken_page {
+        assert!(query.ids.len() <= 105, "a page of ids, and the canaries");
+        let clock = self.clock.borrow().clone();
+        if let Some(clock) = clock {
+            clock.sleep(Duration::from_secs(self.takes_seconds.get())).await;
+        }
+        if query.page == self.broken_page || self.calls.get() > self.broken_after {
             return Err(broken());
         }
         if self.endless {
@@ -117,8 +148,18 @@ impl Api for Upstream {
         }
         let asked = |row: &&Commission| self.ignores_ids || query.ids.is_empty() || query.ids.contains(&row.id);
         let page = if self.ignores_page { 1 } else { query.page as usize };
-        let fulfilled_only = query.fulfilled == Some(true);
-        let rows = self.rows.iter().filter(|_| !fulfilled_only).filter(asked);
+        let falls_under = |row: &&Commission| {
+            query.fulfilled.is_none_or(|wanted| {
+                let fits = self.fulfilled.contains(&row.id) == wanted;
+                match if wanted { self.yes } else { self.no } {
+                    Filter::Honoured => fits,
+                    Filter::Ignored => true,
+                    Filter::Inverted => !fits,
+                    Filter::Nothing => false,
+                }
+            })
+        };
+        let rows = self.rows.iter().filter(falls_under).filter(asked);
         Ok(rows.skip((page - 1) * self.cap).take(self.cap).cloned().collect())
     }
 

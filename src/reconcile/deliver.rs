@@ -3,138 +3,80 @@
 
 use std::{cell::RefCell, collections::BTreeMap, time::Duration};
 
-use futures_util::{StreamExt, future, stream};
+use futures_util::{StreamExt, stream};
 use tracing::{Instrument, info_span, warn};
 
 use super::{
-    Decision, Idempotent, Pass, PassError, Plan, Progress, Report,
-    plan::{self, Context, Entry, Observation},
+    Idempotent, Pass, PassError, Progress, Report,
     trouble::{Gate, Trouble},
 };
 use crate::{
     clock::Clock,
     config::{TargetKind, TargetSettings},
     delivery::Deliver,
-    domain::{Commission, CommissionId, Timestamp},
+    domain::{CommissionId, Timestamp},
     failure::{Outcome, backoff, given_up},
     firstpromoter::Api,
-    ledger::{Aftermath, Begun, HoldReason, LedgerError, Reward, RewardState},
+    ledger::{Aftermath, Begun, HoldReason, LedgerError, Reward},
 };
 
-/// A confirmation older than this is asked for again before the next delivery starts.
-const CONFIRMATION_VALID: Duration = Duration::from_mins(1);
+/// No delivery starts on a confirmation that is older. The age counts from before the question left.
+pub(super) const CONFIRMATION_VALID: Duration = Duration::from_mins(1);
 /// How much longer than the target's timeout a claim of ours lives.
 const CLAIM_MARGIN: Duration = Duration::from_mins(1);
 
 /// A reward that may be delivered now.
 #[derive(Debug, Clone)]
-struct Ready {
-    reward: Reward,
-    target: String,
+pub(super) struct Ready {
+    pub(super) reward: Reward,
+    pub(super) target: String,
 }
 
-/// What a round of deliveries has come to, shared by the deliveries under way.
-struct Round<'a> {
-    report: RefCell<&'a mut Report>,
-    delivered: RefCell<Vec<CommissionId>>,
-    /// Not started, because the confirmation was too old by then.
-    late: RefCell<Vec<Ready>>,
-    /// The first failure of the ledger: nothing new starts after it.
-    failure: RefCell<Option<LedgerError>>,
+/// What the deliveries of a pass have come to, shared by those under way.
+pub(super) struct Round<'a> {
+    pub(super) report: RefCell<&'a mut Report>,
+    pub(super) delivered: RefCell<Vec<CommissionId>>,
+    /// The first failure: nothing new starts after it.
+    pub(super) failure: RefCell<Option<PassError>>,
     /// By target, for the whole pass: probes that were not made before the confirmation was too old are made after it.
-    troubles: BTreeMap<String, Trouble>,
-    confirmed_at: Timestamp,
+    pub(super) troubles: BTreeMap<String, Trouble>,
     total: u64,
 }
 
-impl Round<'_> {
-    fn fail(&self, error: LedgerError) {
-        self.failure.borrow_mut().get_or_insert(error);
+impl<'a> Round<'a> {
+    /// `total`: how many deliveries are planned.
+    pub(super) fn new(report: &'a mut Report, troubles: BTreeMap<String, Trouble>, total: usize) -> Self {
+        Self {
+            report: RefCell::new(report),
+            delivered: RefCell::default(),
+            failure: RefCell::default(),
+            troubles,
+            total: total as u64,
+        }
+    }
+
+    pub(super) fn fail(&self, error: impl Into<PassError>) {
+        self.failure.borrow_mut().get_or_insert(error.into());
+    }
+}
+
+/// The answer that a chunk of deliveries rests on.
+pub(super) struct Confirmed {
+    /// Before the oldest question of it left.
+    asked_at: Timestamp,
+    /// Not started, because the answer was too old by then.
+    pub(super) late: RefCell<Vec<CommissionId>>,
+}
+
+impl Confirmed {
+    pub(super) fn new(asked_at: Timestamp) -> Self {
+        Self { asked_at, late: RefCell::default() }
     }
 }
 
 impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
-    /// Delivers what the plan says, a few at a time per target; returns what was delivered.
-    pub(super) async fn deliver(
-        &self,
-        plan: &Plan,
-        targets: &BTreeMap<String, Idempotent>,
-        report: &mut Report,
-    ) -> Result<Vec<CommissionId>, PassError> {
-        let mut by_target = BTreeMap::<String, Vec<Ready>>::new();
-        for it in self.ready(plan)? {
-            by_target.entry(it.target.clone()).or_default().push(it);
-        }
-        let troubles = self.troubles(by_target.keys(), targets)?;
-        let in_turn = |(target, queue): (String, Vec<Ready>)| match troubles.get(&target) {
-            Some(trouble) => trouble.in_turn(queue, |it| &it.reward),
-            None => queue,
-        };
-        let mut ready: Vec<Ready> = by_target.into_iter().flat_map(in_turn).collect();
-        let mut round = Round {
-            total: ready.len() as u64,
-            troubles,
-            report: RefCell::new(report),
-            delivered: RefCell::default(),
-            late: RefCell::default(),
-            failure: RefCell::default(),
-            confirmed_at: self.clock.now(),
-        };
-        loop {
-            let mut by_target = BTreeMap::<String, Vec<Ready>>::new();
-            for it in ready {
-                by_target.entry(it.target.clone()).or_default().push(it);
-            }
-            let queues = by_target.into_iter().map(|(target, queue)| self.deliver_at(target, queue, &round));
-            future::join_all(queues).await;
-            if let Some(error) = round.failure.take() {
-                return Err(error.into());
-            }
-            ready = round.late.take();
-            if self.stop.is_cancelled() {
-                return Err(PassError::Stopped);
-            }
-            if ready.is_empty() {
-                return Ok(round.delivered.take());
-            }
-            ready = self.confirm_again(ready, plan, targets).await?;
-            round.confirmed_at = self.clock.now();
-        }
-    }
-
-    /// The rows as the ledger has them now; content comes from there, so that every attempt says the same.
-    fn ready(&self, plan: &Plan) -> Result<Vec<Ready>, LedgerError> {
-        let wanted: Vec<(CommissionId, &String)> = plan
-            .items
-            .iter()
-            .filter_map(|(id, item)| match &item.decision {
-                Decision::Deliver(target) | Decision::Resume(target) => Some((*id, target)),
-                Decision::Nothing(_)
-                | Decision::Wait(..)
-                | Decision::Mark
-                | Decision::CannotMark(_)
-                | Decision::Adopt
-                | Decision::Hold(..)
-                | Decision::Cancel(_)
-                | Decision::Drift
-                | Decision::DriftOver => None,
-            })
-            .collect();
-        if wanted.is_empty() {
-            return Ok(Vec::new());
-        }
-        let ids: Vec<CommissionId> = wanted.iter().map(|(id, _)| *id).collect();
-        let mut rewards = self.ledger.rewards(&ids)?;
-        let expected = |state| matches!(state, RewardState::Waiting | RewardState::Delivering);
-        Ok(wanted
-            .into_iter()
-            .filter_map(|(id, target)| rewards.remove(&id).map(|reward| Ready { reward, target: target.clone() }))
-            .filter(|it| expected(it.reward.state))
-            .collect())
-    }
-
     /// How the targets are, by name, for this pass.
-    fn troubles<'n>(
+    pub(super) fn troubles<'n>(
         &self,
         names: impl Iterator<Item = &'n String>,
         targets: &BTreeMap<String, Idempotent>,
@@ -149,31 +91,31 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
 
     /// Delivers at one target, until too many attempts in a row fail; then what is left waits. At a target that was in trouble
     /// a few go first, one at a time.
-    async fn deliver_at(&self, target: String, queue: Vec<Ready>, round: &Round<'_>) {
-        let concurrency = self.settings.targets.get(&target).map_or(1, concurrency);
-        let Some(trouble) = round.troubles.get(&target) else { return };
+    pub(super) async fn deliver_at(&self, target: &str, queue: Vec<Ready>, confirmed: &Confirmed, round: &Round<'_>) {
+        let concurrency = self.settings.targets.get(target).map_or(1, concurrency);
+        let Some(trouble) = round.troubles.get(target) else { return };
         let mut queue = queue.into_iter();
         while trouble.gate() == Gate::Probing
             && let Some(it) = queue.next()
         {
-            self.deliver_next(it, trouble, round).await;
+            self.deliver_next(it, trouble, confirmed, round).await;
         }
         stream::iter(queue)
             .for_each_concurrent(concurrency, |it| async {
                 if trouble.gate() == Gate::Open {
-                    self.deliver_next(it, trouble, round).await;
+                    self.deliver_next(it, trouble, confirmed, round).await;
                 }
             })
             .await;
     }
 
-    async fn deliver_next(&self, it: Ready, trouble: &Trouble, round: &Round<'_>) {
-        let age = (self.clock.now() - round.confirmed_at).to_std().unwrap_or(Duration::MAX);
+    async fn deliver_next(&self, it: Ready, trouble: &Trouble, confirmed: &Confirmed, round: &Round<'_>) {
+        let age = (self.clock.now() - confirmed.asked_at).to_std().unwrap_or(Duration::MAX);
         if self.stop.is_cancelled() || round.failure.borrow().is_some() {
             return;
         }
         if age > CONFIRMATION_VALID {
-            round.late.borrow_mut().push(it);
+            confirmed.late.borrow_mut().push(it.reward.id);
             return;
         }
         let span = info_span!("commission", commission.id = it.reward.id.0, attempt = it.reward.attempts + 1);
@@ -257,30 +199,6 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
             Outcome::Unknown { .. } => Aftermath::Hold(HoldReason::OutcomeUnknown),
             Outcome::Refused { .. } => Aftermath::Hold(HoldReason::RefusedByTarget),
         }
-    }
-
-    /// Keeps what is still unfulfilled, unchanged, and to be delivered as before; the rest is left for the next pass.
-    async fn confirm_again(
-        &self,
-        ready: Vec<Ready>,
-        plan: &Plan,
-        targets: &BTreeMap<String, Idempotent>,
-    ) -> Result<Vec<Ready>, PassError> {
-        let ids: Vec<CommissionId> = ready.iter().map(|it| it.reward.id).collect();
-        let mut answers = self.ask_both_ways(&ids, plan).await?;
-        let policy = &self.settings.policy;
-        let cx = Context { policy, targets, rules: &plan.rules, now: self.clock.now() };
-        let stands = |it: &Ready| {
-            let Some(commission) = answers.unfulfilled.remove(&it.reward.id).filter(Commission::approved_now) else {
-                return false;
-            };
-            let unchanged = it.reward.facts.difference(&plan::facts(&commission, policy, &plan.rules)).is_none();
-            // The ledger is asked for claims when the attempt begins.
-            let entry = Entry { reward: Some(&it.reward), claimed_until: None };
-            let decision = plan::decide(&Observation::Listed(Box::new(commission)), entry, cx);
-            unchanged && matches!(decision, Decision::Deliver(target) | Decision::Resume(target) if target == it.target)
-        };
-        Ok(ready.into_iter().filter(stands).collect())
     }
 }
 

@@ -1,7 +1,8 @@
 //! Has marked as fulfilled what was delivered, and believes only what reads back.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
+use futures_util::FutureExt;
 use tracing::warn;
 
 use super::{Decision, Pass, PassError, Plan, Progress, Report, plan::MARK_ATTEMPTS_BEFORE_ATTENTION};
@@ -10,7 +11,7 @@ use crate::{
     delivery::Deliver,
     domain::{CommissionId, Timestamp},
     failure::backoff,
-    firstpromoter::{Api, listing, marking},
+    firstpromoter::{Api, Truth, marking},
     ledger::{LedgerError, Reward, RewardState},
 };
 
@@ -19,6 +20,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
     pub(super) async fn mark(
         &self,
         plan: &Plan,
+        truth: &Truth<'_, A, C>,
         delivered: Vec<CommissionId>,
         report: &mut Report,
     ) -> Result<(), PassError> {
@@ -38,11 +40,8 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
             Err(error) => (BTreeMap::new(), Some(error)),
         };
         // Also after a failure: what was asked before it may have been done.
-        let (confirmed, trouble) = self.read_back(&ids).await;
-        if matches!(trouble, Some(PassError::Stopped)) {
-            return Err(PassError::Stopped);
-        }
-        let failure = failure.or(trouble);
+        let (confirmed, trouble) = self.unless_stopped(truth.read_back(&ids).map(Ok::<_, PassError>)).await?;
+        let failure = failure.or(trouble.map(PassError::from));
         let rewards = self.ledger.rewards(&ids)?;
         let general = failure.as_ref().map_or_else(
             || "mark_fulfilled was answered as done, and the commission still reads back as unfulfilled".to_owned(),
@@ -72,22 +71,6 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
             report.marked(id, confirmed.contains(&id));
         }
         failure.map_or(Ok(()), Err)
-    }
-
-    /// What FirstPromoter calls fulfilled of these, and why that may not be all. A server that caps its pages cuts the
-    /// answer: the rest is asked for while there is progress.
-    async fn read_back(&self, ids: &[CommissionId]) -> (HashSet<CommissionId>, Option<PassError>) {
-        let mut confirmed = HashSet::new();
-        let (mut rest, mut before) = (ids.to_vec(), usize::MAX);
-        while !rest.is_empty() && rest.len() < before {
-            match self.unless_stopped(listing::by_ids(self.api, &rest, Some(true))).await {
-                Ok(rows) => confirmed.extend(rows.iter().map(|row| row.id)),
-                Err(error) => return (confirmed, Some(error)),
-            }
-            before = rest.len();
-            rest.retain(|id| !confirmed.contains(id));
-        }
-        (confirmed, None)
     }
 
     /// From the third failure on, not in every pass.

@@ -11,12 +11,12 @@
 //!
 //! # What a pass costs
 //!
-//! Requests to FirstPromoter, for `n` rewards owed at 100 a page: listing `n/100 + 1` (one when the answer is shorter than
-//! the server's default page and nothing in it is to be acted on), `GET /rewards` 1 when a rule is not known yet, confirming
-//! `2 * n/97` (three canaries ride along in each question; where none of them is called fulfilled, it is asked again with up
-//! to 60, which takes `2 * n/40` more), marking and reading back as `firstpromoter::marking` says. With `n` = 100:
-//! 2 + 1 + 4 + 1 + 3 + 1 = 12 at the most, when the batch is asked for three times; 10 when it ends at the first question.
+//! Requests to FirstPromoter, for `n` rewards owed at 100 a page: listing `n/100 + 1`, `GET /rewards` 1 when a rule is not known yet, confirming
+//! `2 * n/100` (where none of three canaries is called fulfilled, it is asked again with up to 60, which takes `2 * n/40`
+//! more), marking as `firstpromoter::marking` says, reading back 2, or 1 where something unfulfilled can vouch for it, and 3
+//! above 97. With `n` = 100: 2 + 1 + 2 + 1 + 3 + 3 = 12 at the most, when the batch is asked for three times.
 
+mod carry_out;
 mod confirm;
 mod deliver;
 mod mark;
@@ -42,7 +42,7 @@ use crate::{
     config::{Settings, TargetSettings},
     delivery::Deliver,
     domain::{CommissionId, Timestamp},
-    firstpromoter::{Api, ApiError, ListingError, RewardRule},
+    firstpromoter::{Api, ApiError, ListingError, RewardRule, TruthError},
     ledger::{Facts, Ledger, LedgerError, Reward, RewardState},
 };
 use plan::Rules;
@@ -105,9 +105,20 @@ pub enum PassError {
     /// FirstPromoter did not answer something else.
     #[error(transparent)]
     Api(#[from] ApiError),
-    /// The two ways of asking contradict each other: nothing is delivered.
-    #[error("nothing was delivered: {0}")]
-    FilterBroken(String),
+    /// FirstPromoter's answers disprove its filter: nothing is concluded from them.
+    #[error("nothing is delivered, and nothing called fulfilled, on such an answer: {0}")]
+    FilterBroken(TruthError),
+    /// FirstPromoter's answers were too old to deliver on, each time they came.
+    #[error(
+        "{rewards} rewards wait: FirstPromoter took longer than {} s to answer whether they are still unfulfilled, {times} times in a row, and          no reward is delivered on an older answer. Check firstpromoter.requests_per_minute, and whether FirstPromoter is slow; the next          pass tries again",
+        deliver::CONFIRMATION_VALID.as_secs()
+    )]
+    OldAnswers {
+        /// How many rewards wait for an answer.
+        rewards: usize,
+        /// How often the answers came too late.
+        times: u32,
+    },
     /// The ledger could not be read or written.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -117,6 +128,15 @@ pub enum PassError {
     /// Ids given by a person that FirstPromoter does not have.
     #[error("FirstPromoter has no commission {0}: check the id, and that the account is the right one")]
     NoSuchCommission(String),
+}
+
+impl From<TruthError> for PassError {
+    fn from(error: TruthError) -> Self {
+        match error {
+            TruthError::Listing(error) => Self::Listing(error),
+            error @ (TruthError::BothWays(_) | TruthError::SilentCanary(_)) => Self::FilterBroken(error),
+        }
+    }
 }
 
 /// How far a pass is; for a progress bar.
@@ -181,15 +201,19 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         if plan.wants_to_deliver() {
             self.ledger.check_sound()?;
         }
-        self.settle(&mut plan, report)?;
-        let delivered = self.deliver(&plan, &targets, report).await?;
-        self.mark(&plan, delivered, report).await?;
+        let truth = self.truth(&plan)?;
+        let delivered = self.carry_out(&mut plan, &truth, &targets, report).await;
+        report.counts.missing = plan.missing();
+        self.mark(&plan, &truth, delivered?, report).await?;
         plan.unknown_ids_error()
     }
 
     /// What a pass would do: observed, decided, past the fuse, confirmed. Reads only.
     pub async fn plan(&self, order: &Order) -> Result<Plan, PassError> {
-        self.plan_with(order, &self.idempotency()).await
+        let targets = self.idempotency();
+        let mut plan = self.plan_with(order, &targets).await?;
+        self.confirm_all(&mut plan, &targets).await?;
+        Ok(plan)
     }
 
     /// Which targets deduplicate by key, by name.
@@ -207,7 +231,6 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         plan::spare(plan.items.values_mut().map(|item| &mut item.decision), &closed);
         let max = order.max_deliveries.unwrap_or(self.settings.policy.max_deliveries_per_pass);
         plan.fuse_wanted = plan::fuse(plan.items.values_mut().map(|item| &mut item.decision), max);
-        self.confirm(&mut plan, targets).await?;
         Ok(plan)
     }
 
@@ -283,7 +306,7 @@ impl Plan {
     }
 
     fn wants_to_deliver(&self) -> bool {
-        self.items.values().any(|item| matches!(item.decision, Decision::Deliver(_) | Decision::Resume(_)))
+        self.items.values().any(|item| item.goes_to().is_some())
     }
 
     /// Ids that a person gave and FirstPromoter does not have are that person's error; the others were dealt with.
@@ -293,6 +316,24 @@ impl Plan {
         }
         let ids: Vec<String> = self.unknown_ids.iter().map(ToString::to_string).collect();
         Err(PassError::NoSuchCommission(ids.join(", ")))
+    }
+}
+
+impl Item {
+    /// The target that it is to be delivered at.
+    fn goes_to(&self) -> Option<&str> {
+        match &self.decision {
+            Decision::Deliver(target) | Decision::Resume(target) => Some(target),
+            Decision::Nothing(_)
+            | Decision::Wait(..)
+            | Decision::Mark
+            | Decision::CannotMark(_)
+            | Decision::Adopt
+            | Decision::Hold(..)
+            | Decision::Cancel(_)
+            | Decision::Drift
+            | Decision::DriftOver => None,
+        }
     }
 }
 

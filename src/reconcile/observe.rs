@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::{
     Decision, Idempotent, Item, Order, Pass, PassError, Plan, Progress,
+    confirm::CANDIDATES,
     plan::{self, Context, Entry, Observation, Rules},
 };
 use crate::{
@@ -14,7 +15,10 @@ use crate::{
     config::{Policy, RecipientPolicy},
     delivery::Deliver,
     domain::{Commission, CommissionId, CommissionStatus, Timestamp, Unit},
-    firstpromoter::{Api, listing},
+    firstpromoter::{
+        Api, Truth, listing,
+        truth::{Answers, Canaries},
+    },
     ledger::{LedgerError, Reward, RewardState},
 };
 
@@ -84,9 +88,8 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         plan.listed = listed.rows;
         let mut vanished: Vec<CommissionId> = open.into_iter().collect();
         vanished.sort_unstable();
-        // One that was just listed as unfulfilled rides along: it must not come back both ways.
-        let witness = observed.keys().next().copied();
-        observed.extend(self.ask(&vanished, witness).await?.into_iter().filter(|(_, it)| it.reward.is_some()));
+        let listed: BTreeSet<CommissionId> = observed.keys().copied().collect();
+        observed.extend(self.ask(&vanished, &listed).await?.into_iter().filter(|(_, it)| it.reward.is_some()));
         Ok(observed)
     }
 
@@ -126,7 +129,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         ids: &[CommissionId],
         plan: &mut Plan,
     ) -> Result<BTreeMap<CommissionId, Observed>, PassError> {
-        let mut observed = self.ask(ids, None).await?;
+        let mut observed = self.ask(ids, &BTreeSet::new()).await?;
         plan.listed = observed.values().filter(|it| matches!(it.observation, Observation::Listed(_))).count() as u64;
         observed.retain(|id, it| {
             let nobody_knows = it.reward.is_none() && it.observation == Observation::Gone;
@@ -138,36 +141,32 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         Ok(observed)
     }
 
-    /// Asks for single commissions both ways, and without a filter for those that are in neither answer.
+    /// Asks for single commissions both ways, and without a filter for those that are in neither answer. `listed` were just
+    /// listed as unfulfilled.
     async fn ask(
         &self,
         ids: &[CommissionId],
-        witness: Option<CommissionId>,
+        listed: &BTreeSet<CommissionId>,
     ) -> Result<BTreeMap<CommissionId, Observed>, PassError> {
-        // Each once: a second answer about the same id would be that it is gone.
         let ids: Vec<CommissionId> = ids.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
         if ids.is_empty() {
             return Ok(BTreeMap::new());
         }
-        // In this order: what somebody fulfils in between is then in neither answer, not in both.
-        let asked: Vec<CommissionId> = ids.iter().copied().chain(witness).collect();
-        let fulfilled = self.unless_stopped(listing::by_ids(self.api, &asked, Some(true))).await?;
-        let unfulfilled = self.unless_stopped(listing::by_ids(self.api, &asked, Some(false))).await?;
-        let fulfilled: HashSet<CommissionId> = fulfilled.iter().map(|row| row.id).collect();
-        if let Some(both) = unfulfilled.iter().find(|row| fulfilled.contains(&row.id)) {
-            return Err(PassError::FilterBroken(super::confirm::both_ways(both.id)));
-        }
-        let answered: HashSet<CommissionId> =
-            unfulfilled.iter().map(|row| row.id).chain(fulfilled.iter().copied()).collect();
+        // A person may have marked some of the latest as unfulfilled: those were just listed, and prove nothing.
+        let fulfilled = self.ledger.canaries(CANDIDATES)?.into_iter().filter(|id| !listed.contains(id)).collect();
+        let canaries = Canaries { fulfilled, unfulfilled: listed.iter().copied().collect() };
+        let truth = Truth::new(self.api, self.clock, canaries);
+        let Answers { unfulfilled, fulfilled, .. } = self.unless_stopped(truth.either(&ids)).await?;
+        let answered: HashSet<CommissionId> = unfulfilled.keys().copied().chain(fulfilled.iter().copied()).collect();
         let neither: Vec<CommissionId> = ids.iter().copied().filter(|id| !answered.contains(id)).collect();
         let rest = if neither.is_empty() {
             Vec::new()
         } else {
-            self.unless_stopped(listing::by_ids(self.api, &neither, None)).await?
+            self.unless_stopped(listing::by_ids(self.api, &neither)).await?
         };
         let mut observations: HashMap<CommissionId, Observation> =
             fulfilled.into_iter().map(|id| (id, Observation::Fulfilled)).collect();
-        observations.extend(unfulfilled.into_iter().map(|row| (row.id, open_or_not(row))));
+        observations.extend(unfulfilled.into_iter().map(|(id, row)| (id, open_or_not(row))));
         observations.extend(rest.into_iter().map(|row| (row.id, neither_way(&row))));
         let mut rewards = self.ledger.rewards(&ids)?;
         Ok(ids

@@ -12,7 +12,6 @@ pub(super) mod tests;
 
 use std::collections::BTreeMap;
 
-pub(super) use owed::not_before;
 use owed::{owed, repeatable};
 
 use crate::{

@@ -8,11 +8,11 @@
 
 use thiserror::Error;
 
-use super::{confirm, in_full};
+use super::{confirm::CANDIDATES, in_full};
 use crate::{
     clock::Clock,
     domain::CommissionId,
-    firstpromoter::{Api, ListingError, listing, marking},
+    firstpromoter::{Api, ListingError, Truth, TruthError, marking, truth::Canaries},
     ledger::{Author, Ledger, LedgerError, RewardState},
 };
 
@@ -55,7 +55,7 @@ pub enum ReverseError {
     },
     /// The answer cannot be trusted.
     #[error("nothing is reversed, the ledger is unchanged: {0}")]
-    FilterBroken(String),
+    FilterBroken(TruthError),
     /// The answer cannot be had.
     #[error("the ledger is unchanged; `makegood reverse` may be given again at any time: {}", in_full(.0))]
     Listing(ListingError),
@@ -86,8 +86,10 @@ pub async fn reverse(
     }
     // Whatever comes back: what counts is what reads back, and a lost answer may have been a yes.
     let asked = marking::unmark(api, clock, &[id]).await;
-    let answer = read_back(api, id).await?;
-    if !answer {
+    let fulfilled = ledger.canaries(CANDIDATES)?.into_iter().filter(|canary| *canary != id).collect();
+    let truth = Truth::new(api, clock, Canaries { fulfilled, unfulfilled: Vec::new() });
+    let answers = truth.still_unfulfilled(&[id]).await?;
+    if !answers.unfulfilled.contains_key(&id) {
         let words = match asked {
             Ok(marking) => marking.complaints.get(&id).cloned(),
             Err(error) => Some(in_full(&error)),
@@ -101,13 +103,11 @@ pub async fn reverse(
     Ok(Reversal::Done(reward.state))
 }
 
-/// Whether FirstPromoter calls it unfulfilled. Both ways: a server that ignores the filter says so of everything.
-async fn read_back(api: &impl Api, id: CommissionId) -> Result<bool, ReverseError> {
-    let fulfilled = listing::by_ids(api, &[id], Some(true)).await.map_err(ReverseError::Listing)?;
-    let unfulfilled = listing::by_ids(api, &[id], Some(false)).await.map_err(ReverseError::Listing)?;
-    match (fulfilled.is_empty(), unfulfilled.is_empty()) {
-        (true, unfulfilled) => Ok(!unfulfilled),
-        (false, true) => Ok(false),
-        (false, false) => Err(ReverseError::FilterBroken(confirm::both_ways(id))),
+impl From<TruthError> for ReverseError {
+    fn from(error: TruthError) -> Self {
+        match error {
+            TruthError::Listing(error) => Self::Listing(error),
+            error @ (TruthError::BothWays(_) | TruthError::SilentCanary(_)) => Self::FilterBroken(error),
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use tracing::warn;
 
-use super::{Decision, Item, Pass, PassError, Plan, Report, Waits};
+use super::{Decision, Item, Pass, Plan, Report, Waits};
 use crate::{
     clock::Clock,
     delivery::Deliver,
@@ -12,22 +12,28 @@ use crate::{
 };
 
 impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
-    /// Writes all decisions that need no delivery, in one transaction; what is to be delivered is owed in the ledger then.
-    pub(super) fn settle(&self, plan: &mut Plan, report: &mut Report) -> Result<(), PassError> {
+    /// Writes the decisions about these that need no delivery, in one transaction; what is to be delivered is owed in the ledger
+    /// then.
+    pub(super) fn settle(&self, plan: &mut Plan, ids: &[CommissionId], report: &mut Report) -> Result<(), LedgerError> {
         let fresh = std::mem::take(&mut plan.fresh_rules);
         if !fresh.is_empty() {
             self.ledger.remember_reward_rules(&fresh, plan.now)?;
         }
-        if !plan.items.values().any(writes) {
+        let items: Vec<(CommissionId, &Item)> = ids
+            .iter()
+            .filter_map(|id| plan.items.get(id).map(|item| (*id, item)))
+            .filter(|(_, it)| writes(it))
+            .collect();
+        if items.is_empty() {
             return Ok(());
         }
         let mut settled = Vec::new();
         // Written with the time of writing, which comes after what others wrote meanwhile.
         self.ledger.change(report.author(self.clock.now()), |change| {
             change.found_at(plan.now);
-            for (id, item) in plan.items.iter().filter(|(_, item)| writes(item)) {
-                match self.settle_one(change, *id, item, plan.now) {
-                    Ok(()) => settled.push(*id),
+            for (id, item) in items {
+                match self.settle_one(change, id, item, plan.now) {
+                    Ok(()) => settled.push(id),
                     Err(error @ LedgerError::Moved { .. }) => {
                         warn!(commission.id = id.0, "left for the next pass: {error}");
                     }

@@ -72,6 +72,12 @@ struct Outside {
     delivered: RefCell<Vec<CommissionId>>,
     /// How long each delivery takes.
     delivery_takes: Cell<chrono::TimeDelta>,
+    /// How long each answer about commissions takes.
+    answer_takes: Cell<chrono::TimeDelta>,
+    /// That is over after so many requests.
+    quick_after: Cell<Option<u64>>,
+    /// When each commission was asked for last, under `yes` and under `no`.
+    asked_at: RefCell<BTreeMap<(CommissionId, bool), Timestamp>>,
     /// Happens at FirstPromoter during each delivery.
     meanwhile: RefCell<Option<fn(&mut Commission)>>,
     clock: Noon,
@@ -105,6 +111,13 @@ impl Api for Outside {
                 && (!query.approved_only || it.approved_now())
         };
         let rows: Vec<_> = self.commissions.borrow().values().filter(wanted).map(|(it, _)| it.clone()).collect();
+        let asked_at = self.clock.now();
+        let asked = query.ids.iter().filter_map(|id| query.fulfilled.map(|yes| ((*id, yes), asked_at)));
+        self.asked_at.borrow_mut().extend(asked);
+        if self.quick_after.get().is_some_and(|requests| self.requests.get() > requests) {
+            self.answer_takes.set(chrono::TimeDelta::zero());
+        }
+        self.clock.0.set(self.clock.0.get() + self.answer_takes.get());
         if self.fulfilled_after.get() == Some(self.requests.get()) {
             self.commissions.borrow_mut().values_mut().for_each(|(_, fulfilled)| *fulfilled = true);
         }
@@ -141,6 +154,11 @@ impl Api for Outside {
 impl Deliver for Outside {
     async fn deliver(&self, target: &str, delivery: &Delivery) -> Outcome {
         assert_eq!(target, "app");
+        for yes in [true, false] {
+            let asked_at = self.asked_at.borrow()[&(delivery.commission_id, yes)];
+            let age = (self.clock.now() - asked_at).num_seconds();
+            assert!((0..=60).contains(&age), "{} is delivered on an answer {age} s old", delivery.commission_id);
+        }
         self.delivered.borrow_mut().push(delivery.commission_id);
         self.clock.0.set(self.clock.0.get() + self.delivery_takes.get());
         if let Some(change) = *self.meanwhile.borrow() {
@@ -365,6 +383,53 @@ async fn what_is_late_and_still_owed_is_delivered_after_another_question() {
     (1..=3).for_each(|id| world.outside.put(commission(id)));
     world.outside.delivery_takes.set(chrono::TimeDelta::seconds(61));
     assert_eq!(world.pass().await.counts.fulfilled, 3);
+}
+
+#[tokio::test]
+async fn an_answer_that_took_long_is_an_old_one() {
+    // The second question, under `no`, is answered, and the answer comes after 75 seconds.
+    let world = World::new();
+    (1..=3).for_each(|id| world.outside.put(commission(id)));
+    world.outside.answer_takes.set(chrono::TimeDelta::seconds(75));
+    world.outside.quick_after.set(Some(5));
+    world.outside.fulfilled_after.set(Some(5));
+    let report = world.pass().await;
+    assert_eq!((report.counts.delivered, world.outside.delivered.borrow().len()), (0, 0));
+    assert_eq!(world.outside.requests(), 7, "listing 2, rules 1, and the same chunk twice");
+}
+
+#[tokio::test]
+async fn each_chunk_is_asked_about_just_ahead_of_its_deliveries() {
+    let mut world = World::new();
+    world.settings.policy.max_deliveries_per_pass = 1_000;
+    (1..=300).for_each(|id| world.outside.put(commission(id)));
+    world.outside.answer_takes.set(chrono::TimeDelta::seconds(15));
+    assert_eq!(world.pass().await.counts.fulfilled, 300);
+}
+
+#[tokio::test]
+async fn what_is_late_is_asked_about_again_and_nothing_else() {
+    let mut world = World::new();
+    world.settings.policy.max_deliveries_per_pass = 1_000;
+    (1..=250).for_each(|id| world.outside.put(commission(id)));
+    world.outside.delivery_takes.set(chrono::TimeDelta::seconds(1));
+    let report = world.pass().await;
+    assert_eq!(report.counts.fulfilled, 250);
+    // Listing 2, rules 1, sixty-one deliveries to an answer: 5 times both ways. Marking 3, reading back 3 times both ways.
+    assert_eq!(report.counts.api_requests, 2 + 1 + 10 + 3 + 6);
+}
+
+#[tokio::test]
+async fn answers_that_are_always_too_old_end_the_pass_with_a_word() {
+    let world = World::new();
+    world.outside.put(commission(1));
+    world.outside.answer_takes.set(chrono::TimeDelta::seconds(31));
+    let report = world.try_pass(&[]).await.unwrap();
+    let error = report.error.unwrap();
+    assert!(error.contains("1 rewards wait") && error.contains("requests_per_minute"), "{error}");
+    assert_eq!((world.outside.requests(), world.state(1).as_str()), (2 + 1 + 6, "waiting"));
+    world.outside.answer_takes.set(chrono::TimeDelta::zero());
+    assert_eq!(world.pass().await.counts.fulfilled, 1);
 }
 
 /// A filter is turned upside down after `gone` happened to all canaries but the one that was fulfilled first.

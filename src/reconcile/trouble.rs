@@ -79,15 +79,16 @@ impl Trouble {
 
     /// The order in which rewards go: those that were tried least first. Where several probes are to be made, they are in turn
     /// one in doubt, whose outcome is wanted soonest, and the least tried.
-    pub(super) fn in_turn<T>(&self, mut queue: Vec<T>, reward: impl Fn(&T) -> &Reward) -> Vec<T> {
-        queue.sort_by_key(|it| reward(it).attempts);
+    /// `reward`: the ledger's row, where there is one.
+    pub(super) fn in_turn<'r, T>(&self, mut queue: Vec<T>, reward: impl Fn(&T) -> Option<&'r Reward>) -> Vec<T> {
+        queue.sort_by_key(|it| reward(it).map_or(0, |reward| reward.attempts));
         let probes = self.probes.get();
         if self.gate() != Gate::Probing || probes == 1 {
             return queue;
         }
         let mut first = Vec::new();
         for turn in 0..probes {
-            let in_doubt = || queue.iter().position(|it| reward(it).in_doubt());
+            let in_doubt = || queue.iter().position(|it| reward(it).is_some_and(Reward::in_doubt));
             let next = if turn % 2 == 0 { in_doubt().unwrap_or(0) } else { 0 };
             if next < queue.len() {
                 first.push(queue.remove(next));
@@ -237,7 +238,7 @@ mod tests {
             Reward { id: crate::domain::CommissionId(*id), attempts: *attempts, uncertain: *uncertain, ..base }
         };
         let queue: Vec<Reward> = rewards.iter().map(row).collect();
-        trouble.in_turn(queue, |it| it).into_iter().map(|it| it.id.0).collect()
+        trouble.in_turn(queue.iter().collect(), |it| Some(*it)).into_iter().map(|it| it.id.0).collect()
     }
 
     #[test]

@@ -258,3 +258,26 @@ fn what_changes_after_its_delivery_is_marked_and_not_delivered_again() {
     assert_eq!(world.reward(1)["next_attempt_at"], Value::Null);
     world.then_nothing_more_happens().exits(0);
 }
+
+#[test]
+fn a_filter_ignored_from_the_marking_on_makes_nothing_fulfilled() {
+    for rewards in [1, 30] {
+        let world = given((1..=rewards).map(|id| owed(id).without_payout()));
+        let mut state = world.sandbox.firstpromoter.lock();
+        (state.switches.mark_all_or_nothing, state.switches.batch_polls) = (true, 0);
+        drop(state);
+        // FirstPromoter refuses to mark, and from then on answers everything to every question.
+        world.sandbox.firstpromoter.after(Endpoint::Mark, 1, |firstpromoter| {
+            firstpromoter.lock().switches.ignored_filters.fulfilled = true;
+        });
+        let ran = world.once().exits(1);
+        assert!(ran.error().contains("filters[fulfilled]"), "{ran}");
+        assert_eq!((ran.count("delivered"), ran.count("fulfilled")), (rewards.unsigned_abs(), 0), "{ran}");
+        assert_eq!(marking_of(&world, 1).0, "delivered", "{ran}");
+        let mut state = world.sandbox.firstpromoter.lock();
+        state.switches.ignored_filters.fulfilled = false;
+        drop(state);
+        (1..=rewards).for_each(|id| world.sandbox.firstpromoter.change(id, |commission| commission.has_payout = true));
+        then_it_is_marked(&world, 1..=rewards);
+    }
+}

@@ -144,6 +144,7 @@ fn a_cut_off_delivery_is_planned_to_be_resumed_or_held() {
     for (idempotent, decision) in [("true", "resume"), ("false", "hold")] {
         let mut world = given([commission(1).approved_at(now())]);
         world.once().exits(0);
+        world.sandbox.firstpromoter.change(1, |it| it.status_updated_at = Some(crate::sandbox::instant(LONG_AGO)));
         world.forge(
             "UPDATE rewards SET state = 'delivering', target = 'app', attempts = 1 WHERE commission_id = 1; \
              INSERT INTO attempts (commission_id, attempt, target, started_at) VALUES (1, 1, 'app', '2025-01-19T10:30:00.000Z');",

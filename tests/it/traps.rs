@@ -146,7 +146,7 @@ fn a_server_for_which_yes_is_nothing_and_no_is_everything_is_found_out_by_the_ca
     world.sandbox.firstpromoter.lock().switches.fulfilled_yes_is_nothing_no_is_everything = true;
     let ran = world.once().exits(1);
     assert_eq!((world.sandbox.merchant.requests(), world.sandbox.firstpromoter.writes()), before, "{ran}");
-    assert!(ran.error().contains("filters[fulfilled]") && ran.error().contains("nothing was delivered"), "{ran}");
+    assert!(ran.error().contains("filters[fulfilled]") && ran.error().contains("nothing is delivered"), "{ran}");
     world.sandbox.firstpromoter.lock().switches.fulfilled_yes_is_nothing_no_is_everything = false;
     world.once().exits(0);
     assert_eq!(world.sandbox.merchant.rewarded_ids(), [1, 2, 3]);

@@ -235,9 +235,6 @@ impl SabotagedApi {
         match (self.sabotage, query.fulfilled) {
             (Sabotage::DropConfirm, Some(false)) if !query.ids.is_empty() => Some(known(&|_| true)),
             (Sabotage::DropConfirm, Some(true)) if !query.ids.iter().any(|id| marked.contains(id)) => Some(Vec::new()),
-            (Sabotage::TrustThe2xx, Some(true)) if query.ids.iter().all(|id| marked.contains(id)) => {
-                Some(known(&|_| true))
-            }
             _ => None,
         }
     }
@@ -252,6 +249,16 @@ impl Api for SabotagedApi {
             return Ok(if query.page == 1 { rows } else { Vec::new() });
         }
         let mut rows = self.api.commissions(query).await?;
+        if let (Sabotage::TrustThe2xx, false, Some(fulfilled)) = (self.sabotage, query.ids.is_empty(), query.fulfilled)
+        {
+            // What was asked to be marked is fulfilled, whatever FirstPromoter says of it.
+            let (listed, marked) = (self.listed.borrow(), self.marked.borrow());
+            rows.retain(|row| !marked.contains(&row.id));
+            if fulfilled && query.page == 1 {
+                let ids = query.ids.iter().filter(|id| marked.contains(id));
+                rows.extend(ids.filter_map(|id| listed.get(id).cloned()));
+            }
+        }
         if query.ids.is_empty() {
             if query.page == 1 {
                 self.listed.borrow_mut().clear();

@@ -82,21 +82,42 @@ async fn a_list_without_end_is_given_up() {
 
 #[tokio::test]
 async fn single_commissions_are_asked_for_a_hundred_at_a_time() {
-    // known commissions, asked for, fulfilled, rows, requests
-    for (known, asked, fulfilled, rows, requests) in [
-        (100, 100, Some(false), 100, 1),
-        (101, 101, Some(false), 101, 2),
-        (100, 100, Some(true), 0, 1),
-        (0, 3, None, 0, 1),
-        (3, 3, None, 3, 1),
-        (3, 4, None, 3, 2),
-        (3, 4, Some(false), 3, 1),
-        (30, 40, Some(false), 30, 2),
-        (250, 0, None, 0, 0),
+    // known commissions, asked for, rows, requests
+    for (known, asked, rows, requests) in [
+        (100, 100, 100, 1),
+        (101, 101, 101, 2),
+        (0, 3, 0, 1),
+        (3, 3, 3, 1),
+        (3, 4, 3, 2),
+        (30, 40, 30, 2),
+        (250, 0, 0, 0),
     ] {
         let upstream = Upstream::of(known);
-        let found = by_ids(&upstream, &ids(1..=asked), fulfilled).await.unwrap();
-        let case = format!("{asked} of {known}, {fulfilled:?}");
+        let found = by_ids(&upstream, &ids(1..=asked)).await.unwrap();
+        assert_eq!((found.len(), upstream.calls.get()), (rows, requests), "{asked} of {known}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_about_single_commissions_is_read_on_while_what_is_expected_has_not_come() {
+    // known commissions, the server's cap, expected, wanted, rows, requests
+    for (known, cap, expected, wanted, rows, requests) in [
+        (3, 100, 0, 9, 3, 1),
+        (3, 100, 3, 9, 3, 1),
+        (3, 100, 4, 9, 3, 2),
+        (9, 100, 9, 9, 9, 1),
+        (30, 10, 3, 30, 10, 1),
+        (30, 10, 30, 30, 30, 3),
+        (30, 10, 31, 31, 30, 4),
+        (30, 20, 3, 40, 30, 3),
+        (105, 100, 100, 100, 100, 1),
+        (105, 100, 100, 105, 105, 2),
+    ] {
+        let upstream = Upstream { cap, ..Upstream::of(known) };
+        let (asked, wanted, expected) = (ids(1..=105), ids(1..=wanted), ids(1..=expected));
+        let question = Ids { asked: &asked, wanted: &wanted, expected: &expected, fulfilled: Some(false) };
+        let found = ask_for(&upstream, question).await.unwrap();
+        let case = format!("{} of {known}, {cap} a page, {} expected", wanted.len(), expected.len());
         assert_eq!((found.len(), upstream.calls.get()), (rows, requests), "{case}");
     }
 }
@@ -104,7 +125,7 @@ async fn single_commissions_are_asked_for_a_hundred_at_a_time() {
 #[tokio::test]
 async fn an_id_asked_for_twice_is_asked_for_once() {
     let upstream = Upstream::of(3);
-    let found = by_ids(&upstream, &ids([2, 1, 2, 2]), None).await.unwrap();
+    let found = by_ids(&upstream, &ids([2, 1, 2, 2])).await.unwrap();
     assert_eq!(found.iter().map(|row| row.id).collect::<Vec<_>>(), ids([1, 2]));
     assert_eq!(upstream.calls.get(), 1);
 }
@@ -112,23 +133,23 @@ async fn an_id_asked_for_twice_is_asked_for_once() {
 #[tokio::test]
 async fn capped_pages_of_single_commissions_are_read_on() {
     let upstream = Upstream { cap: 25, ..Upstream::of(100) };
-    assert_eq!(by_ids(&upstream, &ids(1..=100), Some(false)).await.unwrap().len(), 100);
+    assert_eq!(by_ids(&upstream, &ids(1..=100)).await.unwrap().len(), 100);
     assert_eq!(upstream.calls.get(), 4);
 }
 
 #[tokio::test]
 async fn a_row_that_was_not_asked_for_shows_that_the_filter_is_ignored() {
     let upstream = Upstream { ignores_ids: true, ..Upstream::of(3) };
-    let found = by_ids(&upstream, &ids([1, 3]), None).await;
+    let found = by_ids(&upstream, &ids([1, 3])).await;
     assert_eq!(found, Err(ListingError::FilterIgnored { unasked: CommissionId(2) }));
 }
 
 #[tokio::test]
 async fn an_ignored_page_matters_for_single_commissions_only_where_paging_may_have_cut() {
     let short = Upstream { ignores_page: true, ..Upstream::of(3) };
-    assert_eq!(by_ids(&short, &ids(1..=4), None).await.unwrap().len(), 3);
+    assert_eq!(by_ids(&short, &ids(1..=4)).await.unwrap().len(), 3);
     let long = Upstream { ignores_page: true, ..Upstream::of(30) };
-    assert_eq!(by_ids(&long, &ids(1..=40), None).await, Err(ListingError::PageIgnored { page: 2 }));
+    assert_eq!(by_ids(&long, &ids(1..=40)).await, Err(ListingError::PageIgnored { page: 2 }));
 }
 
 #[tokio::test]

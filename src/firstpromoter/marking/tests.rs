@@ -1,8 +1,5 @@
 use super::*;
-use crate::firstpromoter::{
-    listing,
-    script::{QuickClock, Upstream, batch, broken, ids, rejected},
-};
+use crate::firstpromoter::script::{QuickClock, Upstream, batch, broken, ids, rejected};
 
 async fn mark_all(upstream: &Upstream, count: i64) -> (Result<Marking, ApiError>, Vec<u128>) {
     let clock = QuickClock::new();
@@ -107,24 +104,6 @@ async fn a_batch_that_is_not_found_is_a_complaint() {
     upstream.marks.borrow_mut().push_back(Ok(batch(BatchStatus::Running)));
     upstream.batches.borrow_mut().push_back(Err(rejected(404)));
     assert_eq!(mark_all(&upstream, 20).await.0.unwrap().complaints.len(), 20);
-}
-
-#[tokio::test]
-async fn a_hundred_owed_rewards_cost_at_most_twelve_requests() {
-    let upstream = Upstream::of(100);
-    listing::unfulfilled(&upstream, |_| true).await.unwrap();
-    let rewards = 1;
-    for fulfilled in [true, false] {
-        // With a canary, the 101st id.
-        listing::by_ids(&upstream, &ids(1..=101), Some(fulfilled)).await.unwrap();
-    }
-    upstream.marks.borrow_mut().push_back(Ok(batch(BatchStatus::Running)));
-    let running = || Ok(batch(BatchStatus::Running));
-    upstream.batches.borrow_mut().extend([running(), running(), Ok(batch(BatchStatus::Completed))]);
-    mark_all(&upstream, 100).await.0.unwrap();
-    // Read back: this upstream has fulfilled nothing, so all of them still come back under `no`.
-    listing::by_ids(&upstream, &ids(1..=100), Some(false)).await.unwrap();
-    assert!(rewards + upstream.requests() <= 12, "{}", rewards + upstream.requests());
 }
 
 #[tokio::test]

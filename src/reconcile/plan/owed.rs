@@ -116,11 +116,7 @@ pub(super) fn repeatable(reward: &Reward, cx: Context<'_>) -> Result<String, (Ho
 
 /// The grace period counts from approval, but never from later than when the reward was found owed: FirstPromoter's clock must not
 /// postpone it for ever.
-pub(in crate::reconcile) fn not_before(
-    commission: &Commission,
-    reward: Option<&Reward>,
-    cx: Context<'_>,
-) -> (Timestamp, Waits) {
+fn not_before(commission: &Commission, reward: Option<&Reward>, cx: Context<'_>) -> (Timestamp, Waits) {
     let found =
         reward.filter(|reward| reward.state != RewardState::Cancelled).map_or(cx.now, |reward| reward.owed_since);
     let since = commission.approved_at().map_or(found, |approved| approved.min(found));

@@ -1,0 +1,273 @@
+//! The only way to ask FirstPromoter what is acted upon: which commissions are fulfilled, and which are not.
+//!
+//! A commission does not say whether it is fulfilled. Only the filter `filters[fulfilled]` tells, and FirstPromoter ignores
+//! a filter that it does not know, silently. Suppose it ignores this one from tonight on. The question for what is
+//! unfulfilled is answered with all of history, and a client that believes the answer delivers two years of rewards again.
+//! Suppose it ignores the filter from the marking on, and refused to mark. The question for what is fulfilled is answered
+//! with everything that was asked for, and a client that believes it calls fulfilled what nobody marked.
+//!
+//! # Proofs
+//!
+//! - **Both ways.** The same ids are asked for under `yes` and under `no`. An id that is in both answers shows that the
+//!   filter is ignored. `yes` is asked first: what somebody fulfils in between is then in neither answer, not in both.
+//! - **Fulfilled canaries.** Up to three commissions that the ledger knows as fulfilled ride along in each question. One of
+//!   them must come back under `yes`, unless none of them comes back as one that could be fulfilled. That shows a filter
+//!   turned upside down. Where none of the three comes under `yes`, the question is asked once more with up to 60.
+//! - **Unfulfilled canaries.** Up to two commissions that this pass was shown as unfulfilled ride along. Where they come
+//!   under `yes`, and nothing at all comes under `no`, nothing is believed to be fulfilled.
+//! - **Age.** [`Answers::asked_at`] is the time before the oldest of the questions left. An answer counts as that old,
+//!   however long it, a retry, or a wait for the pace took.
+//!
+//! What proves one question says nothing of another, which may have met a filter that works again. So canaries ride along
+//! in each.
+//!
+//! # Costs
+//!
+//! For up to 100 ids: two requests for what is still owed. Two for what was marked, three where more than 97 were, and one
+//! where an unfulfilled canary can vouch in place of the second question.
+//!
+//! Guarantees: no conclusion from a question that was not proved; [`TruthError`] where an answer disproves the filter.
+//!
+//! Assumptions: the caller knows the canaries from its ledger and its listing. Without any, both ways is all the proof.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use thiserror::Error;
+
+use super::{
+    Api, ListingError,
+    listing::{self, Ids},
+};
+use crate::{
+    clock::Clock,
+    domain::{Commission, CommissionId, Timestamp},
+};
+
+/// How many ids one question is about, besides the canaries: the documented maximum of a page.
+pub const QUESTION: usize = listing::PER_PAGE as usize;
+/// How many fulfilled canaries ride along: one may have been deleted, or reversed by a person.
+const FULFILLED: usize = 3;
+/// How many are asked for where none of these is called fulfilled.
+const FULFILLED_MAX: usize = 60;
+/// How many unfulfilled canaries ride along: somebody may fulfil one at this moment.
+const UNFULFILLED: usize = 2;
+
+/// The commissions that prove an answer.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Canaries {
+    /// Known as fulfilled, best first.
+    pub fulfilled: Vec<CommissionId>,
+    /// Listed as unfulfilled just now, and not about to be marked.
+    pub unfulfilled: Vec<CommissionId>,
+}
+
+/// What both questions said of some commissions, proved. What is in neither answer is gone, is none of the two, or was
+/// fulfilled between the questions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answers {
+    /// What FirstPromoter calls unfulfilled, whatever its status.
+    pub unfulfilled: BTreeMap<CommissionId, Commission>,
+    /// What FirstPromoter calls fulfilled.
+    pub fulfilled: HashSet<CommissionId>,
+    /// Before the oldest of the questions left.
+    pub asked_at: Timestamp,
+}
+
+/// Why nothing may be concluded.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum TruthError {
+    /// The questions were not answered, or not as lists can be.
+    #[error(transparent)]
+    Listing(#[from] ListingError),
+    /// An id came under `yes` and under `no`.
+    #[error(
+        "FirstPromoter lists commission {0} as fulfilled and as unfulfilled at the same time, so it (or something between) ignores \
+         `filters[fulfilled]`, and its list of what is owed cannot be trusted. Check firstpromoter.base_url, and ask FirstPromoter's \
+         support"
+    )]
+    BothWays(CommissionId),
+    /// What the ledger knows as fulfilled came under `no`, and none of it under `yes`.
+    #[error(
+        "FirstPromoter lists as unfulfilled what it confirmed as fulfilled before (commission {0}), and calls none of the latest ones \
+         fulfilled. Either its filter `filters[fulfilled]` no longer works, or somebody marked them unfulfilled there. Look at {0} in \
+         FirstPromoter: if it should be fulfilled, mark it so there; if it should not, `makegood reverse {0} --reason ...`; if the list \
+         is wrong, ask FirstPromoter's support"
+    )]
+    SilentCanary(CommissionId),
+}
+
+/// Which answer the ids are expected in: how far a short answer is read on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Expect {
+    /// Nobody knows: a short page is the end.
+    Either,
+    /// All under `no`.
+    Unfulfilled,
+    /// All under `yes`.
+    Fulfilled,
+}
+
+/// What a commission that is known as fulfilled tells of the filter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Canary {
+    /// It is called fulfilled: the filter works.
+    Sings,
+    /// It is called unfulfilled: the filter does not work, or a person changed it.
+    Silent,
+}
+
+/// Asks, with these canaries.
+#[derive(Debug)]
+pub struct Truth<'a, A, C> {
+    api: &'a A,
+    clock: &'a C,
+    canaries: Canaries,
+}
+
+impl<'a, A: Api, C: Clock> Truth<'a, A, C> {
+    /// Asks nothing yet.
+    pub fn new(api: &'a A, clock: &'a C, mut canaries: Canaries) -> Self {
+        canaries.fulfilled.truncate(FULFILLED_MAX);
+        canaries.unfulfilled.truncate(UNFULFILLED);
+        Self { api, clock, canaries }
+    }
+
+    /// Asks about commissions that may stand anywhere, in any number.
+    pub async fn either(&self, ids: &[CommissionId]) -> Result<Answers, TruthError> {
+        self.ask(ids, Expect::Either).await
+    }
+
+    /// Asks again about commissions that were listed as unfulfilled, in any number.
+    pub async fn still_unfulfilled(&self, ids: &[CommissionId]) -> Result<Answers, TruthError> {
+        self.ask(ids, Expect::Unfulfilled).await
+    }
+
+    /// Reads back which of these are fulfilled, in any number; and why that may not be all.
+    pub async fn read_back(&self, ids: &[CommissionId]) -> (HashSet<CommissionId>, Option<TruthError>) {
+        let mut fulfilled = HashSet::new();
+        for some in each_once(ids).chunks(QUESTION) {
+            match self.ask_proved(some, Expect::Fulfilled).await {
+                Ok(mut answers) => fulfilled.extend(some.iter().filter_map(|id| answers.fulfilled.take(id))),
+                Err(error) => return (fulfilled, Some(error)),
+            }
+        }
+        (fulfilled, None)
+    }
+
+    async fn ask(&self, ids: &[CommissionId], expect: Expect) -> Result<Answers, TruthError> {
+        let mut answers = Answers::none(self.clock.now());
+        for some in each_once(ids).chunks(QUESTION) {
+            answers.take(self.ask_proved(some, expect).await?, some);
+        }
+        Ok(answers)
+    }
+
+    async fn ask_proved(&self, ids: &[CommissionId], expect: Expect) -> Result<Answers, TruthError> {
+        let all = &self.canaries.fulfilled;
+        let few = &all[..all.len().min(FULFILLED)];
+        let answers = self.ask_once(ids, few, expect).await?;
+        if few.len() == all.len() || answers.find(few, Canary::Sings).is_some() {
+            return answers.proved_by(few, &self.canaries.unfulfilled);
+        }
+        let mut proved = Answers::none(self.clock.now());
+        for some in ids.chunks(QUESTION - all.len()) {
+            let answers = self.ask_once(some, all, expect).await?;
+            proved.take(answers.proved_by(all, &self.canaries.unfulfilled)?, some);
+        }
+        Ok(proved)
+    }
+
+    async fn ask_once(
+        &self,
+        ids: &[CommissionId],
+        canaries: &[CommissionId],
+        expect: Expect,
+    ) -> Result<Answers, TruthError> {
+        let asked_at = self.clock.now();
+        let witnesses = &self.canaries.unfulfilled;
+        let all = [ids, canaries, witnesses].concat();
+        let (yes, no) = match expect {
+            Expect::Either => (canaries, &[][..]),
+            Expect::Unfulfilled => (canaries, ids),
+            Expect::Fulfilled => (ids, &[][..]),
+        };
+        let question = Ids { asked: &all, wanted: &all, expected: yes, fulfilled: Some(true) };
+        let fulfilled = listing::ask_for(self.api, question).await?;
+        let fulfilled: HashSet<CommissionId> = fulfilled.into_iter().map(|row| row.id).collect();
+        let mut answers = Answers { unfulfilled: BTreeMap::new(), fulfilled, asked_at };
+        if expect == Expect::Fulfilled && answers.vouched_for(canaries, witnesses) {
+            return Ok(answers);
+        }
+        let rest = |some: &[CommissionId]| -> Vec<CommissionId> {
+            some.iter().copied().filter(|id| !answers.fulfilled.contains(id)).collect()
+        };
+        // That a canary which was fulfilled a moment ago does not come is not worth another page.
+        let (wanted, expected) = (rest(&all), rest(no));
+        let question = Ids { asked: &all, wanted: &wanted, expected: &expected, fulfilled: Some(false) };
+        let unfulfilled = listing::ask_for(self.api, question).await?;
+        answers.unfulfilled = unfulfilled.into_iter().map(|row| (row.id, row)).collect();
+        Ok(answers)
+    }
+}
+
+impl Answers {
+    fn none(asked_at: Timestamp) -> Self {
+        Self { unfulfilled: BTreeMap::new(), fulfilled: HashSet::new(), asked_at }
+    }
+
+    /// Adds what other answers say of these.
+    fn take(&mut self, mut answers: Self, ids: &[CommissionId]) {
+        for id in ids {
+            self.unfulfilled.extend(answers.unfulfilled.remove_entry(id));
+            self.fulfilled.extend(answers.fulfilled.take(id));
+        }
+        self.asked_at = self.asked_at.min(answers.asked_at);
+    }
+
+    /// Whether `yes` alone is proved: it showed a fulfilled canary, and none of the unfulfilled ones.
+    fn vouched_for(&self, canaries: &[CommissionId], witnesses: &[CommissionId]) -> bool {
+        let honest = !witnesses.is_empty() && witnesses.iter().all(|id| !self.fulfilled.contains(id));
+        honest && self.find(canaries, Canary::Sings).is_some()
+    }
+
+    /// The answers themselves, or why they cannot be trusted.
+    fn proved_by(mut self, canaries: &[CommissionId], witnesses: &[CommissionId]) -> Result<Self, TruthError> {
+        if let Some(id) = self.unfulfilled.keys().find(|id| self.fulfilled.contains(id)) {
+            return Err(TruthError::BothWays(*id));
+        }
+        if self.find(canaries, Canary::Sings).is_none()
+            && let Some(id) = self.find(canaries, Canary::Silent)
+        {
+            return Err(TruthError::SilentCanary(id));
+        }
+        // Suppose `yes` answers everything and `no` nothing. Somebody who fulfilled the witnesses just now looks the same:
+        // no error, and no conclusion either.
+        let contradicted = witnesses.iter().any(|id| self.fulfilled.contains(id));
+        if contradicted && !self.unfulfilled.keys().any(|id| !canaries.contains(id)) {
+            tracing::warn!(
+                "FirstPromoter calls fulfilled what it listed as unfulfilled just now, and nothing unfulfilled: nothing is concluded \
+                 from that; the next pass asks again"
+            );
+            self.fulfilled.clear();
+        }
+        Ok(self)
+    }
+
+    /// The first canary that tells this of the filter. One tells nothing that is gone, or rightly not called fulfilled any
+    /// more.
+    fn find(&self, canaries: &[CommissionId], what: Canary) -> Option<CommissionId> {
+        let tells = |id: &CommissionId| match what {
+            Canary::Sings => self.fulfilled.contains(id),
+            Canary::Silent => self.unfulfilled.get(id).is_some_and(Commission::can_be_fulfilled),
+        };
+        canaries.iter().copied().find(tells)
+    }
+}
+
+/// In order: a second answer about the same id would be that it is gone.
+fn each_once(ids: &[CommissionId]) -> Vec<CommissionId> {
+    ids.iter().copied().collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests;
