@@ -7,10 +7,8 @@
 //!
 //! - An empty page is the end.
 //! - A page of 100 rows or more shows that `per_page` is honoured; from then on a shorter page is the end.
-//! - A first page shorter than 20 was not cut by any documented page size. With nothing to act upon in it, it is the
-//!   end: an idle poll costs one request. With something to act upon it is read on until an empty page, because a
-//!   server that caps pages below 20 would hide rewards; that costs one request more, in passes that deliver.
-//! - Anything else (20 to 99 rows at first) may be a cap or the end: it is read on until an empty page.
+//! - Anything else may be a cap or the end: it is read on until an empty page. Suppose a server gives ten rows a page, and
+//!   the first ten are held. A client that takes a short page without anything to do for the end never sees the eleventh.
 //! - A page with exactly the ids of the page before means that `page` is ignored: an error. So does nothing but an
 //!   error follow from more than 20,000 pages.
 //!
@@ -81,12 +79,9 @@ pub enum ListingError {
     TooManyPages,
 }
 
-/// Lists the approved and unfulfilled, whole. `on_page` gets the approved rows of each page and returns whether any of
-/// them is to be acted upon now; it must not act before this function has returned `Ok`.
-pub async fn unfulfilled(
-    api: &impl Api,
-    mut on_page: impl FnMut(Vec<Commission>) -> bool,
-) -> Result<Listed, ListingError> {
+/// Lists the approved and unfulfilled, whole. `on_page` gets the approved rows of each page; nothing may be acted upon before
+/// this function has returned `Ok`.
+pub async fn unfulfilled(api: &impl Api, mut on_page: impl FnMut(Vec<Commission>)) -> Result<Listed, ListingError> {
     let mut listed = Listed::default();
     let mut end = End::default();
     for page in 1..=PAGES_MAX {
@@ -97,8 +92,10 @@ pub async fn unfulfilled(
         end.refuse_repetition(page, &rows)?;
         rows.retain(|row| row.status == CommissionStatus::Approved);
         listed.off_filter += (length - rows.len()) as u64;
-        let actionable = length > 0 && on_page(rows);
-        if end.is_reached(length) || (page == 1 && length < DEFAULT_PER_PAGE && !actionable) {
+        if length > 0 {
+            on_page(rows);
+        }
+        if end.is_reached(length) {
             return Ok(listed);
         }
     }

@@ -76,10 +76,9 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         let listing = listing::unfulfilled(self.api, |rows| {
             rows_so_far += rows.len() as u64;
             (self.progress)(Progress::Listed(rows_so_far));
-            self.take_page(rows, &mut open, &mut observed, cx).unwrap_or_else(|error| {
+            if let Err(error) = self.take_page(rows, &mut open, &mut observed, cx) {
                 failure.get_or_insert(error);
-                false
-            })
+            }
         });
         let listed = self.unless_stopped(listing).await?;
         if let Some(error) = failure {
@@ -93,34 +92,31 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         Ok(observed)
     }
 
-    /// Keeps what is in scope or open in the ledger; returns whether anything of it is to be acted on now.
+    /// Keeps what is in scope or open in the ledger.
     fn take_page(
         &self,
         rows: Vec<Commission>,
         open: &mut HashSet<CommissionId>,
         observed: &mut BTreeMap<CommissionId, Observed>,
         cx: Context<'_>,
-    ) -> Result<bool, LedgerError> {
+    ) -> Result<(), LedgerError> {
         let ours: Vec<Commission> =
             rows.into_iter().filter(|row| open.contains(&row.id) || plan::in_scope(row, cx.policy)).collect();
         let ids: Vec<CommissionId> = ours.iter().map(|row| row.id).collect();
         let mut rewards = if ids.is_empty() { HashMap::new() } else { self.ledger.rewards(&ids)? };
-        let mut actionable = false;
         for commission in ours {
             let id = commission.id;
             open.remove(&id);
             let reward = rewards.remove(&id);
-            let due = plan::not_before(&commission, reward.as_ref(), cx).0 <= cx.now;
             let observation = Observation::Listed(Box::new(commission));
             let decision = plan::decide(&observation, Entry { reward: reward.as_ref(), claimed_until: None }, cx);
-            actionable |= acts(&decision, reward.as_ref(), due);
             let closed =
                 reward.as_ref().is_some_and(|reward| !reward.state.is_open() && reward.state != RewardState::Cancelled);
             if !(closed && matches!(decision, Decision::Nothing(_))) {
                 observed.insert(id, Observed { observation, reward });
             }
         }
-        Ok(actionable)
+        Ok(())
     }
 
     /// Just these, in any state; those that neither FirstPromoter nor the ledger knows are noted.
@@ -206,21 +202,6 @@ fn needs_rule(it: &Observed, rules: &Rules, policy: &Policy) -> bool {
     let unknown =
         commission.reward.as_ref().is_some_and(|reward| rules.known.get(&reward.id).copied().flatten().is_none());
     open && unknown && plan::in_scope(commission, policy)
-}
-
-/// Whether a decision does something now, so that the listing must be known to be whole.
-fn acts(decision: &Decision, reward: Option<&Reward>, due: bool) -> bool {
-    match decision {
-        Decision::Deliver(_) | Decision::Resume(_) | Decision::Mark | Decision::Drift => true,
-        // The rules known so far may just be old.
-        Decision::Hold(..) => due && reward.is_none_or(|reward| reward.state != RewardState::Held),
-        Decision::Nothing(_)
-        | Decision::Wait(..)
-        | Decision::CannotMark(_)
-        | Decision::Adopt
-        | Decision::Cancel(_)
-        | Decision::DriftOver => false,
-    }
 }
 
 fn open_or_not(row: Commission) -> Observation {

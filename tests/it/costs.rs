@@ -23,7 +23,7 @@ fn a_poll_of_an_empty_list_costs_one_request() {
 }
 
 #[test]
-fn a_poll_of_rows_that_are_not_ours_costs_one_request() {
+fn a_poll_of_rows_that_are_not_ours_costs_two_requests() {
     let owed = |id| commission(id).approved(LONG_AGO);
     let cash = (1..=9).map(|id| owed(id).cash(4900));
     let others = (10..=14).map(|id| owed(id).campaign(99, "Autumn"));
@@ -31,35 +31,35 @@ fn a_poll_of_rows_that_are_not_ours_costs_one_request() {
     let mut world = given(cash.chain(others).chain(unit));
     world.set("policy.campaigns", "17").set("policy.units", "points");
     world.sandbox.firstpromoter.lock().switches.cash_in_fulfilled_listing = true;
-    assert_eq!(cost_of_a_pass(&world), 1);
+    assert_eq!(cost_of_a_pass(&world), 2, "a short page may be a cap: one more shows the end");
     assert_eq!(world.last_pass()["listed"], 19);
     world.then_nothing_more_happens().exits(0);
 }
 
 #[test]
-fn a_poll_with_rows_in_their_grace_period_costs_one_request_once_their_rule_is_known() {
+fn a_poll_with_rows_in_their_grace_period_costs_two_requests_once_their_rule_is_known() {
     let world = given([commission(1).approved_at(now()), commission(2).approved_at(now())]);
-    assert_eq!(cost_of_a_pass(&world), 2, "listing, and GET /rewards");
+    assert_eq!(cost_of_a_pass(&world), 3, "listing, and GET /rewards");
     assert_eq!(world.state_of(1), "waiting");
-    assert_eq!(cost_of_a_pass(&world), 1);
-    assert_eq!(world.then_nothing_more_happens().count("api_requests"), 1);
+    assert_eq!(cost_of_a_pass(&world), 2);
+    assert_eq!(world.then_nothing_more_happens().count("api_requests"), 2);
 }
 
 #[test]
-fn a_poll_with_rows_in_their_grace_period_costs_one_request_where_no_rule_is_needed() {
+fn a_poll_with_rows_in_their_grace_period_costs_two_requests_where_no_rule_is_needed() {
     let mut world = given([commission(1).approved_at(now())]);
     world.set("policy.recipient", "promoter");
-    assert_eq!(cost_of_a_pass(&world), 1);
-    assert_eq!(world.then_nothing_more_happens().count("api_requests"), 1);
+    assert_eq!(cost_of_a_pass(&world), 2);
+    assert_eq!(world.then_nothing_more_happens().count("api_requests"), 2);
 }
 
 #[test]
-fn a_poll_with_held_rows_costs_one_request_from_the_second_pass_on() {
+fn a_poll_with_held_rows_costs_two_requests_from_the_second_pass_on() {
     let owed = |id| commission(id).approved(LONG_AGO);
     let world = given((1..=9).map(|id| owed(id).suspected("ad_source")).chain((10..=19).map(|id| owed(id).points(0))));
     world.once().exits(3);
-    assert_eq!(cost_of_a_pass(&world), 1);
-    assert_eq!(world.then_nothing_more_happens().exits(3).count("api_requests"), 1);
+    assert_eq!(cost_of_a_pass(&world), 2);
+    assert_eq!(world.then_nothing_more_happens().exits(3).count("api_requests"), 2);
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn a_single_owed_reward_costs_at_most_eight_requests() {
     world.once().exits(3);
     world.sandbox.firstpromoter.add(commission(4).approved(LONG_AGO));
     assert!(cost_of_a_pass(&world) <= 6, "reading back 1");
-    assert_eq!(world.then_nothing_more_happens().exits(3).count("api_requests"), 1);
+    assert_eq!(world.then_nothing_more_happens().exits(3).count("api_requests"), 2);
 }
 
 #[test]

@@ -81,6 +81,18 @@ fn a_server_that_caps_per_page_at_10_is_read_to_its_end() {
 }
 
 #[test]
+fn a_server_that_caps_per_page_at_10_hides_nothing_behind_what_is_held() {
+    let world = given((1..=10).map(|id| owed(id).suspected("ad_source")));
+    world.sandbox.firstpromoter.lock().switches.per_page_cap = Some(10);
+    world.once().exits(3);
+    // Oldest first: the ten that are held fill the first page.
+    world.sandbox.firstpromoter.add(owed(11).created("2025-12-01T00:00:00Z"));
+    world.once().exits(3);
+    assert_eq!(world.sandbox.merchant.rewarded_ids(), [11]);
+    world.then_nothing_more_happens().exits(3);
+}
+
+#[test]
 fn a_server_that_caps_per_page_at_25_is_read_to_its_end() {
     capped_at(25, 53);
 }

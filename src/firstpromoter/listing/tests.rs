@@ -2,39 +2,36 @@ use super::*;
 use crate::firstpromoter::script::{Upstream, approved, broken, ids};
 
 /// A listing, what was handed out, and how many requests it took.
-async fn list(upstream: &Upstream, actionable: bool) -> (Result<Listed, ListingError>, usize, u64) {
+async fn list(upstream: &Upstream) -> (Result<Listed, ListingError>, usize, u64) {
     let mut seen = 0;
-    let listed = unfulfilled(upstream, |rows| {
-        seen += rows.len();
-        actionable
-    })
-    .await;
+    let listed = unfulfilled(upstream, |rows| seen += rows.len()).await;
     (listed, seen, upstream.calls.get())
 }
 
 #[tokio::test]
 async fn every_listing_is_read_to_its_end_in_as_few_requests_as_prove_it() {
-    // rows, the server's cap, something to act upon, requests
-    for (rows, cap, actionable, requests) in [
-        (0, 100, false, 1),
-        (5, 100, false, 1),
-        (19, 100, false, 1),
-        (19, 100, true, 2),
-        (20, 100, false, 2),
-        (99, 100, true, 2),
-        (100, 100, true, 2),
-        (101, 100, true, 2),
-        (199, 100, false, 2),
-        (200, 100, false, 3),
-        (20, 20, false, 2),
-        (45, 20, false, 4),
-        (110, 50, true, 4),
-        (25, 10, true, 4),
-        (5_000, 100_000, true, 2),
+    // rows, the server's cap, requests
+    for (rows, cap, requests) in [
+        (0, 100, 1),
+        (5, 100, 2),
+        (19, 100, 2),
+        (20, 100, 2),
+        (99, 100, 2),
+        (100, 100, 2),
+        (101, 100, 2),
+        (199, 100, 2),
+        (200, 100, 3),
+        (10, 10, 2),
+        (11, 10, 3),
+        (20, 20, 2),
+        (45, 20, 4),
+        (110, 50, 4),
+        (25, 10, 4),
+        (5_000, 100_000, 2),
     ] {
         let upstream = Upstream { cap, ..Upstream::of(rows) };
-        let (listed, seen, calls) = list(&upstream, actionable).await;
-        let case = format!("{rows} rows, {cap} to a page, actionable: {actionable}");
+        let (listed, seen, calls) = list(&upstream).await;
+        let case = format!("{rows} rows, {cap} to a page");
         let expected = Listed { rows: rows.unsigned_abs(), pages: requests, off_filter: 0 };
         assert_eq!(listed, Ok(expected), "{case}");
         assert_eq!((seen, calls), (usize::try_from(rows).unwrap(), requests), "{case}");
@@ -43,18 +40,18 @@ async fn every_listing_is_read_to_its_end_in_as_few_requests_as_prove_it() {
 
 #[tokio::test]
 async fn an_ignored_page_parameter_is_an_error_and_not_an_endless_list() {
-    for (rows, actionable) in [(100, false), (40, false), (5, true)] {
+    for rows in [100, 40, 5] {
         let upstream = Upstream { ignores_page: true, ..Upstream::of(rows) };
-        let (listed, _, calls) = list(&upstream, actionable).await;
+        let (listed, _, calls) = list(&upstream).await;
         assert_eq!(listed, Err(ListingError::PageIgnored { page: 2 }), "{rows} rows");
         assert_eq!(calls, 2, "{rows} rows");
     }
 }
 
 #[tokio::test]
-async fn an_idle_poll_does_not_notice_that_page_is_ignored_and_does_not_need_to() {
-    let upstream = Upstream { ignores_page: true, ..Upstream::of(5) };
-    assert!(list(&upstream, false).await.0.is_ok());
+async fn a_poll_of_nothing_does_not_notice_that_page_is_ignored_and_does_not_need_to() {
+    let upstream = Upstream { ignores_page: true, ..Upstream::of(0) };
+    assert!(list(&upstream).await.0.is_ok());
 }
 
 #[tokio::test]
@@ -62,21 +59,21 @@ async fn rows_that_do_not_match_what_was_asked_are_counted_and_dropped() {
     let mut upstream = Upstream::of(4);
     upstream.rows[0].status = CommissionStatus::Pending;
     upstream.rows[2].status = CommissionStatus::Unknown("frozen".to_owned());
-    let (listed, seen, _) = list(&upstream, false).await;
-    assert_eq!((listed.unwrap(), seen), (Listed { rows: 4, pages: 1, off_filter: 2 }, 2));
+    let (listed, seen, _) = list(&upstream).await;
+    assert_eq!((listed.unwrap(), seen), (Listed { rows: 4, pages: 2, off_filter: 2 }, 2));
 }
 
 #[tokio::test]
 async fn a_listing_cut_off_in_the_middle_concludes_nothing() {
     let upstream = Upstream { broken_page: 3, ..Upstream::of(450) };
-    let (listed, seen, calls) = list(&upstream, true).await;
+    let (listed, seen, calls) = list(&upstream).await;
     assert_eq!((listed, seen, calls), (Err(ListingError::Api(broken())), 200, 3));
 }
 
 #[tokio::test]
 async fn a_list_without_end_is_given_up() {
     let upstream = Upstream { endless: true, ..Upstream::of(0) };
-    let (listed, _, calls) = list(&upstream, true).await;
+    let (listed, _, calls) = list(&upstream).await;
     assert_eq!((listed, calls), (Err(ListingError::TooManyPages), 20_000));
 }
 
@@ -156,6 +153,6 @@ async fn an_ignored_page_matters_for_single_commissions_only_where_paging_may_ha
 async fn twins_across_pages_are_passed_on() {
     let mut upstream = Upstream { cap: 100, ..Upstream::of(100) };
     upstream.rows.push(approved(100));
-    let (listed, seen, _) = list(&upstream, true).await;
+    let (listed, seen, _) = list(&upstream).await;
     assert_eq!((listed.unwrap().rows, seen), (101, 101));
 }
