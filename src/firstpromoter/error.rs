@@ -83,16 +83,13 @@ pub(super) enum Failure {
     },
 }
 
-/// What an answer's status means. `Ok`: 2xx with a body; whether that can be read is the next question.
+/// What an answer's status means. `Ok`: 2xx; whether its body can be read is the next question.
 pub(super) fn classify(what: &str, answer: &Answer) -> Result<(), Failure> {
     let status = answer.status;
     let words = wire::refusal(&answer.text);
     let fatal =
         |detail: String| Err(Failure::Final(ApiError::Fatal { what: what.to_owned(), status: Some(status), detail }));
     match status {
-        200..=299 if answer.text.trim().is_empty() => {
-            fatal(format!("the answer ({status}) is empty where JSON was expected; check firstpromoter.base_url"))
-        }
         200..=299 => Ok(()),
         300..=399 => fatal(format!(
             "the answer is a redirect ({status}) to {}; it is not followed, because the API key would go along; check \
@@ -127,6 +124,11 @@ pub(super) fn classify(what: &str, answer: &Answer) -> Result<(), Failure> {
 /// A 2xx that could not be read.
 pub(super) fn unreadable(what: &str, answer: &Answer, why: &wire::Unreadable) -> ApiError {
     let kind = wire::quote(&answer.content_type, 60);
+    if answer.text.trim().is_empty() {
+        let status = answer.status;
+        let detail = format!("the answer ({status}) is empty where JSON was expected; check firstpromoter.base_url");
+        return ApiError::Fatal { what: what.to_owned(), status: Some(status), detail };
+    }
     ApiError::Fatal {
         what: what.to_owned(),
         status: Some(answer.status),
@@ -179,8 +181,8 @@ mod tests {
         for (status, body, expected) in [
             (200, "[]", "good"),
             (202, "{}", "good"),
-            (200, "  ", "Fatal"),
-            (204, "", "Fatal"),
+            (200, "  ", "good"),
+            (204, "", "good"),
             (302, "", "Fatal"),
             (400, "{}", "Rejected"),
             (401, "", "Fatal"),

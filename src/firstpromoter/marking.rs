@@ -3,11 +3,16 @@
 //! At most 5 ids to a call are handled at once, by a single request. More are handled by a batch that has to be asked
 //! for afterwards. So up to 15 rewards go in at most 3 small calls, more in batches of up to 100.
 //!
-//! Guarantees: bounded in calls (20 refusals) and in time (2 minutes to a batch). Nothing that a 2xx or a batch says is
-//! taken for the truth: only what reads back as fulfilled is.
+//! Suppose eleven commissions without a payout record stand among ten good ones, and one bad id spoils a call. Its halves are
+//! tried, down to the single one. What failed in an earlier pass goes in calls of its own, after the others: so what spoils a
+//! call is found once, and left out of the next ones.
 //!
-//! Assumptions: marking twice is harmless, so a lost answer is simply asked again; a refused call (422: one id may
-//! spoil it for the others) has marked nothing or little, so its halves are tried.
+//! Guarantees: bounded in calls (20 refusals of what never failed, 20 of the rest) and in time (2 minutes to a batch). Nothing
+//! that a 2xx or a batch says is taken for the truth: only what reads back as fulfilled is. What was not asked for has not
+//! failed.
+//!
+//! Assumptions: marking twice is harmless, so a lost answer is simply asked again; a refused call (422) has marked nothing
+//! or little.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,7 +31,7 @@ const SMALL_CALLS_UP_TO: usize = 15;
 /// Ids in a call that becomes a batch.
 const LARGE_CALL: usize = 100;
 
-/// Refused calls of one pass.
+/// Refused calls of one pass, for those that never failed and for the others.
 const REFUSALS_MAX: u32 = 20;
 
 /// The first wait before a batch is asked for; each further one is twice as long.
@@ -45,43 +50,63 @@ enum Action {
     Unfulfilled,
 }
 
-/// What FirstPromoter said against marking.
+/// What FirstPromoter was asked to mark, and what it said.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Marking {
+    /// What it was asked for. The rest waits for the next pass, and has not failed.
+    pub asked: BTreeSet<CommissionId>,
     /// Why a commission may not have been marked, in FirstPromoter's words where there are some. A batch does not say
     /// which of its ids failed: then all of them are here, and reading back tells which.
     pub complaints: BTreeMap<CommissionId, String>,
+    /// Why nothing more was asked.
+    pub failure: Option<ApiError>,
 }
 
-/// Asks FirstPromoter to mark these as fulfilled. The caller reads back, after an error too: what was asked before it
-/// may have been done.
-///
-/// Errors: only those that stop everything (`Fatal`, `Transient`); refusals are complaints.
-pub async fn mark(api: &impl Api, clock: &impl Clock, ids: &[CommissionId]) -> Result<Marking, ApiError> {
-    carry_out(Action::Fulfilled, api, clock, ids).await
+/// Asks FirstPromoter to mark these as fulfilled, each list in its order, those that never failed first. The caller reads
+/// back, after a failure too: what was asked before it may have been done.
+pub async fn mark(
+    api: &impl Api,
+    clock: &impl Clock,
+    never_failed: &[CommissionId],
+    failed_before: &[CommissionId],
+) -> Marking {
+    let mut marking = Marking::default();
+    for ids in [never_failed, failed_before] {
+        if let Err(error) = carry_out(Action::Fulfilled, api, clock, ids, &mut marking).await {
+            marking.failure = Some(error);
+            break;
+        }
+    }
+    marking
 }
 
 /// Asks FirstPromoter to take the mark back; in everything else as [`mark`].
-pub async fn unmark(api: &impl Api, clock: &impl Clock, ids: &[CommissionId]) -> Result<Marking, ApiError> {
-    carry_out(Action::Unfulfilled, api, clock, ids).await
+pub async fn unmark(api: &impl Api, clock: &impl Clock, ids: &[CommissionId]) -> Marking {
+    let mut marking = Marking::default();
+    marking.failure = carry_out(Action::Unfulfilled, api, clock, ids, &mut marking).await.err();
+    marking
 }
 
+/// Errors: only those that stop everything (`Fatal`, `Transient`); refusals are complaints.
 async fn carry_out(
     action: Action,
     api: &impl Api,
     clock: &impl Clock,
     ids: &[CommissionId],
-) -> Result<Marking, ApiError> {
-    let ids: Vec<CommissionId> = ids.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
+    marking: &mut Marking,
+) -> Result<(), ApiError> {
+    let mut seen = BTreeSet::new();
+    let ids: Vec<CommissionId> = ids.iter().copied().filter(|id| seen.insert(*id)).collect();
     let size = if ids.len() <= SMALL_CALLS_UP_TO { SMALL_CALL } else { LARGE_CALL };
     let mut calls: Vec<&[CommissionId]> = ids.chunks(size).rev().collect();
-    let mut marking = Marking::default();
     let mut refusals = 0;
     while let Some(call) = calls.pop() {
         if refusals >= REFUSALS_MAX {
-            let words = format!("not tried in this pass, after {REFUSALS_MAX} calls that FirstPromoter refused");
-            marking.complain(call, &words);
-            continue;
+            let left = call.len() + calls.iter().map(|call| call.len()).sum::<usize>();
+            tracing::warn!(
+                "{left} commissions are not asked for in this pass, after FirstPromoter refused {REFUSALS_MAX} calls; they go first in the next one"
+            );
+            return Ok(());
         }
         let answer = match action {
             Action::Fulfilled => api.mark_fulfilled(call).await,
@@ -89,6 +114,7 @@ async fn carry_out(
         };
         match answer {
             Ok(batch) => {
+                marking.asked.extend(call);
                 if let Some(words) = outcome(api, clock, batch).await? {
                     marking.complain(call, &words);
                 }
@@ -99,13 +125,17 @@ async fn carry_out(
                     let (first, second) = call.split_at(call.len() / 2);
                     calls.extend([second, first]);
                 } else {
+                    marking.asked.extend(call);
                     marking.complain(call, &format!("refused with {status}: {detail}"));
                 }
             }
-            Err(error @ (ApiError::Transient { .. } | ApiError::Fatal { .. })) => return Err(error),
+            Err(error @ (ApiError::Transient { .. } | ApiError::Fatal { .. })) => {
+                marking.asked.extend(call);
+                return Err(error);
+            }
         }
     }
-    Ok(marking)
+    Ok(())
 }
 
 impl Marking {

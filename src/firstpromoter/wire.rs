@@ -79,10 +79,17 @@ pub fn rewards(text: &str) -> Result<Vec<RewardRule>, Unreadable> {
     Ok(rows(text)?.into_iter().filter_map(rule).collect())
 }
 
-/// Reads the answer to a batch action or to `GET /batch_processes/{id}`.
+/// Reads the answer to a batch action or to `GET /batch_processes/{id}`: the batch, alone, in `data` or as the first of a
+/// list. An answer without a word (empty, `null`, `[]`, `true`) is taken for a batch that ended well: what reads back decides.
 pub fn batch(text: &str) -> Result<Batch, Unreadable> {
-    let outer = serde_json::from_str::<Fields<'_>>(text).map_err(|error| not_json(text, &error))?;
-    let row = outer.get("data").and_then(|raw| object(raw)).unwrap_or(outer);
+    const WITHOUT_A_WORD: Batch =
+        Batch { id: None, status: BatchStatus::Completed, failed_count: 0, errors: String::new() };
+    if text.trim().is_empty() {
+        return Ok(WITHOUT_A_WORD);
+    }
+    let raw: &RawValue = serde_json::from_str(text).map_err(|error| not_json(text, &error))?;
+    let Some(outer) = object_or_first(raw) else { return Ok(WITHOUT_A_WORD) };
+    let row = outer.get("data").and_then(|raw| object_or_first(raw)).unwrap_or(outer);
     let count = |name: &str| {
         let number = row.get(name).and_then(|raw| whole_number(raw.get()));
         u64::try_from(number.unwrap_or(0)).unwrap_or(0)
@@ -214,6 +221,12 @@ impl<'a> Part<'a> {
             Self::Absent | Self::Broken => None,
         }
     }
+}
+
+/// An object, or the first of a list of them.
+fn object_or_first(raw: &RawValue) -> Option<Fields<'_>> {
+    let first = || serde_json::from_str::<Vec<&RawValue>>(raw.get()).ok()?.first().copied();
+    object(raw).or_else(|| object(first()?))
 }
 
 fn object(raw: &RawValue) -> Option<Fields<'_>> {

@@ -1,6 +1,4 @@
-//! Has marked as fulfilled what was delivered, and believes only what reads back.
-
-use std::collections::BTreeMap;
+//! Has delivered rewards marked as fulfilled, and believes only what reads back.
 
 use futures_util::FutureExt;
 use tracing::warn;
@@ -33,15 +31,18 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
             return Err(PassError::Stopped);
         }
         (self.progress)(Progress::Marking(ids.len() as u64));
+        let attempts = self.ledger.rewards(&ids)?;
+        let attempts = |id: &CommissionId| attempts.get(id).map_or(0, |reward| reward.mark_attempts);
+        let (never_failed, mut failed_before): (Vec<_>, Vec<_>) = ids.iter().copied().partition(|id| attempts(id) == 0);
+        // Suppose more of them spoil a call than FirstPromoter may refuse in a pass: those that had no turn yet come first.
+        failed_before.sort_by_key(attempts);
         // A stop waits for none of this: the next pass sees what was done, and has the rest marked.
-        let (complaints, failure) = match self.unless_stopped(marking::mark(self.api, self.clock, &ids)).await {
-            Ok(marking) => (marking.complaints, None),
-            Err(PassError::Stopped) => return Err(PassError::Stopped),
-            Err(error) => (BTreeMap::new(), Some(error)),
-        };
+        let marking = marking::mark(self.api, self.clock, &never_failed, &failed_before);
+        let marking = self.unless_stopped(marking.map(Ok::<_, PassError>)).await?;
+        let ids: Vec<CommissionId> = marking.asked.iter().copied().collect();
         // Also after a failure: what was asked before it may have been done.
         let (confirmed, trouble) = self.unless_stopped(truth.read_back(&ids).map(Ok::<_, PassError>)).await?;
-        let failure = failure.or(trouble.map(PassError::from));
+        let failure = marking.failure.map(PassError::from).or(trouble.map(PassError::from));
         let rewards = self.ledger.rewards(&ids)?;
         let general = failure.as_ref().map_or_else(
             || "mark_fulfilled was answered as done, and the commission still reads back as unfulfilled".to_owned(),
@@ -55,7 +56,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
                 let written = if confirmed.contains(&reward.id) {
                     change.fulfil(reward, "marked, and FirstPromoter, read back, says fulfilled")
                 } else {
-                    let words = complaints.get(&reward.id).unwrap_or(&general);
+                    let words = marking.complaints.get(&reward.id).unwrap_or(&general);
                     change.mark_failed(reward, words, self.next_mark(reward, author.now))
                 };
                 match written {

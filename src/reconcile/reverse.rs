@@ -90,10 +90,7 @@ pub async fn reverse(
     let truth = Truth::new(api, clock, Canaries { fulfilled, unfulfilled: Vec::new() });
     let answers = truth.still_unfulfilled(&[id]).await?;
     if !answers.unfulfilled.contains_key(&id) {
-        let words = match asked {
-            Ok(marking) => marking.complaints.get(&id).cloned(),
-            Err(error) => Some(in_full(&error)),
-        };
+        let words = asked.complaints.get(&id).cloned().or_else(|| asked.failure.as_ref().map(|error| in_full(error)));
         let words = words.unwrap_or_else(|| "it answered as if it were done, and reads back otherwise".to_owned());
         return Err(ReverseError::NotConfirmed { id, words });
     }

@@ -281,3 +281,51 @@ fn a_filter_ignored_from_the_marking_on_makes_nothing_fulfilled() {
         then_it_is_marked(&world, 1..=rewards);
     }
 }
+
+#[test]
+fn eleven_that_cannot_be_marked_do_not_keep_ten_good_ones() {
+    // The bad ones have the lower ids, or are spread among the others.
+    for bad in [(1..=11).collect::<Vec<i64>>(), (1..=21).filter(|id| id % 2 == 1).collect()] {
+        let row = |id| if bad.contains(&id) { owed(id).without_payout() } else { owed(id) };
+        let world = given((1..=21).map(row));
+        world.sandbox.firstpromoter.lock().switches.mark_all_or_nothing = true;
+        for _ in 0..4 {
+            assert_eq!(world.once().error(), "");
+            the_time_has_come(&world);
+        }
+        for id in 1..=21 {
+            let (state, failures, _) = marking_of(&world, id);
+            let expected = if bad.contains(&id) { "delivered" } else { "fulfilled" };
+            assert_eq!(state, expected, "{id} of {bad:?}");
+            assert_eq!(failures > 0, bad.contains(&id), "{id}: what was not asked for has not failed");
+        }
+        // What is new does not wait for what is known to spoil a call.
+        world.sandbox.firstpromoter.add(owed(22));
+        world.once();
+        assert_eq!(marking_of(&world, 22), ("fulfilled".to_owned(), 0, String::new()));
+    }
+}
+
+#[test]
+fn an_answer_to_marking_without_a_word_is_settled_by_what_reads_back() {
+    let empty = |status: u16| crate::sandbox::empty(status).after_effect();
+    let json = |body: &str| crate::sandbox::text(200, body).after_effect();
+    let batch = r#"[{"id":8,"status":"completed","failed_count":0}]"#;
+    for answer in
+        [empty(200), empty(204), json("null"), json("[]"), json(batch), json("true"), json(r#"{"data":null}"#)]
+    {
+        let world = given([owed(1)]);
+        world.sandbox.firstpromoter.lock().faults.mark = once(answer.clone());
+        let ran = world.once().exits(0);
+        assert_eq!((world.state_of(1).as_str(), ran.error()), ("fulfilled", ""), "{answer:?}: {ran}");
+        world.then_nothing_more_happens().exits(0);
+        // Without an effect it is a mark that failed, and no failed pass.
+        let world = given([owed(1)]);
+        let mut without = answer;
+        without.takes_effect = false;
+        world.sandbox.firstpromoter.lock().faults.mark = once(without);
+        let ran = world.once().exits(0);
+        assert_eq!((world.state_of(1).as_str(), marking_of(&world, 1).1), ("delivered", 1), "{ran}");
+        then_it_is_marked(&world, [1]);
+    }
+}

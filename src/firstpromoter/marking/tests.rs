@@ -1,10 +1,15 @@
 use super::*;
 use crate::firstpromoter::script::{QuickClock, Upstream, batch, broken, ids, rejected};
 
-async fn mark_all(upstream: &Upstream, count: i64) -> (Result<Marking, ApiError>, Vec<u128>) {
+async fn mark_all(upstream: &Upstream, count: i64) -> (Marking, Vec<u128>) {
     let clock = QuickClock::new();
-    let marking = mark(upstream, &clock, &ids(1..=count)).await;
+    let marking = mark(upstream, &clock, &ids(1..=count), &[]).await;
     (marking, clock.sleeps_ms())
+}
+
+/// All of these were asked for, and nothing was said against it.
+fn without_a_word(count: i64) -> Marking {
+    Marking { asked: ids(1..=count).into_iter().collect(), ..Marking::default() }
 }
 
 #[tokio::test]
@@ -21,7 +26,7 @@ async fn few_go_in_small_calls_and_many_in_large_ones() {
     ] {
         let upstream = Upstream::of(0);
         let (marking, _) = mark_all(&upstream, count).await;
-        assert_eq!(marking, Ok(Marking::default()), "{count}");
+        assert_eq!(marking, without_a_word(count), "{count}");
         assert_eq!(*upstream.marked.borrow(), calls, "{count}");
     }
 }
@@ -33,7 +38,7 @@ async fn a_batch_is_asked_for_until_it_ends() {
     let running = Batch { id: None, ..batch(BatchStatus::Running) };
     upstream.batches.borrow_mut().extend([Ok(running), Ok(batch(BatchStatus::Completed))]);
     let (marking, sleeps) = mark_all(&upstream, 100).await;
-    assert_eq!((marking, sleeps), (Ok(Marking::default()), vec![500, 1_000]));
+    assert_eq!((marking, sleeps), (without_a_word(100), vec![500, 1_000]));
 }
 
 #[tokio::test]
@@ -41,7 +46,6 @@ async fn a_batch_that_does_not_end_is_waited_for_two_minutes() {
     let upstream = Upstream::of(0);
     upstream.marks.borrow_mut().push_back(Ok(batch(BatchStatus::Running)));
     let (marking, sleeps) = mark_all(&upstream, 20).await;
-    let marking = marking.unwrap();
     assert_eq!(marking.complaints.len(), 20);
     assert!(marking.complaints[&CommissionId(1)].contains("batch 8 had not ended"));
     let waited: u128 = sleeps.iter().sum();
@@ -62,7 +66,7 @@ async fn failures_within_a_batch_are_complaints_about_all_of_it() {
     ] {
         let upstream = Upstream::of(0);
         upstream.marks.borrow_mut().push_back(Ok(answer));
-        let complaints = mark_all(&upstream, 3).await.0.unwrap().complaints;
+        let complaints = mark_all(&upstream, 3).await.0.complaints;
         assert_eq!(complaints.len(), 3, "{words}");
         assert!(complaints.values().all(|said| said.contains(words)), "{complaints:?}");
     }
@@ -71,31 +75,55 @@ async fn failures_within_a_batch_are_complaints_about_all_of_it() {
 #[tokio::test]
 async fn one_bad_id_does_not_keep_ninety_nine_from_being_marked() {
     let upstream = Upstream { poison: ids([37]), ..Upstream::of(0) };
-    let complaints = mark_all(&upstream, 100).await.0.unwrap().complaints;
+    let complaints = mark_all(&upstream, 100).await.0.complaints;
     assert_eq!(complaints.keys().copied().collect::<Vec<_>>(), ids([37]));
     assert!(complaints[&CommissionId(37)].contains("Invalid ids"), "{complaints:?}");
 }
 
 #[tokio::test]
-async fn refusals_are_bounded_and_the_rest_is_said_not_to_be_tried() {
+async fn refusals_are_bounded_and_what_was_not_asked_for_has_not_failed() {
     let upstream = Upstream { poison: ids(1..=100), ..Upstream::of(0) };
-    let complaints = mark_all(&upstream, 100).await.0.unwrap().complaints;
-    assert_eq!(complaints.len(), 100);
+    let marking = mark_all(&upstream, 100).await.0;
     assert_eq!(upstream.calls.get(), 20);
-    assert!(complaints[&CommissionId(100)].contains("not tried"));
+    // A few were refused down to the single one.
+    assert_eq!(marking.asked, marking.complaints.keys().copied().collect());
+    assert!((5..20).contains(&marking.asked.len()), "{}", marking.asked.len());
+    assert!(marking.complaints.values().all(|words| words.contains("422")));
 }
 
 #[tokio::test]
-async fn trouble_that_stops_everything_is_returned() {
+async fn what_failed_before_goes_after_the_others_and_in_calls_of_its_own() {
+    let upstream = Upstream { poison: ids(1..=30), ..Upstream::of(0) };
+    let marking = mark(&upstream, &QuickClock::new(), &ids(31..=60), &ids(1..=30)).await;
+    assert_eq!(upstream.marked.borrow()[..2], [30, 30]);
+    assert!(ids(31..=60).iter().all(|id| marking.asked.contains(id) && !marking.complaints.contains_key(id)));
+    // The other way round: those that never failed use up no more than their own refusals.
+    let upstream = Upstream { poison: ids(31..=90), ..Upstream::of(0) };
+    let marking = mark(&upstream, &QuickClock::new(), &ids(31..=90), &ids(1..=30)).await;
+    assert!(ids(1..=30).iter().all(|id| marking.asked.contains(id) && !marking.complaints.contains_key(id)));
+}
+
+#[tokio::test]
+async fn the_order_in_which_they_are_asked_for_is_the_callers() {
+    let upstream = Upstream { poison: ids([1]), ..Upstream::of(0) };
+    let marking = mark(&upstream, &QuickClock::new(), &ids([9, 1, 5, 9]), &[]).await;
+    assert_eq!(*upstream.marked.borrow(), [3, 1, 2, 1, 1]);
+    assert_eq!(marking.asked.len(), 3);
+}
+
+#[tokio::test]
+async fn trouble_that_stops_everything_leaves_the_rest_unasked() {
     let upstream = Upstream::of(0);
     upstream.marks.borrow_mut().push_back(Err(broken()));
-    assert_eq!(mark_all(&upstream, 12).await.0, Err(broken()));
+    let marking = mark_all(&upstream, 12).await.0;
+    assert_eq!((marking.failure, marking.asked), (Some(broken()), ids(1..=5).into_iter().collect()));
     assert_eq!(upstream.calls.get(), 1, "the other calls are left to the next pass");
 
     let upstream = Upstream::of(0);
     upstream.marks.borrow_mut().push_back(Ok(batch(BatchStatus::Running)));
     upstream.batches.borrow_mut().push_back(Err(broken()));
-    assert_eq!(mark_all(&upstream, 50).await.0, Err(broken()));
+    let marking = mark_all(&upstream, 50).await.0;
+    assert_eq!((marking.failure, marking.asked.len()), (Some(broken()), 50));
 }
 
 #[tokio::test]
@@ -103,14 +131,14 @@ async fn a_batch_that_is_not_found_is_a_complaint() {
     let upstream = Upstream::of(0);
     upstream.marks.borrow_mut().push_back(Ok(batch(BatchStatus::Running)));
     upstream.batches.borrow_mut().push_back(Err(rejected(404)));
-    assert_eq!(mark_all(&upstream, 20).await.0.unwrap().complaints.len(), 20);
+    assert_eq!(mark_all(&upstream, 20).await.0.complaints.len(), 20);
 }
 
 #[tokio::test]
 async fn taking_the_mark_back_asks_for_that_and_nothing_else() {
     let upstream = Upstream::of(0);
     upstream.marks.borrow_mut().push_back(Err(rejected(422)));
-    let marking = unmark(&upstream, &QuickClock::new(), &ids([7])).await.unwrap();
+    let marking = unmark(&upstream, &QuickClock::new(), &ids([7])).await;
     assert!(marking.complaints[&CommissionId(7)].contains("422"), "{marking:?}");
     assert_eq!((&*upstream.marked.borrow(), &*upstream.unmarked.borrow()), (&vec![1], &vec![1]));
 }

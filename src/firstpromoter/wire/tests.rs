@@ -233,7 +233,12 @@ fn a_batch_tells_how_far_it_is() {
     let read = batch(r#"{"data":{"id":"8","status":"completed","failed_count":2,"processing_errors":["a","b"]}}"#);
     let expected = Batch { id: Some(8), status: BatchStatus::Completed, failed_count: 2, errors: "a, b".to_owned() };
     assert_eq!(read, Ok(expected));
-    assert!(batch("[]").is_err() && batch("").is_err());
+    assert_eq!(batch(r#"[{"id":8,"status":"failed"}]"#).unwrap().status, BatchStatus::Ended);
+    for without_a_word in ["", " ", "null", "[]", "true", r#""ok""#] {
+        let read = batch(without_a_word).unwrap();
+        assert_eq!((read.id, read.status, read.failed_count), (None, BatchStatus::Completed, 0), "{without_a_word:?}");
+    }
+    assert!(batch("<html>").is_err() && batch(r#"{"id":8,"stat"#).is_err());
 }
 
 #[test]
