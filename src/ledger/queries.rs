@@ -26,6 +26,15 @@ impl Ledger {
         })
     }
 
+    /// What a person reversed since then: FirstPromoter may call it fulfilled after all, when a batch that was under way lands.
+    pub fn reversed_since(&self, since: Timestamp) -> Result<Vec<CommissionId>, LedgerError> {
+        self.run(|conn| {
+            conn.prepare_cached("SELECT commission_id FROM rewards WHERE state = 'reversed' AND state_since >= :since")?
+                .query_map(named_params! {":since": timestamp_text(since)}, |row| row.get(0).map(CommissionId))?
+                .collect()
+        })
+    }
+
     /// The rows of these ids, as far as there are any.
     pub fn rewards(&self, ids: &[CommissionId]) -> Result<HashMap<CommissionId, Reward>, LedgerError> {
         let ids = serde_json::to_string(ids).unwrap_or_default();

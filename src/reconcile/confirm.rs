@@ -14,7 +14,7 @@ use crate::{
         Api, Truth,
         truth::{Answers, Canaries},
     },
-    ledger::{LedgerError, Reward},
+    ledger::{LedgerError, Reward, RewardState},
 };
 
 /// How many canaries are known: of those that nothing speaks against, and of those that FirstPromoter contradicted before.
@@ -60,7 +60,9 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         let (listed, mut fulfilled): (Vec<_>, Vec<_>) =
             candidates.into_iter().partition(|id| plan.items.contains_key(id));
         if plan.wants_to_deliver() {
-            let drifting = plan.items.iter().filter(|(_, item)| item.decision == Decision::Drift).map(|(id, _)| *id);
+            let was_fulfilled = |item: &Item| item.reward.as_ref().is_some_and(|it| it.state == RewardState::Fulfilled);
+            let drifts = |item: &Item| item.decision == Decision::Drift && was_fulfilled(item);
+            let drifting = plan.items.iter().filter(|(_, item)| drifts(item)).map(|(id, _)| *id);
             let more = listed.into_iter().chain(self.ledger.drifted(CANDIDATES)?).chain(drifting);
             let more: Vec<CommissionId> = more.filter(|id| !fulfilled.contains(id)).collect();
             fulfilled.extend(more);
@@ -151,8 +153,7 @@ fn still_unfulfilled(item: &mut Item, commission: Commission, claimed_until: Opt
 fn fulfilled_meanwhile(item: &mut Item, cx: Context<'_>) {
     item.listed = false;
     let entry = Entry { reward: item.reward.as_ref(), claimed_until: None };
-    item.decision = match plan::decide(&Observation::Fulfilled, entry, cx) {
-        Decision::Nothing(_) => Decision::Nothing("fulfilled meanwhile, by somebody else"),
-        other => other,
-    };
+    let decision = plan::decide(&Observation::Fulfilled, entry, cx);
+    let nothing = matches!(decision, Decision::Nothing(_));
+    item.decision = if nothing { Decision::Nothing("fulfilled meanwhile, by somebody else") } else { decision };
 }

@@ -22,6 +22,10 @@ use crate::{
     ledger::{LedgerError, Reward, RewardState},
 };
 
+/// Suppose a batch is under way when a person reverses, and lands afterwards: FirstPromoter calls fulfilled what was taken back.
+/// So long it is looked for.
+const REVERSED_WATCHED: chrono::TimeDelta = chrono::TimeDelta::days(1);
+
 /// What was observed of one commission, before it is decided.
 struct Observed {
     observation: Observation,
@@ -68,6 +72,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         now: Timestamp,
     ) -> Result<BTreeMap<CommissionId, Observed>, PassError> {
         let mut open = self.ledger.open_ids()?;
+        open.extend(self.ledger.reversed_since(now - REVERSED_WATCHED)?);
         let rules = Rules { known: self.ledger.reward_rules()?, refused: None };
         let cx = Context { policy: &self.settings.policy, targets, rules: &rules, now };
         let mut observed = BTreeMap::new();

@@ -125,9 +125,10 @@ pub enum Decision {
     Hold(HoldReason, String),
     /// No longer approved, and never delivered.
     Cancel(String),
-    /// Shown as unfulfilled, though the ledger calls it fulfilled.
+    /// FirstPromoter contradicts what was settled: unfulfilled, though the ledger calls it fulfilled, or fulfilled, though a
+    /// person reversed it.
     Drift,
-    /// Shown as fulfilled again.
+    /// It does so no longer.
     DriftOver,
 }
 
@@ -200,6 +201,17 @@ pub fn decide(observed: &Observation, entry: Entry<'_>, cx: Context<'_>) -> Deci
         };
     };
     match (reward.state, observed) {
+        (RewardState::Fulfilled, Observation::Listed(_)) | (RewardState::Reversed, Observation::Fulfilled)
+            if reward.drift.is_none() =>
+        {
+            Decision::Drift
+        }
+        (RewardState::Fulfilled, Observation::Fulfilled | Observation::NotApproved(_) | Observation::Gone)
+        | (RewardState::Reversed, Observation::Listed(_) | Observation::NotApproved(_) | Observation::Gone)
+            if reward.drift.is_some() =>
+        {
+            Decision::DriftOver
+        }
         (RewardState::Reversed | RewardState::Dismissed, _) => Decision::Nothing("a person decided"),
         (RewardState::Delivered, Observation::Unclear) => {
             cannot_mark(reward, "FirstPromoter lists it neither as fulfilled nor as unfulfilled".to_owned())
@@ -208,12 +220,6 @@ pub fn decide(observed: &Observation, entry: Entry<'_>, cx: Context<'_>) -> Deci
             unclear(reward, cx)
         }
         (_, Observation::Unclear) => Decision::Nothing(NEITHER),
-        (RewardState::Fulfilled, Observation::Listed(_)) if reward.drift.is_none() => Decision::Drift,
-        (RewardState::Fulfilled, Observation::Fulfilled | Observation::NotApproved(_) | Observation::Gone)
-            if reward.drift.is_some() =>
-        {
-            Decision::DriftOver
-        }
         (RewardState::Fulfilled, _) => Decision::Nothing("fulfilled"),
         (RewardState::Cancelled, Observation::Listed(commission)) if in_scope(commission, cx.policy) => {
             owed(commission, entry, cx)

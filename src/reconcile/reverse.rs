@@ -19,7 +19,7 @@ use crate::{
 /// What came of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reversal {
-    /// It is `reversed` now, and was this before.
+    /// It is `reversed` now, and was this before; `reversed`, too, where FirstPromoter had called it fulfilled after all.
     Done(RewardState),
     /// It was `reversed` before; nothing was asked of anybody.
     Already,
@@ -77,6 +77,8 @@ pub async fn reverse(
     let reward = ledger.rewards(&[id])?.remove(&id).ok_or(ReverseError::Unknown(id))?;
     match reward.state {
         RewardState::Delivered | RewardState::Fulfilled => {}
+        // FirstPromoter called it fulfilled after all: it is asked to take the mark back once more.
+        RewardState::Reversed if reward.drift.is_some() => {}
         RewardState::Reversed => return Ok(Reversal::Already),
         state @ (RewardState::Waiting
         | RewardState::Delivering
@@ -96,7 +98,16 @@ pub async fn reverse(
     }
     let author = Author { actor, pass_id: None, now: clock.now() };
     let why = format!("{reason} (FirstPromoter, read back, says unfulfilled)");
-    ledger.change(author, |change| change.reverse(&reward, &why))?;
+    match reward.state {
+        RewardState::Reversed => ledger.change(author, |change| change.set_drift(&reward, None))?,
+        RewardState::Waiting
+        | RewardState::Delivering
+        | RewardState::Delivered
+        | RewardState::Fulfilled
+        | RewardState::Held
+        | RewardState::Cancelled
+        | RewardState::Dismissed => ledger.change(author, |change| change.reverse(&reward, &why))?,
+    }
     Ok(Reversal::Done(reward.state))
 }
 

@@ -91,6 +91,9 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
             Decision::CannotMark(why) => change.mark_failed(reward, why, None),
             Decision::Adopt => change.fulfil(reward, "FirstPromoter says fulfilled"),
             Decision::Cancel(why) => change.cancel(reward, why),
+            Decision::Drift if reward.state == RewardState::Reversed => {
+                change.set_drift(reward, Some(Drift::FulfilledAfterReversal))
+            }
             Decision::Drift => change.set_drift(reward, Some(Drift::UnfulfilledUpstream)),
             Decision::DriftOver => change.set_drift(reward, None),
             Decision::Wait(..)

@@ -123,3 +123,46 @@ fn a_reason_is_asked_for() {
     world.run(&["reverse", "1", "--reason", " "]).exits(2);
     assert_eq!(world.state_of(1), "fulfilled");
 }
+
+#[test]
+fn a_batch_that_lands_after_the_reversal_is_said_and_can_be_reversed_again() {
+    let world = delivered();
+    reverse(&world, "1").exits(0);
+    world.then_nothing_more_happens().exits(0);
+    // What was under way lands.
+    world.sandbox.firstpromoter.fulfil(1);
+    world.once().exits(3);
+    assert_eq!(
+        (world.state_of(1).as_str(), &world.reward(1)["drift"]),
+        ("reversed", &json!("fulfilled_after_reversal"))
+    );
+    assert_eq!(world.attention()[&1], "fulfilled_after_reversal");
+    world.then_nothing_more_happens().exits(3);
+
+    let ran = reverse(&world, "1").exits(0);
+    assert_eq!((&ran.json["was"], &ran.json["changed"]), (&json!("reversed"), &json!(true)), "{ran}");
+    assert_eq!(world.sandbox.firstpromoter.fulfilled_ids(), [2]);
+    assert!(world.attention().is_empty());
+    world.then_nothing_more_happens().exits(0);
+
+    // Said again, and over by itself when somebody else takes the mark back.
+    world.sandbox.firstpromoter.fulfil(1);
+    world.once().exits(3);
+    world.sandbox.firstpromoter.unfulfil(1);
+    world.once().exits(0);
+    assert!(world.attention().is_empty());
+    world.then_nothing_more_happens().exits(0);
+    assert_eq!(world.sandbox.merchant.effects_of(1).len(), 1, "never delivered again");
+}
+
+#[test]
+fn what_was_reversed_is_watched_for_a_day() {
+    let world = delivered();
+    reverse(&world, "1").exits(0);
+    world.forge("UPDATE rewards SET state_since = '2025-01-01T00:00:00.000Z' WHERE commission_id = 1");
+    world.sandbox.firstpromoter.fulfil(1);
+    let requests = world.sandbox.firstpromoter.requests();
+    world.once().exits(0);
+    assert_eq!(world.sandbox.firstpromoter.requests() - requests, 1, "nobody is asked about it any more");
+    assert!(world.attention().is_empty());
+}

@@ -136,8 +136,8 @@ proptest! {
         let decision = world.decide(&observed, Some(&reward));
         let allowed: &[&str] = match (reward.state, reward.hold_reason) {
             (RewardState::Delivered, _) => &["nothing", "wait for marking", "mark", "cannot mark", "adopt"],
-            (RewardState::Fulfilled, _) => &["nothing", "drift", "drift over"],
-            (RewardState::Reversed | RewardState::Dismissed, _) => &["nothing"],
+            (RewardState::Fulfilled | RewardState::Reversed, _) => &["nothing", "drift", "drift over"],
+            (RewardState::Dismissed, _) => &["nothing"],
             (RewardState::Held, Some(HoldReason::RefusedByTarget | HoldReason::OutcomeUnknown | HoldReason::GaveUp | HoldReason::Changed)) => {
                 &["nothing", "adopt", "cancel", "hold outcome_unknown"]
             }

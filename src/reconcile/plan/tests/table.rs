@@ -154,6 +154,7 @@ fn settled() -> Vec<Row> {
     let no = "cannot mark";
     let mark = ["mark", "adopt", no, no, no];
     let drifted = Reward { drift: Some(Drift::UnfulfilledUpstream), ..reward(RewardState::Fulfilled) };
+    let after_all = Reward { drift: Some(Drift::FulfilledAfterReversal), ..reward(RewardState::Reversed) };
     vec![
         ("delivered", Some(delivered(0, None, None)), mark),
         ("delivered, not marked twice", Some(delivered(2, Some("no"), None)), mark),
@@ -171,7 +172,8 @@ fn settled() -> Vec<Row> {
         ("delivered, and gone for long", Some(delivered(9, Some(gone), None)), ["mark", "adopt", no, "nothing", no]),
         ("fulfilled", Some(reward(RewardState::Fulfilled)), ["drift", "nothing", "nothing", "nothing", "nothing"]),
         ("fulfilled, with drift", Some(drifted), ["nothing", "drift over", "drift over", "drift over", "nothing"]),
-        ("reversed", Some(reward(RewardState::Reversed)), ["nothing"; 5]),
+        ("reversed", Some(reward(RewardState::Reversed)), ["nothing", "drift", "nothing", "nothing", "nothing"]),
+        ("reversed, with drift", Some(after_all), ["drift over", "nothing", "drift over", "drift over", "nothing"]),
         ("dismissed", Some(reward(RewardState::Dismissed)), ["nothing"; 5]),
         ("dismissed, uncertain", Some(uncertain(tried(reward(RewardState::Dismissed), "app", now()))), ["nothing"; 5]),
     ]
@@ -215,5 +217,5 @@ fn the_table_has_every_state_and_every_reason_to_hold() {
         }
     }
     assert_eq!(there, wanted);
-    assert_eq!(wanted.len(), 1 + 7 + 14);
+    assert_eq!(wanted.len(), 1 + 7 + 15);
 }
