@@ -113,6 +113,12 @@ fn defaults() -> Map<String, Value> {
     .collect()
 }
 
+/// The keys that have a default, those of targets and `policy.max_amount` aside.
+#[cfg(test)]
+pub(super) fn default_keys() -> Vec<String> {
+    defaults().into_keys().collect()
+}
+
 #[derive(Clone)]
 struct Layer {
     name: &'static str,

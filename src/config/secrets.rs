@@ -80,6 +80,22 @@ impl Kind {
     }
 }
 
+/// Every secret and its credential, in the order of the configuration; of a target with this name.
+#[cfg(test)]
+pub(super) fn credentials_of(target: &str) -> Vec<(String, String)> {
+    let target = target.to_owned();
+    let all =
+        [Kind::ApiKey, Kind::Webhook(target.clone()), Kind::Bearer(target.clone()), Kind::HeartbeatUrl, Kind::AlertUrl];
+    let key = |kind: &Kind| match kind {
+        Kind::ApiKey => "firstpromoter.api_key".to_owned(),
+        Kind::Webhook(target) => format!("targets.{target}.secret"),
+        Kind::Bearer(target) => format!("targets.{target}.bearer"),
+        Kind::HeartbeatUrl => "heartbeat.url".to_owned(),
+        Kind::AlertUrl => "alert.url".to_owned(),
+    };
+    all.iter().map(|kind| (key(kind), kind.credential())).collect()
+}
+
 #[derive(Clone)]
 enum Given {
     Here(SecretString),

@@ -10,6 +10,8 @@ pub mod markdown;
 mod roff;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) mod words;
 
 #[doc = include_str!("configuration.md")]
 pub mod configuration {}

@@ -5,6 +5,7 @@ use std::path::Path;
 use super::*;
 
 mod layers;
+mod manual;
 mod properties;
 mod secrets;
 mod shipped;

@@ -97,6 +97,18 @@ fn leaves(path: &str, kind: &ValueKind, found: &mut BTreeSet<String>) {
     }
 }
 
+/// Every key there is, as the code asks for it when it reads the shipped file. `policy.max_amount` has a key a unit.
+pub(super) fn uncommented_keys() -> BTreeSet<String> {
+    let text = uncommented(|_| false);
+    let (mut reader, root) = layers::merge(Path::new("FILE"), &text, &[]).unwrap();
+    let _ = settings::read(&mut reader, root, SystemClock.now());
+    let asked = reader.asked();
+    let is_table = |key: &str| {
+        asked.iter().any(|other| other.starts_with(&format!("{key}.")) || other.starts_with(&format!("{key}[")))
+    };
+    asked.iter().filter(|key| !is_table(key)).cloned().collect()
+}
+
 #[test]
 fn it_shows_every_key_there_is_and_no_other() {
     let text = uncommented(|_| false);
@@ -104,16 +116,9 @@ fn it_shows_every_key_there_is_and_no_other() {
     let parsed = config::Config::builder().add_source(file).build().unwrap();
     let mut shown = BTreeSet::new();
     leaves("", &parsed.cache.kind, &mut shown);
-
-    let (mut reader, root) = layers::merge(Path::new("FILE"), &text, &[]).unwrap();
-    let _ = settings::read(&mut reader, root, SystemClock.now());
-    let asked = reader.asked();
-    let is_table = |key: &str| {
-        asked.iter().any(|other| other.starts_with(&format!("{key}.")) || other.starts_with(&format!("{key}[")))
-    };
     // A limit for another unit would not be the default.
     let other_limit = |key: &str| key.starts_with("policy.max_amount.") && key != "policy.max_amount.points";
-    let known: BTreeSet<_> = asked.iter().filter(|key| !is_table(key) && !other_limit(key)).cloned().collect();
+    let known: BTreeSet<_> = uncommented_keys().into_iter().filter(|key| !other_limit(key)).collect();
     assert_eq!(shown, known);
 }
 

@@ -13,6 +13,7 @@ use crate::{
         Deliver,
         tests::{command_kind, sample, targets},
     },
+    manual::{Topic, markdown::plain, words as manual},
 };
 
 /// One attempt with this program.
@@ -207,4 +208,18 @@ async fn what_a_command_leaves_behind_with_its_streams_open_does_not_hold_us_up(
     let Outcome::Delivered { receipt: Some(pid) } = script(left).await else { panic!("not delivered") };
     let pid = rustix::process::Pid::from_raw(pid.parse().unwrap()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("it outlived the command");
+}
+
+#[tokio::test]
+async fn every_exit_code_means_what_the_table_in_the_manual_says() {
+    let rows = manual::rows(Topic::Delivery, "What an exit code means", "how it ends");
+    let row = |words: &str| rows.iter().find(|row| plain(&row[0]).starts_with(words));
+    let word = |row: Option<&Vec<Vec<_>>>| manual::code(&row.unwrap()[1]).remove(0);
+    for code in [0, 1, 2, 69, 74, 75, 76, 80, 126, 127, 128, 129, 143, 255] {
+        let exact = rows.iter().find(|row| plain(&row[0]) == format!("exit {code}"));
+        let class = row("128 and above").filter(|_| code >= 128);
+        let told = word(exact.or(class).or_else(|| row("any other exit")));
+        assert_eq!(script(&format!("exit {code}")).await.as_str(), told, "{code}");
+    }
+    assert_eq!(script("kill -9 $$").await.as_str(), word(row("killed by a signal")));
 }

@@ -1,4 +1,4 @@
-use std::{net::SocketAddr, sync::Arc};
+use std::{collections::BTreeSet, net::SocketAddr, sync::Arc};
 
 use proptest::prelude::*;
 use tokio::{
@@ -22,6 +22,7 @@ use crate::{
         Deliver, Targets,
         tests::{Still, sample, targets},
     },
+    manual::{Topic, words as manual},
 };
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -119,7 +120,7 @@ fn delivered(outcome: Outcome) -> Option<String> {
 }
 
 #[tokio::test]
-async fn a_request_carries_the_contracts_headers_and_a_signature_of_exactly_its_body() {
+async fn a_request_carries_the_headers_of_the_manual_and_a_signature_of_exactly_its_body() {
     let (address, served) = endpoint(reply("200 OK", "", ""), Then::Close).await;
     let secrets = TargetSecrets { secret: Some(SECRET.into()), bearer: Some("let-me-in\n".into()) };
     let targets = http(&format!("http://{address}/rewards?via=fp"), None, 20_000, secrets).unwrap();
@@ -134,6 +135,12 @@ async fn a_request_carries_the_contracts_headers_and_a_signature_of_exactly_its_
     let mut lines = head.lines();
     assert_eq!(lines.next(), Some("POST /rewards?via=fp HTTP/1.1"));
     let lines: Vec<&str> = lines.collect();
+    let named = |line: &&str| line.split_once(": ").map(|(name, _)| name.to_owned());
+    let transport = ["accept", "accept-encoding", "host", "content-length"];
+    let sent: BTreeSet<String> =
+        lines.iter().filter_map(named).filter(|name| !transport.contains(&name.as_str())).collect();
+    let told = manual::words(Topic::Delivery, "To an http target", "header");
+    assert_eq!(sent, told.iter().map(|name| name.to_lowercase()).collect());
     for expected in [
         "content-type: application/json",
         "idempotency-key: \"fp-12345-88901\"",
@@ -156,8 +163,17 @@ async fn without_secrets_nothing_is_signed_or_authorized() {
     assert!(!request.contains("webhook-signature") && !request.contains("authorization"), "{request}");
 }
 
+/// What the manual says of a status: the row that names it, else the one of its class, else the last.
+fn told(code: u16) -> String {
+    let rows = manual::rows(Topic::Delivery, "What an answer means", "answer");
+    let class = format!("{}xx", code / 100);
+    let row = |word: &str| rows.iter().find(|row| manual::code(&row[0]).iter().any(|it| it == word));
+    let row = row(&code.to_string()).or_else(|| row(&class)).or_else(|| rows.last()).unwrap();
+    manual::code(&row[1]).remove(0)
+}
+
 #[test]
-fn every_status_means_what_the_contracts_table_says() {
+fn every_status_means_what_the_table_in_the_manual_says() {
     let target = HttpTarget::new(
         "app",
         &"http://127.0.0.1/".parse().unwrap(),
@@ -178,6 +194,7 @@ fn every_status_means_what_the_contracts_table_says() {
             _ => "unknown",
         };
         assert_eq!(outcome.as_str(), word, "{code}");
+        assert_eq!(told(code), word, "{code}, in the manual");
         match outcome {
             Outcome::Delivered { .. } => {}
             Outcome::NotDelivered { detail, retry_after: waits } | Outcome::Unknown { detail, retry_after: waits } => {
