@@ -65,7 +65,10 @@ fn sources() -> BTreeMap<String, String> {
             let path = entry.unwrap().path();
             if path.is_dir() && !path.ends_with("tests") {
                 read(&path, found);
-            } else if path.extension().is_some_and(|it| it == "rs") && !path.ends_with("tests.rs") {
+            } else if path.extension().is_some_and(|it| it == "rs")
+                && !path.ends_with("tests.rs")
+                && !path.ends_with("manual/words.rs")
+            {
                 let text = fs::read_to_string(&path).unwrap();
                 // Tests are at the end of a file.
                 let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default().to_owned();
