@@ -41,6 +41,9 @@ fn claims_fail(place: &Place) -> bool {
     tried[0]
 }
 
+/// Somebody who writes, by name.
+type Writer<'a> = (&'a str, &'a dyn Fn(&World));
+
 /// A ledger that has forgotten the delivery of 2.
 fn behind() -> World {
     let world = World::new();
@@ -70,7 +73,7 @@ fn whoever_writes_to_a_ledger_that_lacks_what_its_mark_names_it_stays_locked() {
         }
         world.ledger.catch_up_mark().unwrap();
     };
-    let writers: [(&str, &dyn Fn(&World)); 3] = [("record", &record), ("resolve", &resolve), ("SQL", &in_sql)];
+    let writers: [Writer<'_>; 3] = [("record", &record), ("resolve", &resolve), ("SQL", &in_sql)];
     for (name, write) in writers {
         let world = behind();
         let marked = mark(&world);
