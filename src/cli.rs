@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{ArgAction, ArgGroup, Parser, Subcommand};
 
-use crate::{domain::CommissionId, telemetry::Verbosity};
+use crate::{domain::CommissionId, ledger::CLAIM_MAX, telemetry::Verbosity};
 
 /// Delivers the non-monetary FirstPromoter rewards that a webhook handler missed, once, and marks them fulfilled.
 #[derive(Debug, Clone, Parser)]
@@ -233,7 +233,7 @@ fn reason(text: &str) -> Result<String, String> {
 fn claim_period(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text)
         .ok()
-        .filter(|period| !period.is_zero() && *period <= Duration::from_hours(24 * 7))
+        .filter(|period| !period.is_zero() && *period <= CLAIM_MAX)
         .ok_or_else(|| "a period is a number with a unit, as 10m or 2h; at most 7d".to_owned())
 }
 

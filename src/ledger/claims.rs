@@ -3,11 +3,18 @@
 //! Guarantees: a commission has at most one live claim, and a claim is given only for what nobody has delivered and whose
 //! outcome nobody is in doubt about.
 
-use rusqlite::{OptionalExtension, named_params};
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension, named_params};
 use serde::Serialize;
 
-use super::{Ledger, LedgerError, RewardState};
+use super::{Ledger, LedgerError, RewardState, reward::time};
 use crate::domain::{CommissionId, Timestamp, timestamp_text};
+
+/// The longest that a claim lasts.
+pub const CLAIM_MAX: Duration = Duration::from_hours(24 * 7);
+/// A claim may have been taken so much later than now, by clocks that differ a little.
+const CLOCKS_DIFFER: Duration = Duration::from_mins(1);
 
 /// What came of asking for a claim.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,6 +90,68 @@ impl Ledger {
             })
         })
     }
+}
+
+impl Ledger {
+    /// Shortens the claims of others that last longer than a claim may. Suppose a handler claims while the clock is ten days
+    /// ahead, and the clock is set back: the claim would keep its reward for ten days. It is then taken for one that begins
+    /// now, and that is written, or it would begin anew in each pass. Returns how many were shortened.
+    pub fn shorten_claims(&self, now: Timestamp) -> Result<usize, LedgerError> {
+        if self.run(|conn| too_long(conn, now))?.is_empty() {
+            return Ok(0);
+        }
+        // Looked up again: the handler may have renewed or ended it meanwhile.
+        let shortened = self.write(|tx| {
+            let claims = too_long(tx, now)?;
+            for claim in &claims {
+                tx.prepare_cached(
+                    "UPDATE claims SET claimed_at = :from, expires_at = :until WHERE commission_id = :id AND owner = :owner",
+                )?
+                .execute(named_params! {
+                    ":id": claim.id.0, ":owner": claim.owner, ":from": timestamp_text(claim.from), ":until": timestamp_text(claim.until),
+                })?;
+            }
+            Ok(claims)
+        })?;
+        for Shortened { id, owner, until, .. } in &shortened {
+            tracing::warn!(
+                commission.id = id.0,
+                "commission {id}: the claim of {owner} lasted too long, as if taken by a clock that was ahead; it ends at {until} now"
+            );
+        }
+        Ok(shortened.len())
+    }
+}
+
+/// A claim as it may last.
+struct Shortened {
+    id: CommissionId,
+    owner: String,
+    from: Timestamp,
+    until: Timestamp,
+}
+
+/// The live claims of others that last too long, as they may last.
+fn too_long(conn: &Connection, now: Timestamp) -> rusqlite::Result<Vec<Shortened>> {
+    let mut statement = conn.prepare_cached(
+        "SELECT commission_id, owner, strftime('%Y-%m-%dT%H:%M:%fZ', claimed_at) AS claimed_at, \
+         strftime('%Y-%m-%dT%H:%M:%fZ', expires_at) AS expires_at FROM claims \
+         WHERE owner <> 'makegood' AND julianday(expires_at) > julianday(:now)",
+    )?;
+    let claims = statement.query_map(named_params! {":now": timestamp_text(now)}, |row| {
+        let (taken, expires) = (time(row, "claimed_at")?, time(row, "expires_at")?.unwrap_or(now));
+        // Whoever writes no time that can be read has taken it now.
+        let from = taken.filter(|taken| *taken <= now + CLOCKS_DIFFER).unwrap_or(now);
+        let asked = (expires - taken.unwrap_or(from)).to_std().unwrap_or_default();
+        let claim = Shortened {
+            id: CommissionId(row.get("commission_id")?),
+            owner: row.get("owner")?,
+            from,
+            until: from + asked.min(CLAIM_MAX),
+        };
+        Ok(Some(claim).filter(|claim| claim.until < expires))
+    })?;
+    claims.filter_map(Result::transpose).collect()
 }
 
 /// Why nobody should deliver a reward in this state, if so.

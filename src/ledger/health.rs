@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use rusqlite::named_params;
 
 use super::{Change, Ledger, LedgerError, reward::time};
-use crate::domain::{Timestamp, timestamp_text};
+use crate::{
+    domain::{Timestamp, timestamp_text},
+    failure::RETRY_AFTER_MAX,
+};
 
 /// How a target has answered lately.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -18,6 +21,14 @@ pub struct Health {
     pub retry_at: Option<Timestamp>,
     /// What the target said last, or what became of the attempt; for a person.
     pub last_error: Option<String>,
+}
+
+impl Health {
+    /// The end of its wait, where that is not over. A time that lies further ahead than the longest wait of ours was written
+    /// by a clock that was ahead: it says nothing.
+    pub fn closed_until(&self, now: Timestamp) -> Option<Timestamp> {
+        self.retry_at.filter(|until| *until > now && *until <= now + RETRY_AFTER_MAX)
+    }
 }
 
 impl Ledger {

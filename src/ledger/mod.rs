@@ -41,7 +41,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, Transactio
 
 pub use alerts::{Caught, Streak};
 pub use backup::BackedUp;
-pub use claims::{Claimed, LiveClaim};
+pub use claims::{CLAIM_MAX, Claimed, LiveClaim};
 pub use decisions::Resolution;
 pub use error::LedgerError;
 pub(crate) use files::folder_of;

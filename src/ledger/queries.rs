@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use rusqlite::named_params;
 
 use super::{
-    Ledger, LedgerError, Reward,
+    CLAIM_MAX, Ledger, LedgerError, Reward,
     reward::{COLUMNS, time},
 };
 use crate::{
@@ -55,7 +55,10 @@ impl Ledger {
                  WHERE owner <> 'makegood' AND julianday(expires_at) > julianday(:now)",
             )?
             .query_map(named_params! {":now": timestamp_text(now)}, |row| {
-                Ok((CommissionId(row.get("commission_id")?), time(row, "expires_at")?.unwrap_or(now)))
+                Ok((
+                    CommissionId(row.get("commission_id")?),
+                    time(row, "expires_at")?.unwrap_or(now).min(now + CLAIM_MAX),
+                ))
             })?
             .collect()
         })

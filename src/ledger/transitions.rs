@@ -230,7 +230,7 @@ impl Change<'_> {
             .tx
             .prepare_cached(
                 "UPDATE rewards SET state = 'delivering', state_since = :now, target = :target, attempts = attempts + 1, \
-                 uncertain = max(uncertain, state = 'delivering'), first_attempt_at = coalesce(first_attempt_at, :now), \
+                 uncertain = max(uncertain, state = 'delivering'), first_attempt_at = min(coalesce(first_attempt_at, :now), :now), \
                  next_attempt_at = NULL, hold_reason = NULL \
                  WHERE commission_id = :id AND state = :from RETURNING attempts",
             )

@@ -193,6 +193,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         self.ledger.require_in_place()?;
         self.ledger.require_not_behind()?;
         self.ledger.catch_up_mark()?;
+        self.ledger.shorten_claims(self.clock.now())?;
         let targets = self.idempotency();
         let mut plan = self.plan_with(order, &targets).await?;
         report.counts.listed = plan.listed;
@@ -226,8 +227,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         let mut plan = self.observe(order, targets).await?;
         let now = self.clock.now();
         let closed = self.ledger.health()?.into_iter();
-        let closed =
-            closed.filter_map(|(target, health)| Some((target, trouble::closed_until(&health, now)?))).collect();
+        let closed = closed.filter_map(|(target, health)| Some((target, health.closed_until(now)?))).collect();
         plan::spare(plan.items.values_mut().map(|item| &mut item.decision), &closed);
         let max = order.max_deliveries.unwrap_or(self.settings.policy.max_deliveries_per_pass);
         plan.fuse_wanted = plan::fuse(plan.items.values_mut().map(|item| &mut item.decision), max);

@@ -12,7 +12,9 @@ pub(super) mod tests;
 
 use std::collections::BTreeMap;
 
-use owed::{owed, repeatable};
+use chrono::TimeDelta;
+
+use owed::{end_of_grace, latest, owed, repeatable};
 
 use crate::{
     config::{Policy, RecipientPolicy},
@@ -184,7 +186,7 @@ pub fn facts(commission: &Commission, policy: &Policy, rules: &Rules) -> Facts {
 }
 
 /// How long what is due may be in neither of FirstPromoter's answers before a person is asked.
-const UNCLEAR_PATIENCE: chrono::TimeDelta = chrono::TimeDelta::hours(24);
+const UNCLEAR_PATIENCE: TimeDelta = TimeDelta::hours(24);
 
 /// Why nothing can be concluded.
 const NEITHER: &str = "FirstPromoter calls it neither fulfilled nor unfulfilled";
@@ -226,7 +228,7 @@ pub fn decide(observed: &Observation, entry: Entry<'_>, cx: Context<'_>) -> Deci
         }
         (RewardState::Cancelled, _) => Decision::Nothing("cancelled"),
         (_, Observation::Fulfilled) => Decision::Adopt,
-        (RewardState::Delivered, Observation::Listed(_)) => mark(reward, cx.now),
+        (RewardState::Delivered, Observation::Listed(_)) => mark(reward, cx),
         (RewardState::Delivered, Observation::NotApproved(status)) => {
             cannot_mark(reward, format!("FirstPromoter calls it {status} now, and marks only approved ones"))
         }
@@ -288,8 +290,14 @@ fn cut_off(commission: &Commission, reward: &Reward, entry: Entry<'_>, cx: Conte
 
 /// Approved, and in neither answer: once is nothing, for long it is a person's.
 fn unclear(reward: &Reward, cx: Context<'_>) -> Decision {
-    let since = reward.next_attempt_at.map_or(reward.owed_since, |due| due.max(reward.owed_since));
-    let for_long = cx.now - since > UNCLEAR_PATIENCE;
+    // What lies in the future was recorded by a clock that was ahead.
+    let found = [Some(reward.owed_since), reward.first_attempt_at].into_iter().flatten().find(|at| *at <= cx.now);
+    let due = reward.next_attempt_at.filter(|_| reward.state == RewardState::Waiting);
+    let latest = latest(cx).max(end_of_grace(cx.now, cx));
+    if due.is_some_and(|due| due > latest) {
+        return Decision::Wait(latest, Waits::Backoff);
+    }
+    let for_long = due.max(found).is_none_or(|since| cx.now - since > UNCLEAR_PATIENCE);
     match reward.state {
         RewardState::Delivering => match repeatable(reward, cx) {
             // FirstPromoter's next answer will not tell either: a person is asked now, not never.
@@ -325,9 +333,10 @@ fn withdrawn(reward: &Reward, why: &str) -> Decision {
     }
 }
 
-fn mark(reward: &Reward, now: Timestamp) -> Decision {
+fn mark(reward: &Reward, cx: Context<'_>) -> Decision {
     match reward.next_attempt_at {
-        Some(until) if until > now => Decision::Wait(until, Waits::Marking),
+        // A longer wait was recorded by a clock that was ahead.
+        Some(until) if until > cx.now && until <= latest(cx) => Decision::Wait(until, Waits::Marking),
         Some(_) | None => Decision::Mark,
     }
 }

@@ -11,7 +11,7 @@ use super::Idempotent;
 use crate::{
     config::Retry,
     domain::Timestamp,
-    failure::{Outcome, RETRY_AFTER_MAX, backoff},
+    failure::{Outcome, backoff},
     ledger::{Health, Reward},
 };
 
@@ -31,13 +31,6 @@ pub(super) enum Gate {
     Probing,
     /// None in this pass.
     Closed,
-}
-
-/// The end of a target's wait, where that is not over. A time that lies further ahead than any wait of ours was written by a
-/// clock that was ahead: it says nothing, and the target is probed.
-pub(super) fn closed_until(health: &Health, now: Timestamp) -> Option<Timestamp> {
-    let longest = now + LONGEST_WAIT.max(RETRY_AFTER_MAX);
-    health.retry_at.filter(|until| *until > now && *until <= longest)
 }
 
 /// Failures in a row at one target, counted while the deliveries of a pass run.
@@ -265,7 +258,7 @@ mod tests {
 
     #[test]
     fn a_wait_that_lies_further_ahead_than_any_of_ours_is_not_believed() {
-        let until = |seconds| closed_until(&closed_after(10, Some(at(seconds))), at(0));
+        let until = |seconds| closed_after(10, Some(at(seconds))).closed_until(at(0));
         assert_eq!((until(0), until(1), until(86_400)), (None, Some(at(1)), Some(at(86_400))));
         assert_eq!((until(86_401), until(864_000)), (None, None));
     }

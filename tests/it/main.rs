@@ -8,6 +8,7 @@ mod sandbox;
 mod api_failures;
 mod audit;
 mod changed;
+mod clock_set_back;
 mod command_target;
 mod config;
 mod costs;

@@ -169,3 +169,28 @@ fn what_waits_is_held_by_policy_or_was_cancelled_can_be_claimed_unless_an_attemp
     let held = uncertain(&Aftermath::Hold(HoldReason::OutcomeUnknown));
     assert_eq!(held, Claimed::NotNow(format!("{words}, held as outcome_unknown")));
 }
+
+#[test]
+fn a_claim_taken_by_a_clock_that_was_ahead_lasts_as_long_as_it_was_asked_for_from_now() {
+    let days = 10 * 24 * 60;
+    let taken = |from: i64, until: i64| {
+        let world = World::new();
+        let [from, until] = [from, until].map(|minutes| timestamp_text(at(minutes)));
+        world.elsewhere(&format!("INSERT INTO claims VALUES (1, 'handler', '{from}', '{until}')"));
+        world
+    };
+    let until = |world: &World| world.ledger.claims_of_others(at(0)).unwrap().remove(&id(1));
+    let ahead = taken(days, days + 10);
+    assert!(until(&ahead).is_some_and(|until| until <= at(7 * 24 * 60)), "also where nothing may be written");
+    assert_eq!(ahead.ledger.shorten_claims(at(0)).unwrap(), 1);
+    assert_eq!(claim(&ahead), format!("handler {}", timestamp_text(at(10))));
+    assert_eq!(ahead.ledger.shorten_claims(at(5)).unwrap(), 0, "it counts down");
+    let endless = taken(-5, days);
+    assert_eq!(endless.ledger.shorten_claims(at(0)).unwrap(), 1);
+    assert_eq!(until(&endless), Some(at(7 * 24 * 60 - 5)));
+    for (from, to) in [(-5, 10), (0, 7 * 24 * 60), (-10, -1), (days, -1)] {
+        let fine = taken(from, to);
+        let before = claim(&fine);
+        assert_eq!((fine.ledger.shorten_claims(at(0)).unwrap(), claim(&fine)), (0, before), "{from} to {to}");
+    }
+}

@@ -4,7 +4,7 @@ use chrono::SubsecRound;
 
 use super::{Context, Decision, Entry, Idempotent, Rules, Waits, in_scope, recipient};
 use crate::{
-    config::{Policy, Route},
+    config::Route,
     domain::{Amount, Commission, RecipientKind, Timestamp, Unit},
     failure::RETRY_AFTER_MAX,
     ledger::{HoldReason, Reward, RewardState},
@@ -120,20 +120,47 @@ fn not_before(commission: &Commission, reward: Option<&Reward>, cx: Context<'_>)
     let found =
         reward.filter(|reward| reward.state != RewardState::Cancelled).map_or(cx.now, |reward| reward.owed_since);
     let since = commission.approved_at().map_or(found, |approved| approved.min(found));
-    let grace = chrono::TimeDelta::from_std(cx.policy.grace).ok().and_then(|grace| since.checked_add_signed(grace));
-    // To the millisecond, as the ledger keeps it: FirstPromoter's finer times would look new to it in every pass.
-    let grace = grace.unwrap_or(Timestamp::MAX_UTC).trunc_subsecs(3);
+    // Found in the future: by a clock that was ahead. The grace period begins now; what an earlier pass wrote of that counts
+    // down, or it would begin anew in each pass.
+    let recorded = || match reward.map(|reward| (reward.state, reward.next_attempt_at)) {
+        Some((RewardState::Waiting, until)) => until,
+        // Where it was tried, the handler has had its chance.
+        Some((RewardState::Delivering, _)) => Some(cx.now),
+        Some((
+            RewardState::Delivered
+            | RewardState::Fulfilled
+            | RewardState::Held
+            | RewardState::Cancelled
+            | RewardState::Reversed
+            | RewardState::Dismissed,
+            _,
+        ))
+        | None => None,
+    };
+    let grace = if since > cx.now {
+        let anew = end_of_grace(cx.now, cx);
+        recorded().map_or(anew, |recorded| recorded.min(anew))
+    } else {
+        end_of_grace(since, cx)
+    };
     let backoff = reward
         .filter(|reward| reward.failures > 0 && reward.state != RewardState::Cancelled)
         .and_then(|reward| reward.next_attempt_at)
-        .map(|backoff| backoff.min(cx.now + longest_wait(cx.policy)));
+        .map(|backoff| backoff.min(latest(cx)));
     match backoff {
         Some(backoff) if backoff > grace => (backoff, Waits::Backoff),
         Some(_) | None => (grace, Waits::Grace),
     }
 }
 
-/// A wait recorded by a clock that was far ahead is not believed: none of ours is longer.
-fn longest_wait(policy: &Policy) -> chrono::TimeDelta {
-    chrono::TimeDelta::from_std(policy.retry.max.max(RETRY_AFTER_MAX)).unwrap_or(chrono::TimeDelta::MAX)
+pub(super) fn end_of_grace(since: Timestamp, cx: Context<'_>) -> Timestamp {
+    let grace = chrono::TimeDelta::from_std(cx.policy.grace).ok().and_then(|grace| since.checked_add_signed(grace));
+    // To the millisecond, as the ledger keeps it: FirstPromoter's finer times would look new to it in every pass.
+    grace.unwrap_or(Timestamp::MAX_UTC).trunc_subsecs(3)
+}
+
+/// The latest time that a wait of ours may end at. A later one was recorded by a clock that was ahead, and is not believed.
+pub(super) fn latest(cx: Context<'_>) -> Timestamp {
+    let longest = chrono::TimeDelta::from_std(cx.policy.retry.max.max(RETRY_AFTER_MAX)).ok();
+    longest.and_then(|longest| cx.now.checked_add_signed(longest)).unwrap_or(Timestamp::MAX_UTC)
 }

@@ -388,3 +388,50 @@ fn where_the_grace_period_and_the_backoff_end_together_it_is_the_grace_period_th
     let approved_now = but(|it| it.status_updated_at = Some(now()));
     assert_eq!(world.listed(approved_now, Some(&row)), Decision::Wait(in_minutes(15), Waits::Grace));
 }
+
+#[test]
+fn what_a_clock_that_was_ahead_found_waits_a_grace_period_from_now_and_no_longer() {
+    let world = World::new();
+    let days = 24 * 60 * 10;
+    let undated = || but(|it| it.status_updated_at = None);
+    let found = |state, next: Option<i64>| Reward {
+        owed_since: in_minutes(days),
+        next_attempt_at: next.map(in_minutes),
+        ..reward(state)
+    };
+    let waiting = |next| found(RewardState::Waiting, Some(next));
+    let anew = Decision::Wait(in_minutes(15), Waits::Grace);
+    assert_eq!(world.listed(undated(), Some(&waiting(days + 15))), anew);
+    let held = Reward { owed_since: in_minutes(days), ..held(HoldReason::Fuse) };
+    assert_eq!(world.listed(undated(), Some(&held)), anew);
+    // What was written of that counts down.
+    assert_eq!(world.listed(undated(), Some(&waiting(9))), Decision::Wait(in_minutes(9), Waits::Grace));
+    assert_eq!(world.says(undated(), Some(&waiting(0))), "deliver app");
+    let cut_off = Reward { owed_since: in_minutes(days), ..delivering_at("app") };
+    assert_eq!(world.says(undated(), Some(&cut_off)), "resume app");
+    let dated_ahead = but(|it| it.status_updated_at = Some(in_minutes(days)));
+    assert_eq!(world.listed(dated_ahead, Some(&waiting(days + 15))), anew);
+    assert_eq!(world.says(commission(), Some(&waiting(days + 15))), "deliver app", "approved an hour ago");
+}
+
+#[test]
+fn no_wait_for_marking_or_for_an_answer_is_longer_than_the_longest_of_ours() {
+    let world = World::new();
+    let day = 24 * 60;
+    let delivered = |minutes| Reward { next_attempt_at: Some(in_minutes(minutes)), ..reward(RewardState::Delivered) };
+    assert_eq!(world.says(commission(), Some(&delivered(day))), "wait for marking");
+    assert_eq!(world.says(commission(), Some(&delivered(day + 1))), "mark");
+    let unclear = |row: &Reward| world.decide(&Observation::Unclear, Some(row));
+    let waiting = |minutes: i64| Reward {
+        owed_since: in_minutes(10 * day),
+        next_attempt_at: Some(in_minutes(minutes)),
+        ..reward(RewardState::Waiting)
+    };
+    assert_eq!(unclear(&waiting(10 * day)), Decision::Wait(in_minutes(day), Waits::Backoff));
+    assert_eq!(said(&unclear(&waiting(-day))), "nothing");
+    assert_eq!(said(&unclear(&waiting(-day - 1))), "hold changed");
+    let cut_off = Reward { owed_since: in_minutes(10 * day), ..delivering_at("app") };
+    assert_eq!(said(&unclear(&cut_off)), "nothing", "its first attempt was five minutes ago");
+    let later = Reward { first_attempt_at: Some(in_minutes(10 * day)), ..cut_off };
+    assert_eq!(said(&unclear(&later)), "hold outcome_unknown", "nobody knows since when");
+}
