@@ -11,8 +11,8 @@ use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc};
 
 use serde::Serialize;
 
-pub use self::signature::SecretError;
 use self::{command::CommandTarget, http::HttpTarget};
+pub use self::{fingerprint::Fingerprint, signature::SecretError};
 use crate::{
     clock::Clock,
     config::{Secrets, TargetKind, TargetSecrets, TargetSettings},
@@ -22,6 +22,7 @@ use crate::{
 };
 
 mod command;
+mod fingerprint;
 mod http;
 mod signature;
 

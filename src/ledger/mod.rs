@@ -15,6 +15,7 @@ mod claims;
 mod decisions;
 mod error;
 mod files;
+mod fingerprints;
 mod forgotten;
 mod health;
 mod journal;

@@ -4,7 +4,7 @@ use rusqlite::{Row, types::Type};
 
 use super::{DeliveredBy, Drift, HoldReason, RewardState};
 use crate::{
-    delivery::{Delivery, Recipient},
+    delivery::{Delivery, Fingerprint, Recipient},
     domain::{
         Campaign, CommissionId, DeliveryKey, Promoter, RecipientKind, Referral, RewardRef, Timestamp, Unit,
         upstream_timestamp_text,
@@ -126,6 +126,8 @@ pub struct Reward {
     pub owed_since: Timestamp,
     /// The target of the last attempt.
     pub target: Option<String>,
+    /// That target as it was then; none where nothing was tried, or by 0.1.
+    pub fingerprint: Option<Fingerprint>,
     /// The delivery key.
     pub key: DeliveryKey,
     /// All attempts so far.
@@ -154,7 +156,7 @@ pub struct Reward {
 pub(super) const COLUMNS: &str = "commission_id, state, hold_reason, unit, amount, recipient, promoter_id, promoter_email, promoter_name, \
      referral_id, referral_email, referral_uid, campaign_id, campaign_name, reward_id, reward_name, approved_at, created_at, \
      first_seen_at, owed_since, target, key, attempts, failures, first_attempt_at, uncertain, next_attempt_at, last_error, \
-     delivered_by, mark_attempts, mark_error, drift";
+     delivered_by, mark_attempts, mark_error, drift, fingerprint";
 
 /// A word or time that the CHECKs should not have let in.
 #[derive(Debug, thiserror::Error)]
@@ -226,6 +228,7 @@ impl Reward {
             first_seen_at: time_set(row, "first_seen_at")?,
             owed_since: time_set(row, "owed_since")?,
             target: row.get("target")?,
+            fingerprint: row.get::<_, Option<String>>("fingerprint")?.map(Fingerprint::recorded),
             key: DeliveryKey::recorded(row.get("key")?),
             attempts: row.get("attempts")?,
             failures: row.get("failures")?,

@@ -13,14 +13,14 @@ use std::{
 use futures_util::future;
 
 use super::{
-    Idempotent, Pass, PassError, Plan, Report,
+    Pass, PassError, Plan, Report,
     confirm::to_confirm,
     deliver::{Confirmed, Ready, Round},
     trouble::{Gate, Trouble},
 };
 use crate::{
     clock::Clock,
-    delivery::Deliver,
+    delivery::{Deliver, Fingerprint},
     domain::{CommissionId, Timestamp},
     firstpromoter::{Api, Truth, truth::QUESTION},
     ledger::{LedgerError, RewardState},
@@ -33,7 +33,7 @@ const OLD_ANSWERS: u32 = 3;
 struct Way<'a, A, C> {
     plan: RefCell<&'a mut Plan>,
     truth: &'a Truth<'a, A, C>,
-    targets: &'a BTreeMap<String, Idempotent>,
+    targets: &'a BTreeMap<String, Fingerprint>,
 }
 
 impl<A, C> Way<'_, A, C> {
@@ -62,7 +62,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         &self,
         plan: &mut Plan,
         truth: &Truth<'_, A, C>,
-        targets: &BTreeMap<String, Idempotent>,
+        targets: &BTreeMap<String, Fingerprint>,
         report: &mut Report,
     ) -> Result<Vec<CommissionId>, PassError> {
         let lanes = plan.lanes();
@@ -87,7 +87,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
     pub(super) async fn confirm_all(
         &self,
         plan: &mut Plan,
-        targets: &BTreeMap<String, Idempotent>,
+        targets: &BTreeMap<String, Fingerprint>,
     ) -> Result<(), PassError> {
         let truth = self.truth(plan)?;
         let lanes = plan.lanes();
@@ -107,7 +107,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         plan: &mut Plan,
         lanes: &BTreeMap<String, Vec<CommissionId>>,
         truth: &Truth<'_, A, C>,
-        targets: &BTreeMap<String, Idempotent>,
+        targets: &BTreeMap<String, Fingerprint>,
     ) -> Result<(Vec<CommissionId>, Option<Timestamp>), PassError> {
         let deliveries: BTreeSet<CommissionId> = lanes.values().flatten().copied().collect();
         let mut ids = to_confirm(plan);

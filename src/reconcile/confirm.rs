@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::{
-    Decision, Idempotent, Item, Pass, PassError, Plan,
+    Decision, Item, Pass, PassError, Plan,
     plan::{self, Context, Entry, Observation},
 };
 use crate::{
     clock::Clock,
-    delivery::Deliver,
+    delivery::{Deliver, Fingerprint},
     domain::{Commission, CommissionId, CommissionStatus, Timestamp},
     firstpromoter::{
         Api, Truth,
@@ -35,7 +35,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         ids: &[CommissionId],
         mut answers: Answers,
         plan: &mut Plan,
-        targets: &BTreeMap<String, Idempotent>,
+        targets: &BTreeMap<String, Fingerprint>,
     ) -> Result<Timestamp, LedgerError> {
         // In a long pass others have written since the plan was made.
         let mut rewards = self.ledger.rewards(ids)?;

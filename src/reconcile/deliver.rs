@@ -7,13 +7,13 @@ use futures_util::{StreamExt, stream};
 use tracing::{Instrument, info_span, warn};
 
 use super::{
-    Idempotent, Pass, PassError, Progress, Report,
+    Pass, PassError, Progress, Report,
     trouble::{Gate, Trouble},
 };
 use crate::{
     clock::Clock,
     config::{TargetKind, TargetSettings},
-    delivery::Deliver,
+    delivery::{Deliver, Fingerprint},
     domain::{CommissionId, Timestamp},
     failure::{Outcome, backoff, given_up},
     firstpromoter::Api,
@@ -79,12 +79,12 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
     pub(super) fn troubles<'n>(
         &self,
         names: impl Iterator<Item = &'n String>,
-        targets: &BTreeMap<String, Idempotent>,
+        targets: &BTreeMap<String, Fingerprint>,
     ) -> Result<BTreeMap<String, Trouble>, LedgerError> {
         let health = self.ledger.health()?;
         let trouble = |name: &String| {
             let failures = health.get(name).map_or(0, |health| health.failures);
-            Trouble::new(failures, targets.get(name).copied().unwrap_or(Idempotent::No))
+            Trouble::new(failures, targets.get(name).is_some_and(Fingerprint::deduplicates))
         };
         Ok(names.map(|name| (name.clone(), trouble(name))).collect())
     }
@@ -134,10 +134,18 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
             );
             return Ok(());
         };
-        let timeout = self.settings.targets.get(target).map_or(Duration::ZERO, |target| target.timeout);
+        let Some(settings) = self.settings.targets.get(target) else { return Ok(()) };
+        let (timeout, fingerprint) = (settings.timeout, Fingerprint::of(settings));
         let claim_until = self.clock.now() + timeout + CLAIM_MARGIN;
         let author = round.report.borrow().author(self.clock.now());
-        let attempt = match self.ledger.change(author, |change| change.begin(reward, target, claim_until))? {
+        let begun = self.ledger.change(author, |change| {
+            let begun = change.begin(reward, target, claim_until)?;
+            if let Begun::Attempt(attempt) = begun {
+                change.note_fingerprint(reward.id, attempt, &fingerprint)?;
+            }
+            Ok(begun)
+        })?;
+        let attempt = match begun {
             Begun::Attempt(attempt) => attempt,
             Begun::Taken => {
                 tracing::info!(

@@ -39,14 +39,14 @@ pub use report::{Line, Report};
 
 use crate::{
     clock::Clock,
-    config::{Settings, TargetSettings},
-    delivery::Deliver,
+    config::Settings,
+    delivery::{Deliver, Fingerprint},
     domain::{CommissionId, Timestamp},
     firstpromoter::{Api, ApiError, ListingError, RewardRule, TruthError},
     ledger::{Facts, Ledger, LedgerError, Reward, RewardState},
 };
 use plan::Rules;
-pub use plan::{Decision, Idempotent, Waits};
+pub use plan::{Decision, Waits};
 
 /// What made a pass happen. It says when, never what to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -194,7 +194,8 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         self.ledger.require_not_behind()?;
         self.ledger.catch_up_mark()?;
         self.ledger.shorten_claims(self.clock.now())?;
-        let targets = self.idempotency();
+        let targets = self.fingerprints();
+        self.ledger.adopt_fingerprints(&targets)?;
         let mut plan = self.plan_with(order, &targets).await?;
         report.counts.listed = plan.listed;
         report.counts.missing = plan.missing();
@@ -211,19 +212,18 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
 
     /// What a pass would do: observed, decided, past the fuse, confirmed. Reads only.
     pub async fn plan(&self, order: &Order) -> Result<Plan, PassError> {
-        let targets = self.idempotency();
+        let targets = self.fingerprints();
         let mut plan = self.plan_with(order, &targets).await?;
         self.confirm_all(&mut plan, &targets).await?;
         Ok(plan)
     }
 
-    /// Which targets deduplicate by key, by name.
-    fn idempotency(&self) -> BTreeMap<String, Idempotent> {
-        let idempotent = |it: &TargetSettings| if it.idempotent { Idempotent::Yes } else { Idempotent::No };
-        self.settings.targets.iter().map(|(name, target)| (name.clone(), idempotent(target))).collect()
+    /// The targets as they are configured now, by name.
+    fn fingerprints(&self) -> BTreeMap<String, Fingerprint> {
+        self.settings.targets.iter().map(|(name, target)| (name.clone(), Fingerprint::of(target))).collect()
     }
 
-    async fn plan_with(&self, order: &Order, targets: &BTreeMap<String, Idempotent>) -> Result<Plan, PassError> {
+    async fn plan_with(&self, order: &Order, targets: &BTreeMap<String, Fingerprint>) -> Result<Plan, PassError> {
         let mut plan = self.observe(order, targets).await?;
         let now = self.clock.now();
         let closed = self.ledger.health()?.into_iter();

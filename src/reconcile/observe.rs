@@ -6,14 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::{
-    Decision, Idempotent, Item, Order, Pass, PassError, Plan, Progress,
+    Decision, Item, Order, Pass, PassError, Plan, Progress,
     confirm::CANDIDATES,
     plan::{self, Context, Entry, Observation, Rules},
 };
 use crate::{
     clock::Clock,
     config::{Policy, RecipientPolicy},
-    delivery::Deliver,
+    delivery::{Deliver, Fingerprint},
     domain::{Commission, CommissionId, CommissionStatus, Timestamp, Unit},
     firstpromoter::{
         Api, Truth, listing,
@@ -37,7 +37,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
     pub(super) async fn observe(
         &self,
         order: &Order,
-        targets: &BTreeMap<String, Idempotent>,
+        targets: &BTreeMap<String, Fingerprint>,
     ) -> Result<Plan, PassError> {
         let now = self.clock.now();
         let claims = self.ledger.claims_of_others(now)?;
@@ -68,7 +68,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
     async fn observe_all(
         &self,
         plan: &mut Plan,
-        targets: &BTreeMap<String, Idempotent>,
+        targets: &BTreeMap<String, Fingerprint>,
         now: Timestamp,
     ) -> Result<BTreeMap<CommissionId, Observed>, PassError> {
         let mut open = self.ledger.open_ids()?;

@@ -2,8 +2,8 @@
 //!
 //! Guarantees:
 //! - The ledger decides before the listing: what it calls delivered is never delivered again, whatever upstream shows.
-//! - A delivery whose outcome is unknown is repeated only at the same target, with the same content, and only if that target
-//!   deduplicates by key.
+//! - A delivery whose outcome is unknown is repeated only at the same target (by fingerprint, not by name), with the same
+//!   content, and only if that target deduplicates by key.
 //! - Every approved commission in scope gets a decision that ends in `fulfilled` or in front of a person.
 
 mod owed;
@@ -18,6 +18,7 @@ use owed::{end_of_grace, latest, owed, repeatable};
 
 use crate::{
     config::{Policy, RecipientPolicy},
+    delivery::Fingerprint,
     domain::{Amount, Commission, RecipientKind, Timestamp, Unit},
     firstpromoter::RewardRule,
     ledger::{Facts, HoldReason, Reward, RewardState},
@@ -52,21 +53,12 @@ pub struct Rules {
 pub struct Context<'a> {
     /// `[policy]` and `[[routes]]`.
     pub policy: &'a Policy,
-    /// The configured targets that deduplicate by key, and the others.
-    pub targets: &'a BTreeMap<String, Idempotent>,
+    /// The configured targets, as they are now.
+    pub targets: &'a BTreeMap<String, Fingerprint>,
     /// Who receives what.
     pub rules: &'a Rules,
     /// Now.
     pub now: Timestamp,
-}
-
-/// Whether a target deduplicates by key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Idempotent {
-    /// The same key may be sent again.
-    Yes,
-    /// A second time may take effect twice.
-    No,
 }
 
 /// A ledger row, and whether somebody else is about to deliver it.

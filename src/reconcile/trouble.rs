@@ -7,7 +7,6 @@
 
 use std::{cell::Cell, time::Duration};
 
-use super::Idempotent;
 use crate::{
     config::Retry,
     domain::Timestamp,
@@ -47,13 +46,10 @@ pub(super) struct Trouble {
 
 impl Trouble {
     /// A target as the ledger knows it; its wait is over.
-    pub(super) fn new(failures: u32, idempotent: Idempotent) -> Self {
+    pub(super) fn new(failures: u32, deduplicates: bool) -> Self {
         let in_trouble = failures >= FAILURES_TOLERATED;
-        let probes = match idempotent {
-            Idempotent::Yes => PROBES,
-            // Each probe may leave a reward in doubt, which a person must then look up.
-            Idempotent::No => 1,
-        };
+        // Where it does not deduplicate, each probe may leave a reward in doubt, which a person must then look up.
+        let probes = if deduplicates { PROBES } else { 1 };
         Self {
             failures: Cell::new(failures),
             failures_before: Cell::new(failures),
@@ -135,7 +131,7 @@ mod tests {
     }
 
     fn target(failures: u32) -> Trouble {
-        Trouble::new(failures, Idempotent::Yes)
+        Trouble::new(failures, true)
     }
 
     /// What [`failed`] leaves.
@@ -211,7 +207,7 @@ mod tests {
 
     #[test]
     fn a_target_that_does_not_deduplicate_is_probed_once() {
-        let trouble = Trouble::new(10, Idempotent::No);
+        let trouble = Trouble::new(10, false);
         assert_eq!(trouble.gate(), Gate::Probing);
         trouble.after(&failed(), &retry(), at(0));
         assert_eq!(trouble.gate(), Gate::Closed);
@@ -238,11 +234,7 @@ mod tests {
     fn those_tried_least_go_first() {
         let rewards = [(1, 3, true), (2, 1, false), (3, 0, false), (4, 1, true), (5, 0, false)];
         assert_eq!(order(&target(0), &rewards), [3, 5, 2, 4, 1]);
-        assert_eq!(
-            order(&Trouble::new(10, Idempotent::No), &rewards),
-            [3, 5, 2, 4, 1],
-            "a single probe is no doubtful one"
-        );
+        assert_eq!(order(&Trouble::new(10, false), &rewards), [3, 5, 2, 4, 1], "a single probe is no doubtful one");
     }
 
     #[test]

@@ -9,13 +9,17 @@ use crate::{
 /// Commission 1: its attempt is in the ledger, its request arrived and was never processed.
 fn cut_off() -> World {
     let world = given([commission(1).approved(LONG_AGO)]);
+    killed_while_delivering(&world);
+    world
+}
+
+fn killed_while_delivering(world: &World) {
     world.sandbox.merchant.lock().faults = always(hang());
     let mut once = world.start(&["once", "--json"]);
     assert!(world.sandbox.gate.wait_until(PATIENCE, || world.sandbox.merchant.requests() == 1), "it is delivered");
     once.kill();
     world.sandbox.merchant.lock().faults = never();
     assert_eq!(world.state_of(1), "delivering");
-    world
 }
 
 /// A waiting reward would be held for this reason, and so is one that was cut off; it is delivered when the cause is gone.
@@ -71,4 +75,48 @@ fn what_was_cut_off_goes_where_it_went_whatever_the_routes_say() {
     world.once().exits(0);
     assert_eq!((world.sandbox.merchant.effects_of(1).len(), world.reward(1)["target"].as_str()), (1, Some("app")));
     at_rest(&world, &[1]).exits(0);
+}
+
+/// Held in front of a person, who is told what is another one now; nothing more is sent.
+#[track_caller]
+fn held_as_another_target(world: &World, what: &str) {
+    let ran = world.once().exits(3);
+    assert_eq!(world.hold_reason(1), "outcome_unknown", "{ran}");
+    let why = world.reward(1)["last_error"].as_str().unwrap_or_default().to_owned();
+    assert!(why.contains("app is another target now") && why.contains(what), "{why}");
+    assert_eq!(world.sandbox.merchant.requests(), 1, "{ran}");
+    world.then_nothing_more_happens().exits(3);
+}
+
+#[test]
+fn what_was_cut_off_at_a_target_that_did_not_deduplicate_is_not_repeated_because_it_is_said_to_now() {
+    let mut world = given([commission(1).approved(LONG_AGO)]);
+    world.set("targets.app.idempotent", "false");
+    killed_while_delivering(&world);
+    world.set("targets.app.idempotent", "true");
+    held_as_another_target(&world, "whether it deduplicates by key: no -> yes");
+    let attempt = &world.attempts(1)[0];
+    let fingerprint = attempt["fingerprint"].as_str().unwrap();
+    assert!(fingerprint.starts_with("type=http;place=http://127.0.0.1:"), "{fingerprint}");
+    assert_eq!(attempt["fingerprint"], world.reward(1)["fingerprint"]);
+}
+
+#[test]
+fn what_was_cut_off_is_not_repeated_at_another_address_under_the_same_name() {
+    let mut world = cut_off();
+    world.set("targets.app.url", "http://127.0.0.1:9/other");
+    held_as_another_target(&world, "its address: http://127.0.0.1:");
+}
+
+#[test]
+fn what_was_cut_off_in_0_1_goes_on_where_its_name_leads_at_the_first_pass() {
+    let mut world = cut_off();
+    world.forge("UPDATE attempts SET fingerprint = NULL; UPDATE rewards SET fingerprint = NULL");
+    let plan = world.plan().exits(0);
+    assert_eq!(plan.line(1)["decision"], "resume", "{plan}");
+    // Taken over by a pass that delivers nothing; from then on it counts.
+    world.set("policy.max_amount.points", "1");
+    world.once().exits(3);
+    world.unset("policy.max_amount.points").set("targets.app.idempotent", "false");
+    held_as_another_target(&world, "whether it deduplicates by key: yes -> no");
 }

@@ -27,6 +27,7 @@ fn a_commission_enters_as_owed() {
         first_seen_at: at(0),
         owed_since: at(0),
         target: None,
+        fingerprint: None,
         key: key(1),
         attempts: 0,
         failures: 0,

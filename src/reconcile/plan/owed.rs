@@ -2,7 +2,7 @@
 
 use chrono::SubsecRound;
 
-use super::{Context, Decision, Entry, Idempotent, Rules, Waits, in_scope, recipient};
+use super::{Context, Decision, Entry, Rules, Waits, in_scope, recipient};
 use crate::{
     config::Route,
     domain::{Amount, Commission, RecipientKind, Timestamp, Unit},
@@ -101,16 +101,17 @@ fn target(commission: &Commission, reward: Option<&Reward>, cx: Context<'_>) -> 
 /// Whether an attempt with an unknown outcome may be made again, and where.
 pub(super) fn repeatable(reward: &Reward, cx: Context<'_>) -> Result<String, (HoldReason, String)> {
     let target = reward.target.clone().unwrap_or_default();
-    match cx.targets.get(&target) {
-        Some(Idempotent::Yes) => Ok(target),
-        Some(Idempotent::No) => Err((
-            HoldReason::OutcomeUnknown,
-            format!("an attempt at {target} was cut off or lost, and {target} does not deduplicate by key"),
-        )),
-        None => Err((
-            HoldReason::OutcomeUnknown,
-            format!("an attempt at {target} was cut off or lost, and {target} is no longer configured"),
-        )),
+    let unknown = |why: String| {
+        let what = format!("an attempt at {target} was cut off or lost, and ");
+        Err((HoldReason::OutcomeUnknown, what + &why))
+    };
+    let Some(now) = cx.targets.get(&target) else { return unknown(format!("{target} is no longer configured")) };
+    // An attempt of 0.1 has none before the first pass; it is then given the one of today.
+    let then = reward.fingerprint.as_ref().unwrap_or(now);
+    match then.difference(now) {
+        Some(difference) => unknown(format!("{target} is another target now: {difference}")),
+        None if !now.deduplicates() => unknown(format!("{target} does not deduplicate by key")),
+        None => Ok(target),
     }
 }
 

@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 
 use super::*;
 use crate::{
-    config::{Retry, Route},
+    config::{Retry, Route, TargetKind, TargetSettings},
     domain::{
         Campaign, CommissionId, CommissionStatus, DeliveryKey, Promoter, Referral, RewardRef, upstream_timestamp_text,
     },
@@ -82,6 +82,7 @@ pub(in crate::reconcile) fn reward(state: RewardState) -> Reward {
         first_seen_at: in_minutes(-60),
         owed_since: in_minutes(-60),
         target: None,
+        fingerprint: None,
         key: DeliveryKey::new("12345", CommissionId(7)),
         attempts: 0,
         failures: 0,
@@ -98,6 +99,16 @@ pub(in crate::reconcile) fn reward(state: RewardState) -> Reward {
 
 fn held(reason: HoldReason) -> Reward {
     Reward { hold_reason: Some(reason), ..reward(RewardState::Held) }
+}
+
+/// Of a target at this place.
+fn at_place(place: &str, idempotent: bool) -> Fingerprint {
+    let kind = TargetKind::Http {
+        url: format!("https://{place}.example.com/").parse().unwrap(),
+        ca_file: None,
+        concurrency: 4,
+    };
+    Fingerprint::of(&TargetSettings { timeout: Duration::from_secs(20), idempotent, kind })
 }
 
 /// Two failed attempts at `target`, the next one due at `next`.
@@ -130,7 +141,7 @@ fn route(target: &str) -> Route {
 #[derive(Debug)]
 struct World {
     policy: Policy,
-    targets: BTreeMap<String, Idempotent>,
+    targets: BTreeMap<String, Fingerprint>,
     rules: Rules,
     claimed_until: Option<Timestamp>,
     now: Timestamp,
@@ -158,9 +169,9 @@ impl World {
                 routes: vec![route("app")],
             },
             targets: BTreeMap::from([
-                ("app".to_owned(), Idempotent::Yes),
-                ("spare".to_owned(), Idempotent::Yes),
-                ("script".to_owned(), Idempotent::No),
+                ("app".to_owned(), at_place("app", true)),
+                ("spare".to_owned(), at_place("spare", true)),
+                ("script".to_owned(), at_place("script", false)),
             ]),
             rules: Rules { known: BTreeMap::from([(9, Some(RecipientKind::Promoter))]), refused: None },
             claimed_until: None,
@@ -445,4 +456,32 @@ fn what_was_cut_off_is_held_by_the_same_policy_as_what_waits() {
     // The routes count for neither: it may have taken effect.
     let routed = World::with(|it| it.policy.routes = vec![route("spare")]);
     assert_eq!(routed.says(commission(), Some(&delivering_at("app"))), "resume app");
+}
+
+#[test]
+fn what_may_have_taken_effect_is_repeated_only_where_the_target_is_the_same_and_else_says_what_changed() {
+    let world = World::new();
+    let went_to = |row: Reward, then: Fingerprint| Reward { fingerprint: Some(then), ..row };
+    for row in [delivering_at("app"), uncertain(tried(reward(RewardState::Waiting), "app", in_minutes(-1)))] {
+        let same = went_to(row.clone(), at_place("app", true));
+        assert!(["deliver app", "resume app"].contains(&world.says(commission(), Some(&same)).as_str()));
+        for (then, words) in [
+            (at_place("app", false), "whether it deduplicates by key: no -> yes"),
+            (at_place("elsewhere", true), "its address: https://elsewhere.example.com -> https://app.example.com"),
+            (Fingerprint::unknown(), "its type: unknown -> http"),
+        ] {
+            for observed in [Observation::Listed(Box::new(commission())), Observation::Unclear] {
+                let row = went_to(row.clone(), then.clone());
+                if observed == Observation::Unclear && row.state != RewardState::Delivering {
+                    continue;
+                }
+                let Decision::Hold(HoldReason::OutcomeUnknown, why) = world.decide(&observed, Some(&row)) else {
+                    panic!("{observed:?} of {row:?}")
+                };
+                assert!(why.contains(words), "{why}");
+            }
+        }
+    }
+    let certain = went_to(tried(reward(RewardState::Waiting), "app", in_minutes(-1)), at_place("app", false));
+    assert_eq!(world.says(commission(), Some(&certain)), "deliver app", "no effect there: it may go anywhere");
 }

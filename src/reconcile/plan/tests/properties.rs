@@ -109,6 +109,7 @@ fn a_reward() -> impl Strategy<Value = Reward> {
             owed_since: times.0,
             first_attempt_at: times.1,
             next_attempt_at: times.2,
+            fingerprint: words.0.as_ref().filter(|_| numbers.0 > 0).map(|name| at_place(name, numbers.0 > 2)),
             target: words.0,
             mark_error: words.1,
             ..reward(state)
@@ -160,7 +161,8 @@ proptest! {
         match world.decide(&observed, Some(&reward)) {
             Decision::Deliver(target) | Decision::Resume(target) => {
                 prop_assert_eq!(Some(&target), reward.target.as_ref());
-                prop_assert_eq!(world.targets.get(&target), Some(&Idempotent::Yes));
+                prop_assert!(world.targets[&target].deduplicates());
+                prop_assert!(reward.fingerprint.as_ref().is_none_or(|then| *then == world.targets[&target]));
                 let Observation::Listed(commission) = &observed else { panic!("not listed") };
                 let now = super::facts(commission, &world.policy, &world.rules);
                 prop_assert_eq!(reward.facts.difference(&now), None, "another content under the same key");
