@@ -10,7 +10,7 @@ use crate::{
     cli::Cli,
     clock::{Clock, SystemClock},
     domain::{Timestamp, timestamp_text},
-    ledger::{Attention, Ledger},
+    ledger::{Attention, Health, Ledger},
     reconcile::in_full,
     service::late::{Lateness, lateness},
 };
@@ -27,11 +27,53 @@ struct Document {
     last_completed_at: Option<String>,
     /// Three scheduled polls have come and gone since.
     late: bool,
+    /// Those whose last attempts failed or were refused.
+    targets: Vec<Target>,
     /// The earliest `next_attempt_at` of what is owed.
     next_owed_at: Option<String>,
     /// Why nothing is delivered from this ledger until a person accepts it; absent where nothing says so.
     #[serde(skip_serializing_if = "Option::is_none")]
     may_have_forgotten: Option<String>,
+}
+
+/// A target in trouble.
+#[derive(Debug, Serialize)]
+struct Target {
+    target: String,
+    /// In a row, of any rewards.
+    failures: u32,
+    /// In a row, of different rewards.
+    refusals: u32,
+    /// Nothing is delivered there before; null where its deliveries do not wait.
+    retry_at: Option<String>,
+    last_error: Option<String>,
+    #[serde(skip)]
+    in_words: String,
+}
+
+impl Target {
+    fn new(target: String, health: Health, now: Timestamp) -> Self {
+        Self {
+            target,
+            failures: health.failures,
+            refusals: health.refusals,
+            in_words: health.in_words(),
+            // A time that only a clock that was ahead could write is no time to wait for.
+            retry_at: health.retry_at.filter(|at| *at <= now || health.closed_until(now).is_some()).map(timestamp_text),
+            last_error: health.last_error,
+        }
+    }
+
+    /// What is wrong and what to do; none while its deliveries do not wait.
+    fn line(&self) -> Option<String> {
+        let until = text::when(self.retry_at.as_deref()?);
+        let words = self.last_error.as_deref().map(|words| format!(" The last: {words}.")).unwrap_or_default();
+        Some(format!(
+            "Target {}: {} in a row; its deliveries wait, the next goes not before {until}.{words} Repair it, or correct its \
+             section in the configuration: what waits goes by itself then",
+            self.target, self.in_words
+        ))
+    }
 }
 
 pub(super) fn status(cli: &Cli) -> Result<Exit, Failure> {
@@ -50,6 +92,7 @@ pub(super) fn status(cli: &Cli) -> Result<Exit, Failure> {
         late: lateness.late,
         next_owed_at: ledger.next_owed()?.map(|(_, at)| at),
         may_have_forgotten: may_have_forgotten(&ledger)?,
+        targets: ledger.health()?.into_iter().map(|(target, health)| Target::new(target, health, now)).collect(),
     };
     if cli.json {
         print_json(&document)?;
@@ -84,6 +127,9 @@ fn in_words(document: &Document, lateness: &Lateness, now: Timestamp, path: &Pat
     out.push_str(&text::wrapped(&format!("Rewards: {states}"), 0));
     if let Some(at) = &document.next_owed_at {
         let _infallible = writeln!(out, "Next owed: {}", text::when(at));
+    }
+    for line in document.targets.iter().filter_map(Target::line) {
+        out.push_str(&text::wrapped(&line, 0));
     }
     let _infallible = writeln!(out, "{}", text::needs(document.attention.len() as u64));
     for it in &document.attention {

@@ -6,7 +6,7 @@ use rusqlite::named_params;
 
 use super::{Change, Ledger, LedgerError, reward::time};
 use crate::{
-    domain::{Timestamp, timestamp_text},
+    domain::{CommissionId, Timestamp, timestamp_text},
     failure::RETRY_AFTER_MAX,
 };
 
@@ -24,6 +24,16 @@ pub struct Health {
 }
 
 impl Health {
+    /// `10 failures and 2 refusals`, for a person.
+    pub fn in_words(&self) -> String {
+        let counted = |count: u32, what: &str| {
+            let ending = if count == 1 { "" } else { "s" };
+            (count > 0).then(|| format!("{count} {what}{ending}"))
+        };
+        let both = [counted(self.failures, "failure"), counted(self.refusals, "refusal")];
+        both.into_iter().flatten().collect::<Vec<_>>().join(" and ")
+    }
+
     /// The end of its wait, where that is not over. A time that lies further ahead than the longest wait of ours was written
     /// by a clock that was ahead: it says nothing.
     pub fn closed_until(&self, now: Timestamp) -> Option<Timestamp> {
@@ -31,7 +41,23 @@ impl Health {
     }
 }
 
+/// So far back an earlier refusal of the same reward is looked for.
+const ATTEMPTS_LOOKED_AT: u32 = 500;
+
 impl Ledger {
+    /// Whether this reward was refused at the target since the last success there: asked before its latest attempt is finished.
+    pub fn was_refused(&self, target: &str, id: CommissionId) -> Result<bool, LedgerError> {
+        self.run(|conn| {
+            conn.prepare_cached(
+                "WITH latest AS (SELECT id, commission_id, outcome FROM \
+                 (SELECT id, commission_id, outcome, target FROM attempts ORDER BY id DESC LIMIT :limit) WHERE target = :target) \
+                 SELECT EXISTS (SELECT 1 FROM latest WHERE commission_id = :id AND outcome = 'refused' \
+                 AND id > (SELECT coalesce(max(id), 0) FROM latest WHERE outcome = 'delivered'))",
+            )?
+            .query_row(named_params! {":target": target, ":id": id.0, ":limit": ATTEMPTS_LOOKED_AT}, |row| row.get(0))
+        })
+    }
+
     /// The targets whose last attempt failed or was refused.
     pub fn health(&self) -> Result<BTreeMap<String, Health>, LedgerError> {
         self.run(|conn| {

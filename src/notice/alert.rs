@@ -1,13 +1,16 @@
 //! What is wrong, and what of it is news. Pure.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use serde::Serialize;
 
 use crate::{
     config::AlertSettings,
     domain::Timestamp,
-    ledger::{Attention, Caught},
+    ledger::{Attention, Caught, Health},
 };
 
 /// What can be wrong. There is one all-clear for each.
@@ -20,6 +23,8 @@ pub(super) enum Kind {
     Failing,
     /// makegood delivers most of what the webhook handler should.
     Handler,
+    /// The deliveries of a target wait.
+    Targets,
 }
 
 impl Kind {
@@ -29,6 +34,7 @@ impl Kind {
             Self::Attention => "attention",
             Self::Failing => "failing",
             Self::Handler => "handler",
+            Self::Targets => "targets",
         }
     }
 }
@@ -58,6 +64,8 @@ pub(super) struct Findings {
     /// For long enough.
     failing: Option<Failing>,
     handler: Handler,
+    /// Those whose last attempts failed or were refused. None: cannot be known now.
+    targets: Option<BTreeMap<String, Health>>,
 }
 
 /// How the webhook handler looks from here.
@@ -81,7 +89,13 @@ impl Findings {
     ) -> Self {
         let long_enough = |it: &Failing| (now - it.since).to_std().is_ok_and(|lasted| lasted >= settings.failing_for);
         let handler = caught.map_or(Handler::Between, |caught| Handler::judge(caught, settings));
-        Self { attention, completed: failing.is_none(), failing: failing.filter(long_enough), handler }
+        let failing_for_long = failing.clone().filter(long_enough);
+        Self { attention, completed: failing.is_none(), failing: failing_for_long, handler, targets: None }
+    }
+
+    /// The targets in trouble; none where the ledger cannot say.
+    pub(super) fn with_targets(self, targets: Option<BTreeMap<String, Health>>) -> Self {
+        Self { targets, ..self }
     }
 }
 
@@ -109,6 +123,8 @@ pub(super) struct News {
     pub(super) attention: Vec<Attention>,
     pub(super) failing: Option<Failing>,
     pub(super) handler: Option<Broken>,
+    /// Whose deliveries wait.
+    pub(super) targets: Vec<(String, Health)>,
     /// What is over.
     pub(super) over: Vec<Kind>,
     /// What is told once this is.
@@ -122,7 +138,7 @@ impl News {
 
     /// Nothing new is wrong.
     pub(super) fn is_all_clear(&self) -> bool {
-        self.attention.is_empty() && self.failing.is_none() && self.handler.is_none()
+        self.attention.is_empty() && self.failing.is_none() && self.handler.is_none() && self.targets.is_empty()
     }
 }
 
@@ -165,7 +181,30 @@ impl Told {
         if self.weigh(Kind::Handler, broken.is_some(), findings.handler == Handler::Well, &mut news) {
             news.handler = broken;
         }
+        self.weigh_targets(findings.targets.as_ref(), &mut news);
         news
+    }
+
+    /// A target stays told until its last attempt succeeded: one that opens and closes again is no news.
+    fn weigh_targets(&self, targets: Option<&BTreeMap<String, Health>>, news: &mut News) {
+        let subject = |name: &str| format!("{} {name}", Kind::Targets.subject());
+        let Some(targets) = targets else {
+            let told = self.0.iter().filter(|subject| subject.starts_with(Kind::Targets.subject()));
+            news.told.extend(told.cloned());
+            return;
+        };
+        let mut any = false;
+        for (name, health) in targets {
+            let told = self.0.contains(&subject(name));
+            if told || health.retry_at.is_some() {
+                news.told.insert(subject(name));
+                any = true;
+            }
+            if !told && health.retry_at.is_some() {
+                news.targets.push((name.clone(), health.clone()));
+            }
+        }
+        self.weigh(Kind::Targets, any, !any, news);
     }
 
     /// One kind: stays told until it is over. Whether it is new.

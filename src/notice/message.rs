@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::alert::{Broken, Failing, Kind, News};
 use crate::{
     domain::{Timestamp, timestamp_text},
-    ledger::Attention,
+    ledger::{Attention, Health},
 };
 
 /// More rewards than these are counted, not listed in the text.
@@ -35,6 +35,10 @@ pub(super) fn compose(account_id: &str, news: &News, now: Timestamp) -> Value {
             "handler": news.handler.map(|it| json!({
                 "caught": it.caught.caught, "of": it.caught.of, "within_s": it.within.as_secs(),
             })),
+            "targets": news.targets.iter().map(|(name, health)| json!({
+                "target": name, "failures": health.failures, "refusals": health.refusals,
+                "retry_at": health.retry_at.map(timestamp_text),
+            })).collect::<Vec<_>>(),
             "over": news.over,
         }
     })
@@ -58,6 +62,7 @@ fn text(account_id: &str, news: &News) -> String {
     }
     lines.extend(news.failing.as_ref().map(failing));
     lines.extend(news.handler.as_ref().map(handler));
+    lines.extend(news.targets.iter().map(|(name, health)| target(name, health)));
     lines.extend(news.over.iter().map(|kind| over(*kind).to_owned()));
     escaped(&format!("makegood, account {account_id}: {}", lines.join("\n")))
 }
@@ -86,11 +91,21 @@ fn handler(it: &Broken) -> String {
     )
 }
 
+fn target(name: &str, health: &Health) -> String {
+    let until = health.retry_at.map(|at| format!(" until {}", timestamp_text(at))).unwrap_or_default();
+    format!(
+        "target {name}: {} in a row; its deliveries wait{until}. `makegood status` tells its last answer; repair it, and what \
+         waits goes by itself",
+        health.in_words()
+    )
+}
+
 fn over(kind: Kind) -> &'static str {
     match kind {
         Kind::Attention => "all clear: no reward needs a person any more",
         Kind::Failing => "all clear: passes complete again",
         Kind::Handler => "all clear: the webhook handler seems to work again",
+        Kind::Targets => "all clear: no target keeps its deliveries waiting any more",
     }
 }
 

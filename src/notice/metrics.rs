@@ -8,6 +8,7 @@
 
 use std::{
     cell::RefCell,
+    collections::BTreeMap,
     fmt::{Display, Write as _},
     fs::OpenOptions,
     io::{self, Write as _},
@@ -18,7 +19,7 @@ use std::{
 use super::channel::Quiet;
 use crate::{
     domain::Unit,
-    ledger::{Counted, HoldReason, Ledger, LedgerError, Standing, Tally, Waits},
+    ledger::{Counted, Health, HoldReason, Ledger, LedgerError, Standing, Tally, Waits},
     reconcile::in_full,
 };
 
@@ -61,6 +62,7 @@ impl Metrics {
         ledger.count(&mut tally)?;
         let mut text = Text { account_id: escaped(&self.account_id), out: String::new() };
         text.standing(&ledger.standing()?);
+        text.targets(&ledger.health()?);
         text.counted(&tally.counted);
         Ok(text.out)
     }
@@ -97,6 +99,22 @@ impl Text {
         let name = "makegood_last_completed_pass_timestamp_seconds";
         self.head(name, "gauge", "When the last pass over everything completed, in Unix time; 0 before the first.");
         self.series(name, &[], standing.completed.map_or(0, |at| at.timestamp()));
+    }
+
+    /// Of targets in trouble only: the ledger does not know the others' names.
+    fn targets(&mut self, targets: &BTreeMap<String, Health>) {
+        type Value = fn(&Health) -> u32;
+        let series: [(&str, &str, Value); 3] = [
+            ("makegood_target_failures", "Failed attempts in a row at a target in trouble.", |it| it.failures),
+            ("makegood_target_refusals", "Refusals in a row at a target in trouble.", |it| it.refusals),
+            ("makegood_target_paused", "1 where a target's deliveries wait.", |it| u32::from(it.retry_at.is_some())),
+        ];
+        for (name, help, value) in series {
+            self.head(name, "gauge", help);
+            for (target, health) in targets {
+                self.series(name, &[("target", target)], value(health));
+            }
+        }
     }
 
     fn counted(&mut self, counted: &Counted) {

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     config::AlertSettings,
     domain::{CommissionId, Timestamp},
-    ledger::{Attention, Caught},
+    ledger::{Attention, Caught, Health},
 };
 
 /// Minutes after noon.
@@ -159,7 +159,7 @@ fn an_alert_is_one_text_for_people_and_the_facts_for_programs() {
                     "commission_id": 88901, "state": "held", "reason": "refused_by_target", "since": "2026-01-01T11:00:00.000Z",
                     "unit": "points", "amount": 500, "what_to_do": "Look at `makegood show 88901`.",
                 }],
-                "attention_count": 1, "failing": null, "handler": null, "over": [],
+                "attention_count": 1, "failing": null, "handler": null, "targets": [], "over": [],
             }
         })
     );
@@ -178,6 +178,31 @@ fn what_means_something_to_slack_is_escaped_in_the_text_only() {
     let words = post["text"].as_str().unwrap();
     assert!(words.contains("since 2026-01-01T12:00:00.000Z") && words.contains("&lt;FirstPromoter&gt;"), "{words}");
     assert_eq!(post["makegood"]["failing"]["error"], "no answer from <FirstPromoter>");
+}
+
+#[test]
+fn a_target_whose_deliveries_wait_is_told_once_and_over_when_an_attempt_succeeded() {
+    let health = |failures, refusals, waits: Option<i64>| {
+        let health = Health { failures, refusals, retry_at: waits.map(at), last_error: Some("no <secret>".to_owned()) };
+        let targets = [("app".to_owned(), health)].into_iter().filter(|it| it.1.failures + it.1.refusals > 0).collect();
+        attention(&[]).with_targets(Some(targets))
+    };
+    let mut told = Told::default();
+    assert!(tell(&mut told, &health(9, 4, None)).is_empty(), "nothing waits yet");
+    let news = tell(&mut told, &health(9, 5, Some(1)));
+    let post = compose("12345", &news, at(0));
+    let words = post["text"].as_str().unwrap();
+    assert!(
+        words.contains("target app: 9 failures and 5 refusals in a row; its deliveries wait until 2026"),
+        "{words}"
+    );
+    assert!(!post.to_string().contains("secret"), "{post}");
+    assert_eq!(post["makegood"]["targets"][0]["refusals"], 5);
+    assert!(tell(&mut told, &health(9, 6, Some(2))).is_empty(), "told once");
+    assert!(tell(&mut told, &health(1, 0, None)).is_empty(), "still in trouble");
+    assert!(tell(&mut told, &attention(&[])).is_empty(), "cannot be known now");
+    assert_eq!(tell(&mut told, &health(0, 0, None)).over, [Kind::Targets]);
+    assert!(!tell(&mut told, &health(10, 0, Some(1))).targets.is_empty());
 }
 
 #[test]

@@ -82,10 +82,8 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         targets: &BTreeMap<String, Fingerprint>,
     ) -> Result<BTreeMap<String, Trouble>, LedgerError> {
         let health = self.ledger.health()?;
-        let trouble = |name: &String| {
-            let failures = health.get(name).map_or(0, |health| health.failures);
-            Trouble::new(failures, targets.get(name).is_some_and(Fingerprint::deduplicates))
-        };
+        let trouble =
+            |name: &String| Trouble::new(health.get(name), targets.get(name).is_some_and(Fingerprint::deduplicates));
         Ok(names.map(|name| (name.clone(), trouble(name))).collect())
     }
 
@@ -160,7 +158,12 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         let outcome = self.targets.deliver(target, &delivery).await;
         let author = round.report.borrow().author(self.clock.now());
         let after = self.aftermath(reward, target, &outcome, author.now);
-        let health = trouble.after(&outcome, &self.settings.policy.retry, author.now);
+        let was_refused = match outcome {
+            // A ledger that cannot be read now must not lose the outcome.
+            Outcome::Refused { .. } => self.ledger.was_refused(target, reward.id).unwrap_or(false),
+            Outcome::Delivered { .. } | Outcome::NotDelivered { .. } | Outcome::Unknown { .. } => false,
+        };
+        let health = trouble.after(&outcome, was_refused, &self.settings.policy.retry, author.now);
         let write = || {
             self.ledger.change(author, |change| {
                 change.note_health(target, &health)?;
@@ -180,7 +183,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         };
         let finished = self.write_outcome(reward.id, &outcome, write).await?;
         if let Some(until) = health.retry_at {
-            warn!("target {target}: {} failures in a row; its deliveries wait until {until}", health.failures);
+            warn!("target {target}: {} in a row; its deliveries wait until {until}", health.in_words());
         }
         let mut report = round.report.borrow_mut();
         if finished && after == Aftermath::Delivered {

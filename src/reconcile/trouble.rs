@@ -1,5 +1,8 @@
-//! A target in trouble is not hammered: after some failures in a row its deliveries wait. When the wait is over, a few go, one at
-//! a time, until one succeeds.
+//! A target in trouble is not hammered: after some failures or refusals in a row its deliveries wait. When the wait is over, a few
+//! go, one at a time, until one succeeds.
+//!
+//! Suppose the endpoint's secret is wrong, and it refuses three hundred rewards. Each would be held, to be resolved by hand. So
+//! the fifth refusal says that it is the target's, and the others wait until somebody has repaired it.
 //!
 //! Suppose two dozen rewards fail whatever happens, and have the lowest ids. If they went first, they would close the target
 //! again and again, and the good rewards behind them would never go. So those that were tried least go first, and a probe of one
@@ -16,6 +19,8 @@ use crate::{
 
 /// So many failures in a row, of any rewards, are the target's rather than the rewards'.
 const FAILURES_TOLERATED: u32 = 10;
+/// The same of refusals, of different rewards: each of them holds one, so they are fewer.
+const REFUSALS_TOLERATED: u32 = 5;
 /// A target that has recovered is found out within this time, at the price of a few attempts.
 const LONGEST_WAIT: Duration = Duration::from_mins(15);
 /// So many go, one at a time, when the wait is over, until one succeeds.
@@ -32,37 +37,72 @@ pub(super) enum Gate {
     Closed,
 }
 
-/// Failures in a row at one target, counted while the deliveries of a pass run.
+/// Outcomes of one kind without a success between them.
+#[derive(Debug)]
+struct Row {
+    count: Cell<u32>,
+    /// Before this pass, or since the last success in it.
+    before: Cell<u32>,
+    tolerated: u32,
+}
+
+impl Row {
+    fn new(count: u32, tolerated: u32) -> Self {
+        Self { count: Cell::new(count), before: Cell::new(count), tolerated }
+    }
+
+    /// One more. What was under way when the target was found in trouble says nothing new, and several probes say no more than
+    /// one: in each pass the wait grows by one step at the most.
+    fn grow(&self) {
+        let most = self.before.get().saturating_add(1).max(self.tolerated);
+        self.count.set(self.count.get().saturating_add(1).min(most));
+    }
+
+    fn end(&self) {
+        self.count.set(0);
+        self.before.set(0);
+    }
+
+    /// How many steps beyond what is the rewards' own; 0: it is theirs.
+    fn steps(&self) -> u32 {
+        (self.count.get() + 1).saturating_sub(self.tolerated)
+    }
+}
+
+/// How one target answers, counted while the deliveries of a pass run. Only a success ends a row.
 #[derive(Debug)]
 pub(super) struct Trouble {
-    failures: Cell<u32>,
-    /// Before this pass, or since the last success in it.
-    failures_before: Cell<u32>,
+    failures: Row,
+    refusals: Row,
     /// Of this pass: the wait counts from here, so that it is over when the first reward's own is.
-    first_failure_at: Cell<Option<Timestamp>>,
+    first_at: Cell<Option<Timestamp>>,
     /// How many may still be tried in this pass while the target is in trouble.
     probes: Cell<u32>,
 }
 
 impl Trouble {
     /// A target as the ledger knows it; its wait is over.
-    pub(super) fn new(failures: u32, deduplicates: bool) -> Self {
-        let in_trouble = failures >= FAILURES_TOLERATED;
-        // Where it does not deduplicate, each probe may leave a reward in doubt, which a person must then look up.
-        let probes = if deduplicates { PROBES } else { 1 };
-        Self {
-            failures: Cell::new(failures),
-            failures_before: Cell::new(failures),
-            first_failure_at: Cell::new(None),
-            probes: Cell::new(if in_trouble { probes } else { 0 }),
-        }
+    pub(super) fn new(health: Option<&Health>, deduplicates: bool) -> Self {
+        let failures = Row::new(health.map_or(0, |health| health.failures), FAILURES_TOLERATED);
+        let refusals = Row::new(health.map_or(0, |health| health.refusals), REFUSALS_TOLERATED);
+        let probes = match (failures.steps(), refusals.steps()) {
+            (0, 0) => 0,
+            // Each refusal holds a reward, and where the target does not deduplicate, each failure may: a person must look.
+            (_, 0) if deduplicates => PROBES,
+            (_, _) => 1,
+        };
+        Self { failures, refusals, first_at: Cell::new(None), probes: Cell::new(probes) }
+    }
+
+    fn steps(&self) -> u32 {
+        self.failures.steps() + self.refusals.steps()
     }
 
     pub(super) fn gate(&self) -> Gate {
-        match (self.failures.get() >= FAILURES_TOLERATED, self.probes.get()) {
-            (false, _) => Gate::Open,
-            (true, 0) => Gate::Closed,
-            (true, _) => Gate::Probing,
+        match (self.steps(), self.probes.get()) {
+            (0, _) => Gate::Open,
+            (_, 0) => Gate::Closed,
+            (_, _) => Gate::Probing,
         }
     }
 
@@ -87,33 +127,37 @@ impl Trouble {
         first
     }
 
-    /// Counts an outcome; a target that answers, be it with a refusal, is well.
-    pub(super) fn after(&self, outcome: &Outcome, retry: &Retry, now: Timestamp) -> Health {
+    /// Counts an outcome. A refusal is neither a success nor a failure: one that `was_refused` before, in this row, is the
+    /// reward's own.
+    pub(super) fn after(&self, outcome: &Outcome, was_refused: bool, retry: &Retry, now: Timestamp) -> Health {
         let (retry_after, said) = match outcome {
-            Outcome::Delivered { .. } | Outcome::Refused { .. } => {
-                self.failures.set(0);
-                self.failures_before.set(0);
-                self.first_failure_at.set(None);
+            Outcome::Delivered { .. } => {
+                self.failures.end();
+                self.refusals.end();
+                self.first_at.set(None);
                 self.probes.set(0);
                 return Health::default();
             }
+            Outcome::Refused { detail } => {
+                if !was_refused {
+                    self.refusals.grow();
+                }
+                (None, detail)
+            }
             Outcome::NotDelivered { retry_after, detail } | Outcome::Unknown { retry_after, detail } => {
+                self.failures.grow();
                 (*retry_after, detail)
             }
         };
         self.probes.set(self.probes.get().saturating_sub(1));
-        // What was under way when the target was found in trouble says nothing new, and several probes say no more than one:
-        // in each pass the wait grows by one step at the most.
-        let most = self.failures_before.get().saturating_add(1).max(FAILURES_TOLERATED);
-        let failures = self.failures.get().saturating_add(1).min(most);
-        self.failures.set(failures);
-        let since = self.first_failure_at.get().unwrap_or(now);
-        self.first_failure_at.set(Some(since));
-        let retry_at = failures.checked_sub(FAILURES_TOLERATED).map(|beyond| {
-            let wait = backoff(retry, beyond + 1, None).min(LONGEST_WAIT);
+        let since = self.first_at.get().unwrap_or(now);
+        self.first_at.set(Some(since));
+        let retry_at = (self.steps() > 0).then(|| {
+            let wait = backoff(retry, self.steps(), None).min(LONGEST_WAIT);
             (since + wait).max(now + retry_after.unwrap_or_default())
         });
-        Health { failures, refusals: 0, retry_at, last_error: Some(said.clone()) }
+        let (failures, refusals) = (self.failures.count.get(), self.refusals.count.get());
+        Health { failures, refusals, retry_at, last_error: Some(said.clone()) }
     }
 }
 
@@ -131,7 +175,7 @@ mod tests {
     }
 
     fn target(failures: u32) -> Trouble {
-        Trouble::new(failures, true)
+        Trouble::new(Some(&Health { failures, ..Health::default() }), true)
     }
 
     /// What [`failed`] leaves.
@@ -147,16 +191,16 @@ mod tests {
     fn the_tenth_failure_in_a_row_closes_a_target_until_the_first_reward_is_due() {
         let trouble = target(0);
         for second in 0..9 {
-            assert_eq!(trouble.after(&failed(), &retry(), at(second)).retry_at, None);
+            assert_eq!(trouble.after(&failed(), false, &retry(), at(second)).retry_at, None);
             assert_eq!(trouble.gate(), Gate::Open);
         }
-        assert_eq!(trouble.after(&failed(), &retry(), at(9)), closed_after(10, Some(at(60))));
+        assert_eq!(trouble.after(&failed(), false, &retry(), at(9)), closed_after(10, Some(at(60))));
         assert_eq!(trouble.gate(), Gate::Closed);
     }
 
     #[test]
     fn a_probe_that_fails_waits_longer_but_never_longer_than_a_quarter_of_an_hour() {
-        let waits: Vec<_> = (10..14).map(|n| target(n).after(&failed(), &retry(), at(0)).retry_at).collect();
+        let waits: Vec<_> = (10..14).map(|n| target(n).after(&failed(), false, &retry(), at(0)).retry_at).collect();
         assert_eq!(waits, [Some(at(240)), Some(at(900)), Some(at(900)), Some(at(900))]);
     }
 
@@ -164,31 +208,64 @@ mod tests {
     fn what_was_under_way_when_a_target_was_closed_does_not_lengthen_the_wait() {
         let limit = FAILURES_TOLERATED;
         let trouble = target(limit - 2);
-        let health: Vec<_> = (0..6).map(|second| trouble.after(&failed(), &retry(), at(second))).collect();
+        let health: Vec<_> = (0..6).map(|second| trouble.after(&failed(), false, &retry(), at(second))).collect();
         assert_eq!(health[0], closed_after(limit - 1, None));
         let closed = closed_after(limit, Some(at(60)));
         assert!(health[1..].iter().all(|it| *it == closed), "{health:?}");
         let probe = target(limit);
         let longer = closed_after(limit + 1, Some(at(300)));
-        assert_eq!(probe.after(&failed(), &retry(), at(60)), longer);
-        probe.after(&Outcome::Delivered { receipt: None }, &retry(), at(61));
-        let again: Vec<_> = (70..83).map(|second| probe.after(&failed(), &retry(), at(second))).collect();
+        assert_eq!(probe.after(&failed(), false, &retry(), at(60)), longer);
+        probe.after(&Outcome::Delivered { receipt: None }, false, &retry(), at(61));
+        let again: Vec<_> = (70..83).map(|second| probe.after(&failed(), false, &retry(), at(second))).collect();
         assert_eq!(again[12], closed_after(limit, Some(at(130))), "{again:?}");
     }
 
     #[test]
     fn retry_after_is_longer_than_our_own_wait() {
         let outcome = Outcome::Unknown { detail: String::new(), retry_after: Some(Duration::from_hours(2)) };
-        assert_eq!(target(9).after(&outcome, &retry(), at(0)).retry_at, Some(at(7200)));
+        assert_eq!(target(9).after(&outcome, false, &retry(), at(0)).retry_at, Some(at(7200)));
+    }
+
+    fn refused() -> Outcome {
+        Outcome::Refused { detail: "401".to_owned() }
     }
 
     #[test]
-    fn an_answer_ends_the_trouble_even_if_it_is_a_refusal() {
-        for outcome in [Outcome::Delivered { receipt: None }, Outcome::Refused { detail: String::new() }] {
-            let trouble = target(12);
-            assert_eq!(trouble.after(&outcome, &retry(), at(0)), Health::default());
+    fn a_success_ends_the_trouble_and_a_refusal_does_not() {
+        let trouble = target(12);
+        assert_eq!(trouble.after(&refused(), false, &retry(), at(0)).failures, 12);
+        assert_eq!(trouble.gate(), Gate::Probing);
+        assert_eq!(trouble.after(&Outcome::Delivered { receipt: None }, false, &retry(), at(0)), Health::default());
+        assert_eq!(trouble.gate(), Gate::Open);
+    }
+
+    #[test]
+    fn the_fifth_refusal_in_a_row_closes_a_target_and_a_single_one_probes_it() {
+        let trouble = target(0);
+        for second in 0..4 {
+            assert_eq!(trouble.after(&refused(), false, &retry(), at(second)).retry_at, None);
+            // Failures in between are no success.
+            assert_eq!(trouble.after(&failed(), false, &retry(), at(second)).retry_at, None);
             assert_eq!(trouble.gate(), Gate::Open);
         }
+        let health = trouble.after(&refused(), false, &retry(), at(4));
+        let last_error = Some("401".to_owned());
+        assert_eq!(health, Health { failures: 4, refusals: 5, retry_at: Some(at(60)), last_error });
+        assert_eq!(trouble.gate(), Gate::Closed);
+        let probed = Trouble::new(Some(&health), true);
+        assert_eq!(probed.gate(), Gate::Probing);
+        assert_eq!(probed.after(&refused(), false, &retry(), at(60)).retry_at, Some(at(300)), "longer");
+        assert_eq!(probed.gate(), Gate::Closed);
+    }
+
+    #[test]
+    fn the_same_reward_refused_again_and_again_closes_nothing() {
+        let trouble = target(0);
+        trouble.after(&refused(), false, &retry(), at(0));
+        for second in 1..9 {
+            assert_eq!(trouble.after(&refused(), true, &retry(), at(second)).refusals, 1);
+        }
+        assert_eq!(trouble.gate(), Gate::Open);
     }
 
     #[test]
@@ -196,27 +273,27 @@ mod tests {
         let trouble = target(11);
         for probe in 0..10 {
             assert_eq!(trouble.gate(), Gate::Probing, "probe {probe}");
-            assert_eq!(trouble.after(&failed(), &retry(), at(probe)).failures, 12);
+            assert_eq!(trouble.after(&failed(), false, &retry(), at(probe)).failures, 12);
         }
         assert_eq!(trouble.gate(), Gate::Closed);
         let trouble = target(11);
-        trouble.after(&failed(), &retry(), at(0));
-        trouble.after(&Outcome::Delivered { receipt: None }, &retry(), at(1));
+        trouble.after(&failed(), false, &retry(), at(0));
+        trouble.after(&Outcome::Delivered { receipt: None }, false, &retry(), at(1));
         assert_eq!(trouble.gate(), Gate::Open);
     }
 
     #[test]
     fn a_target_that_does_not_deduplicate_is_probed_once() {
-        let trouble = Trouble::new(10, false);
+        let trouble = Trouble::new(Some(&Health { failures: 10, ..Health::default() }), false);
         assert_eq!(trouble.gate(), Gate::Probing);
-        trouble.after(&failed(), &retry(), at(0));
+        trouble.after(&failed(), false, &retry(), at(0));
         assert_eq!(trouble.gate(), Gate::Closed);
     }
 
     #[test]
     fn a_target_that_closed_in_this_pass_is_not_probed_in_it() {
         let trouble = target(9);
-        trouble.after(&failed(), &retry(), at(0));
+        trouble.after(&failed(), false, &retry(), at(0));
         assert_eq!(trouble.gate(), Gate::Closed);
     }
 
@@ -234,7 +311,11 @@ mod tests {
     fn those_tried_least_go_first() {
         let rewards = [(1, 3, true), (2, 1, false), (3, 0, false), (4, 1, true), (5, 0, false)];
         assert_eq!(order(&target(0), &rewards), [3, 5, 2, 4, 1]);
-        assert_eq!(order(&Trouble::new(10, false), &rewards), [3, 5, 2, 4, 1], "a single probe is no doubtful one");
+        assert_eq!(
+            order(&Trouble::new(Some(&Health { failures: 10, ..Health::default() }), false), &rewards),
+            [3, 5, 2, 4, 1],
+            "a single probe is no doubtful one"
+        );
     }
 
     #[test]

@@ -130,14 +130,53 @@ fn rewards_that_always_fail_do_not_starve_those_behind_them() {
     assert_eq!(effects(&world), (101..=108).map(|id| (id, 1)).collect(), "{:?}", health(&world));
 }
 
+/// Refusals in a row, of different rewards, after which a target is left alone.
+const REFUSALS: usize = 5;
+
 #[test]
-fn a_target_that_says_no_is_well() {
+fn a_target_that_refuses_everybody_holds_a_few_and_keeps_the_others_waiting_until_it_is_repaired() {
     let world = a_failing_endpoint();
-    world.sandbox.merchant.lock().faults = always(text(422, "no such customer"));
+    world.sandbox.merchant.lock().faults = always(text(401, "bad signature"));
     world.once().exits(3);
-    assert_eq!(world.sandbox.merchant.requests(), usize::try_from(MANY).unwrap(), "each is asked for, and held");
+    let refused = world.sandbox.merchant.requests();
+    assert!((REFUSALS..REFUSALS + CONCURRENCY).contains(&refused), "{refused} were asked for");
     assert!(world.attention().values().all(|reason| reason == "refused_by_target"));
-    assert_eq!((world.attention().len(), health(&world)), (usize::try_from(MANY).unwrap(), vec![]));
+    assert_eq!((world.attention().len(), states(&world)["waiting"]), (refused, MANY - i64::try_from(refused).unwrap()));
+    assert_eq!(effects(&world), [(101, 1), (102, 1), (103, 1)].into(), "the other target is well");
+
+    let status = world.status().exits(3);
+    let target = &status.json["targets"][0];
+    assert_eq!((&target["target"], &target["failures"]), (&"app".into(), &0.into()), "{status}");
+    assert!(target["refusals"].as_u64().unwrap() >= 5 && target["retry_at"].is_string(), "{status}");
+    let words = world.run(&["status"]).stdout.replace('\n', " ");
+    assert!(words.contains("Target app: 5 refusals in a row; its deliveries wait"), "{words}");
+    assert_eq!(world.query("SELECT target, refusals FROM targets")[0]["target"], "app");
+
+    world.once().exits(3);
+    world.then_nothing_more_happens().exits(3);
+    assert_eq!(world.sandbox.merchant.requests(), refused, "the wait is not over");
+    once_later(&world, 80).exits(3);
+    assert_eq!(world.sandbox.merchant.requests(), refused + 1, "a single one goes, and is held, too");
+    world.sandbox.merchant.lock().faults = never();
+    once_later(&world, 500).exits(3);
+    let waited = usize::try_from(MANY).unwrap() - refused - 1;
+    assert_eq!((effects(&world).len(), health(&world)), (waited + 3, vec![]), "what waited goes by itself");
+}
+
+#[test]
+fn one_reward_that_is_refused_again_and_again_closes_nothing() {
+    let mut world = given([commission(1).approved(LONG_AGO)]);
+    world.without_backoff();
+    world.sandbox.merchant.lock().faults_of = [(1, always(text(422, "no such customer")))].into();
+    for _ in 0..6 {
+        world.once().exits(3);
+        world.run(&["resolve", "1", "--retry"]).exits(0);
+    }
+    assert_eq!(world.sandbox.merchant.requests(), 6);
+    assert_eq!(world.query("SELECT refusals FROM targets")[0]["refusals"], 1);
+    world.sandbox.firstpromoter.add_all([commission(2).approved(LONG_AGO)]);
+    world.once().exits(3);
+    assert_eq!(effects(&world), [(2, 1)].into());
 }
 
 #[test]

@@ -140,8 +140,8 @@ impl Row<'_> {
                 self.last_error()
             ),
             (Some(_), Some((target, it))) => format!(
-                "Owed, not delivered yet: the last {} at {target} failed, so nothing goes there before {}. {}",
-                counted(it.failures.into(), "attempt"),
+                "Owed, not delivered yet: {} in a row at {target}, so nothing goes there before {}. {}",
+                it.in_words(),
                 when(next),
                 self.last_error()
             ),
@@ -182,11 +182,12 @@ impl Row<'_> {
         let reason = self.text("hold_reason").unwrap_or_default();
         let detail = self.text("last_error").map(|detail| format!(": {detail}")).unwrap_or_default();
         let perhaps = match self.number("uncertain") {
-            Some(1) => " An attempt may have taken effect.",
+            Some(1) => "An attempt may have taken effect. ",
             Some(_) | None => "",
         };
         let stop = if detail.ends_with(['.', '!', '?']) { "" } else { "." };
-        format!("Not delivered: held for a person to decide, {reason}{detail}{stop}{perhaps}")
+        let known = if perhaps.is_empty() { "Not delivered: held" } else { "Held" };
+        format!("{perhaps}{known} for a person to decide, {reason}{detail}{stop}")
     }
 
     /// Who delivered it, when, where, under which receipt.
