@@ -7,8 +7,25 @@ use crate::{
     cli::Cli,
     clock::{Clock, SystemClock},
     domain::CommissionId,
-    ledger::{Author, Ledger, Resolution, RewardState},
+    ledger::{Author, Ledger, Resolution, Reward, RewardState},
 };
+
+/// What a person who decides otherwise must know first: an attempt may have taken effect.
+fn doubt(reward: &Reward, resolution: &Resolution) -> String {
+    let otherwise = match resolution {
+        Resolution::Delivered(_) => return String::new(),
+        Resolution::Retry => "it would take effect twice where the target does not deduplicate by key",
+        Resolution::Dismiss => "the recipient would have it all the same",
+    };
+    if !reward.uncertain {
+        return String::new();
+    }
+    let target = reward.target.as_deref().unwrap_or("a target");
+    format!(
+        "An attempt at {target} may have taken effect: if key {} is there, {otherwise}; `makegood show {}` tells what was tried. ",
+        reward.key, reward.id
+    )
+}
 
 pub(super) fn resolve(
     cli: &Cli,
@@ -43,6 +60,7 @@ pub(super) fn resolve(
         Resolution::Retry => ("to be tried again, says a person", "the next pass delivers it"),
         Resolution::Dismiss => ("not to be delivered, says a person", "makegood leaves it alone from now on"),
     };
+    let doubt = doubt(&reward, resolution);
     let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
     let actor = operator();
     let author = Author { actor: &actor, pass_id: None, now: SystemClock.now() };
@@ -51,9 +69,11 @@ pub(super) fn resolve(
     })?;
     let state = ledger.rewards(&[id])?.remove(&id).map(|reward| reward.state);
     if cli.json {
-        print_json(&json!({"commission_id": id, "state": state, "was": held, "actor": actor}))?;
+        print_json(
+            &json!({"commission_id": id, "state": state, "was": held, "actor": actor, "uncertain": reward.uncertain}),
+        )?;
     } else {
-        print(&text::wrapped(&format!("Commission {id}: {decided}; {next}."), 0))?;
+        print(&text::wrapped(&format!("{doubt}Commission {id}: {decided}; {next}."), 0))?;
     }
     Ok(Exit::Done)
 }

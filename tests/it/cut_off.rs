@@ -2,7 +2,7 @@
 
 use crate::{
     audit::at_rest,
-    sandbox::{always, commission, hang, never},
+    sandbox::{always, commission, dropped, hang, never, next, text},
     world::{LONG_AGO, PATIENCE, World, given},
 };
 
@@ -119,4 +119,27 @@ fn what_was_cut_off_in_0_1_goes_on_where_its_name_leads_at_the_first_pass() {
     world.once().exits(3);
     world.unset("policy.max_amount.points").set("targets.app.idempotent", "false");
     held_as_another_target(&world, "whether it deduplicates by key: yes -> no");
+}
+
+/// Its reply was lost, and the next attempt was refused: who reads only of the refusal would have it delivered twice.
+#[test]
+fn a_refusal_after_an_attempt_in_doubt_says_the_doubt_before_all_else() {
+    let mut world = given([commission(1).approved(LONG_AGO)]);
+    world.without_backoff();
+    world.sandbox.merchant.lock().faults = next(1, dropped().after_effect()).then_always(text(404, "no such customer"));
+    world.once().exits(0);
+    let ran = world.once().exits(3);
+    assert_eq!((world.hold_reason(1).as_str(), &world.reward(1)["uncertain"]), ("refused_by_target", &1.into()));
+    let row = &world.query("SELECT what_to_do, detail FROM attention")[0];
+    let first = "An attempt may have taken effect";
+    assert!(row["what_to_do"].as_str().unwrap().starts_with(first), "{row}");
+    assert!(row["what_to_do"].as_str().unwrap().contains("fp-12345-1"), "{row}");
+    let detail = "an attempt may have taken effect; ";
+    assert!(row["detail"].as_str().unwrap().starts_with(detail), "{row}");
+    assert!(ran.line(1)["detail"].as_str().unwrap().starts_with(detail), "{ran}");
+    let shown = world.run(&["show", "1"]).stdout.replace('\n', " ");
+    let (doubt, refusal) = (shown.find(first), shown.find("refused_by_target"));
+    assert!(doubt.is_some() && doubt < refusal, "{shown}");
+    let resolved = world.run(&["resolve", "1", "--retry"]).exits(0);
+    assert!(resolved.stdout.starts_with("An attempt at app may have taken effect"), "{resolved}");
 }

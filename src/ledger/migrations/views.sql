@@ -13,7 +13,16 @@ SELECT commission_id, state,
        state_since AS since, unit, amount, recipient,
        CASE recipient WHEN 'referral' THEN referral_email ELSE promoter_email END AS recipient_email,
        target,
-       CASE WHEN state = 'delivered' THEN mark_error ELSE last_error END AS detail,
+       CASE
+           WHEN state = 'delivered' THEN mark_error
+           WHEN state = 'held' AND uncertain AND hold_reason <> 'outcome_unknown' THEN
+               'an attempt may have taken effect' || coalesce('; ' || last_error, '')
+           ELSE last_error
+       END AS detail,
+       -- A person who is not told would have it delivered a second time.
+       iif(state = 'held' AND uncertain AND hold_reason <> 'outcome_unknown',
+           'An attempt may have taken effect: look in the target for key ' || key || ' before all else; if it is there, `makegood resolve ' || commission_id || ' --delivered`. ',
+           '') ||
        CASE
            WHEN state = 'delivered' THEN
                'The recipient has it, but FirstPromoter does not mark it fulfilled. Mark it fulfilled there; makegood then sees it.'
@@ -35,8 +44,8 @@ SELECT commission_id, state,
                WHEN 'unreadable' THEN 'FirstPromoter says something of it that makegood cannot read, such as an unknown status or no campaign: see its detail. Correct or deny it in FirstPromoter, or look for a newer makegood.'
                WHEN 'refused_by_target' THEN 'The target said no. Look at `makegood show ' || commission_id || '`, then `makegood resolve ' || commission_id || ' --retry`, or --delivered, or --dismiss.'
                WHEN 'outcome_unknown' THEN 'It may or may not have taken effect. Look in the target for key ' || key || ', then `makegood resolve ' || commission_id || ' --delivered` or --retry, or --dismiss.'
-               WHEN 'gave_up' THEN iif(uncertain, 'No attempt had a good answer for longer than policy.retry.give_up_after, and one may have taken effect. Look in the target for key ' || key || '; then repair', 'All attempts failed for longer than policy.retry.give_up_after. Repair') || ' the target, then `makegood resolve ' || commission_id || ' --retry`, or --dismiss.'
-               WHEN 'changed' THEN 'It changed in FirstPromoter after an attempt whose outcome is unknown. Look in the target for key ' || key || ', then `makegood resolve ' || commission_id || ' --delivered` or --retry, or --dismiss.'
+               WHEN 'gave_up' THEN 'No attempt had a good answer for longer than policy.retry.give_up_after. Repair the target, then `makegood resolve ' || commission_id || ' --retry`, or --dismiss.'
+               WHEN 'changed' THEN 'FirstPromoter says something else of it than before, or calls it neither fulfilled nor unfulfilled. Look at it there, then `makegood resolve ' || commission_id || ' --delivered` or --retry, or --dismiss.'
            END
        END AS what_to_do
 FROM rewards

@@ -82,8 +82,21 @@ fn every_hold_stands_in_attention_with_what_to_do() {
             (Some("points"), Some(500), "2026-01-01T12:00:00.000Z")
         );
         assert_eq!(row.recipient_email.as_deref(), Some("p@example.com"));
-        let unknown = matches!(reason, HoldReason::OutcomeUnknown | HoldReason::Changed);
+        let unknown = *reason == HoldReason::OutcomeUnknown;
         assert_eq!(row.what_to_do.contains(world.row(row.commission_id.0).key.as_str()), unknown, "{reason}");
+    }
+}
+
+#[test]
+fn wherever_an_attempt_may_have_taken_effect_that_is_said_first() {
+    for reason in HoldReason::ALL {
+        let world = World::new();
+        world.held(1, *reason);
+        world.elsewhere("UPDATE rewards SET uncertain = 1");
+        let row = &world.ledger.attention().unwrap()[0];
+        let first = row.what_to_do.split(['.', ':']).next().unwrap_or_default().to_lowercase();
+        assert!(first.contains("may") && first.contains("have taken effect"), "{reason}: {}", row.what_to_do);
+        assert!(row.what_to_do.contains(world.row(1).key.as_str()), "{reason}: {}", row.what_to_do);
     }
 }
 
