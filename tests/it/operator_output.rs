@@ -77,6 +77,7 @@ fn holds(name: &str, printed: &str) {
     settings.set_omit_expression(true);
     settings.add_filter(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "[time]");
     settings.add_filter(r"127\.0\.0\.1:\d+", "127.0.0.1:[port]");
+    settings.add_filter(r"address=[0-9a-f]{32}", "address=[hash]");
     settings.add_filter(r"took \d+\.\d s", "took [seconds] s");
     settings.add_filter(r"just now|\d+ (min|h|days) ago", "[ago]");
     settings.add_filter(r"\d+ KiB", "[size] KiB");

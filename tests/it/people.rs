@@ -260,7 +260,7 @@ fn resolved_as_delivered_it_is_marked_and_not_delivered_again() {
     let ran = ran.exits(0);
     assert_eq!(
         ran.json,
-        json!({ "commission_id": 7, "state": "delivered", "was": "outcome_unknown", "actor": "pat" }),
+        json!({ "commission_id": 7, "state": "delivered", "was": "outcome_unknown", "actor": "pat", "uncertain": true }),
         "{ran}"
     );
     last_entry(&world, "delivered", "pat", &["says a person", "seen in the app", "was held: outcome_unknown"]);
