@@ -32,7 +32,9 @@ impl Fingerprint {
             TargetKind::Http { url, ca_file: _, concurrency: _ } => {
                 ("http", url.origin().ascii_serialization(), url.as_str().to_owned())
             }
-            TargetKind::Command { argv } => ("command", argv.first().cloned().unwrap_or_default(), argv.join("\0")),
+            TargetKind::Command { argv, env: _, pass_env: _ } => {
+                ("command", argv.first().cloned().unwrap_or_default(), argv.join("\0"))
+            }
         };
         // The fields are told apart by semicolons.
         let readable = |c: char| if c == ';' || c.is_control() { '_' } else { c };
@@ -108,7 +110,11 @@ mod tests {
     }
 
     fn command(argv: &[&str]) -> Fingerprint {
-        let kind = TargetKind::Command { argv: argv.iter().map(|it| (*it).to_owned()).collect() };
+        let kind = TargetKind::Command {
+            argv: argv.iter().map(|it| (*it).to_owned()).collect(),
+            env: std::collections::BTreeMap::default(),
+            pass_env: Vec::new(),
+        };
         Fingerprint::of(&TargetSettings { timeout: Duration::from_secs(20), idempotent: false, kind })
     }
 
