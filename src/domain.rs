@@ -267,6 +267,40 @@ pub struct RewardRef {
     pub name: Option<String>,
 }
 
+/// What a commission says of something that it may refer to. A key that is absent is not null: FirstPromoter's own
+/// sample of a commission in a webhook leaves out whole objects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reference<T> {
+    /// This one.
+    To(T),
+    /// FirstPromoter says that there is none: the key is there, and null.
+    Null,
+    /// Not said, or not in a form that can be read: nothing may be concluded.
+    Unreadable,
+}
+
+impl<T> Reference<T> {
+    /// What it refers to, where that is known.
+    pub fn known(&self) -> Option<&T> {
+        match self {
+            Self::To(it) => Some(it),
+            Self::Null | Self::Unreadable => None,
+        }
+    }
+
+    /// Whether FirstPromoter says that there is none.
+    pub fn is_null(&self) -> bool {
+        matches!(self, Self::Null)
+    }
+}
+
+/// None is said to be none.
+impl<T> From<Option<T>> for Reference<T> {
+    fn from(it: Option<T>) -> Self {
+        it.map_or(Self::Null, Self::To)
+    }
+}
+
 /// One commission as FirstPromoter tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Commission {
@@ -285,16 +319,17 @@ pub struct Commission {
     /// `fraud_check`, unless null or `no_suspicion`.
     pub fraud_suspicion: Option<String>,
     /// The affiliate.
-    pub promoter: Option<Promoter>,
+    pub promoter: Reference<Promoter>,
     /// The referred customer.
-    pub referral: Option<Referral>,
+    pub referral: Reference<Referral>,
     /// The campaign.
     pub campaign: Option<Campaign>,
     /// The reward's rule.
-    pub reward: Option<RewardRef>,
-    /// When it came to be.
+    pub reward: Reference<RewardRef>,
+    /// When it came to be; none where that is not said, or cannot be read.
     pub created_at: Option<Timestamp>,
-    /// `status_updated_at`: for an approved commission, when it was approved.
+    /// `status_updated_at`: for an approved commission, when it was approved; none where that is not said, or cannot be
+    /// read.
     pub status_updated_at: Option<Timestamp>,
 }
 
@@ -312,5 +347,10 @@ impl Commission {
     /// When it was approved, as far as FirstPromoter tells.
     pub fn approved_at(&self) -> Option<Timestamp> {
         self.approved_now().then_some(self.status_updated_at).flatten()
+    }
+
+    /// The same, to the second: a time at midnight may be a bare date, and stand for any time of that day.
+    pub fn approved_exactly_at(&self) -> Option<Timestamp> {
+        self.approved_at().filter(|at| at.time() != chrono::NaiveTime::MIN)
     }
 }

@@ -187,7 +187,7 @@ impl Listings {
             lacking("a status", &|row| no_word(row.status.as_str())),
             lacking("a unit", &|row| no_word(row.unit.as_str())),
             lacking("an amount", &|row| matches!(&row.amount, Amount::Odd(text) if text.is_empty())),
-            lacking("promoter and referral", &|row| row.promoter.is_none() && row.referral.is_none()),
+            lacking("promoter and referral", &|row| row.promoter.known().is_none() && row.referral.known().is_none()),
         ]
         .into_iter()
         .flatten()

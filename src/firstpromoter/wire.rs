@@ -10,9 +10,11 @@
 //! - Money is not guessed: only a JSON number that is whole and positive (`500`, `500.0`) is an amount; `"500"`, `5e2`,
 //!   `0`, `-1`, `null` are kept as [`Amount::Odd`].
 //! - Suspicion is not lost: a `fraud_check` or `is_self_referral` of an unexpected type counts as suspicion.
-//! - Who receives is not guessed from a broken row. A promoter that is there but has no readable id leaves the
-//!   commission without *both* parties (a commission without a promoter would pass for the referral's), and a reward
-//!   without a readable id leaves it not `custom` (a custom commission without a reward would pass for the promoter's).
+//! - Who receives is not guessed from a broken row: a party or a reward whose key is absent, that has no readable id, or
+//!   that is named twice and differently, is [`Reference::Unreadable`]. Only an explicit null says that there is none
+//!   (for a reward, also what emulators write for a commission made by hand: `{}`, `{"id": null}`, `{"id": 0}`).
+//! - Text is bounded: a name is cut to [`TEXT_MAX`] characters; an email or uid that is longer, or no text, leaves its
+//!   party unreadable, because a cut one would be another's.
 //! - A row without a usable positive id makes the whole listing unreadable: what is listed could not be told apart from
 //!   what is not.
 //!
@@ -26,8 +28,14 @@ use thiserror::Error;
 
 use super::{Batch, BatchStatus, RewardRule};
 use crate::domain::{
-    Amount, Campaign, Commission, CommissionId, CommissionStatus, Promoter, Referral, RewardRef, Timestamp, Unit,
+    Amount, Campaign, Commission, CommissionId, CommissionStatus, Promoter, Reference, Referral, RewardRef, Unit,
 };
+use time::timestamp;
+
+mod time;
+
+/// The longest name, email or uid that is kept, in characters; an email has at most 254 (RFC 5321).
+const TEXT_MAX: usize = 500;
 
 /// The longest text kept of a value that was not understood.
 const ODD_MAX: usize = 100;
@@ -66,17 +74,20 @@ pub(super) fn is_wrapped(text: &str) -> bool {
     text.trim_start().starts_with('{')
 }
 
-/// Reads `GET /rewards`. Rows without an id are skipped: a rule that is not found holds the reward, which is safe.
+/// Reads `GET /rewards`, each rule once. Rows without an id are skipped: a rule that is not found holds the reward, which is
+/// safe. A rule that comes twice and says two things says nothing.
 pub fn rewards(text: &str) -> Result<Vec<RewardRule>, Unreadable> {
-    let rule = |raw| {
-        let row = object(raw)?;
-        Some(RewardRule {
-            id: id(row.get("id").copied())?,
-            name: string(row.get("name").copied()),
-            is_promoter_reward: row.get("is_promoter_reward").and_then(|raw| serde_json::from_str(raw.get()).ok()),
-        })
-    };
-    Ok(rows(text)?.into_iter().filter_map(rule).collect())
+    let mut rules: Vec<RewardRule> = Vec::new();
+    for row in rows(text)?.into_iter().filter_map(object) {
+        let Some(id) = id(row.get("id").copied()) else { continue };
+        let is_promoter_reward = row.get("is_promoter_reward").and_then(|raw| serde_json::from_str(raw.get()).ok());
+        match rules.iter_mut().find(|rule| rule.id == id) {
+            Some(twin) if twin.is_promoter_reward != is_promoter_reward => twin.is_promoter_reward = None,
+            Some(_) => {}
+            None => rules.push(RewardRule { id, name: name(&row), is_promoter_reward }),
+        }
+    }
+    Ok(rules)
 }
 
 /// Reads the answer to a batch action or to `GET /batch_processes/{id}`: the batch, alone, in `data` or as the first of a
@@ -165,61 +176,113 @@ fn commission(row: &Fields<'_>) -> Option<Commission> {
     let promoter_campaign = field("promoter_campaign");
     let participation = promoter_campaign.and_then(object).unwrap_or_default();
     let part = |name: &str| present(participation.get(name).copied()).or_else(|| field(name));
-
-    let promoter = match Part::read(part("promoter"), part("promoter_id")) {
-        // The place where the promoter would stand is there, and cannot be read.
-        Part::Absent if promoter_campaign.is_some_and(|raw| object(raw).is_none()) => Part::Broken,
-        found @ (Part::Absent | Part::Broken | Part::Present(..)) => found,
-    };
-    let reward = Part::read(field("reward"), field("reward_id"));
-    let parties_readable = !matches!(promoter, Part::Broken);
-    let is_custom = field("commission_type").and_then(|raw| string(Some(raw))).as_deref() == Some("custom");
+    let campaign = [said(part("campaign")), said(part("campaign_id"))];
 
     Some(Commission {
         id: CommissionId(id(field("id"))?),
         status: CommissionStatus::from_wire(&word(field("status"))),
         unit: Unit::from_wire(&word(field("unit"))),
         amount: amount(row.get("amount").copied()),
-        is_custom: is_custom && !matches!(reward, Part::Broken),
+        is_custom: field("commission_type").and_then(|raw| string(Some(raw))).as_deref() == Some("custom"),
         is_self_referral: field("is_self_referral")
             .is_some_and(|raw| !matches!(raw.get(), "false" | "0" | "\"false\"")),
         fraud_suspicion: field("fraud_check").map(|raw| word(Some(raw))).filter(|word| word != "no_suspicion"),
-        promoter: promoter.map(|id, row| Promoter { id, email: text(row, "email"), name: text(row, "name") }),
-        referral: Part::read(field("referral"), field("referral_id"))
-            .map(|id, row| Referral { id, email: text(row, "email"), uid: uid(row) })
-            .filter(|_| parties_readable),
-        campaign: Part::read(part("campaign"), part("campaign_id"))
-            .map(|id, row| Campaign { id, name: text(row, "name") }),
-        reward: reward.map(|id, row| RewardRef { id, name: text(row, "name") }),
+        promoter: read(promoter(row, &participation), |id, row| {
+            Some(Promoter { id, email: identity(row, "email").ok()?, name: name(row) })
+        }),
+        referral: read([said(row.get("referral").copied()), said(row.get("referral_id").copied())], |id, row| {
+            Some(Referral { id, email: identity(row, "email").ok()?, uid: identity(row, "uid").ok()? })
+        }),
+        campaign: read(campaign, |id, row| Some(Campaign { id, name: name(row) })).known().cloned(),
+        reward: read([rule(row.get("reward").copied()), said(row.get("reward_id").copied())], |id, row| {
+            Some(RewardRef { id, name: name(row) })
+        }),
         created_at: timestamp(field("created_at")),
         status_updated_at: timestamp(field("status_updated_at")),
     })
 }
 
-/// Something that a commission refers to, as an object with an `id` or by a flat id.
-enum Part<'a> {
-    Absent,
-    Broken,
-    Present(i64, Fields<'a>),
+/// What one key says of something that the commission may refer to.
+enum Said<'a> {
+    /// The key is absent.
+    Unsaid,
+    Null,
+    /// No id that can be read.
+    Odd(Fields<'a>),
+    Id(i64, Fields<'a>),
 }
 
-impl<'a> Part<'a> {
-    fn read(nested: Option<&'a RawValue>, flat: Option<&RawValue>) -> Self {
-        if nested.is_none() && flat.is_none() {
-            return Self::Absent;
-        }
-        let row = nested.and_then(object).unwrap_or_default();
-        match id(row.get("id").copied()).or_else(|| id(flat)) {
-            Some(id) => Self::Present(id, row),
-            None => Self::Broken,
+/// An object with an `id`, or a flat id.
+fn said(raw: Option<&RawValue>) -> Said<'_> {
+    let Some(raw) = raw else { return Said::Unsaid };
+    if raw.get() == "null" {
+        return Said::Null;
+    }
+    let Some(row) = object(raw) else {
+        return id(Some(raw)).map_or_else(|| Said::Odd(Fields::new()), |id| Said::Id(id, Fields::new()));
+    };
+    match id(row.get("id").copied()) {
+        Some(id) => Said::Id(id, row),
+        None => Said::Odd(row),
+    }
+}
+
+/// Of a commission made by hand, emulators write a reward without an id in place of null.
+fn rule(raw: Option<&RawValue>) -> Said<'_> {
+    match said(raw) {
+        Said::Odd(_) if raw.is_some_and(|raw| object(raw).is_some_and(|row| is_no_rule(&row))) => Said::Null,
+        other @ (Said::Unsaid | Said::Null | Said::Odd(_) | Said::Id(..)) => other,
+    }
+}
+
+fn is_no_rule(row: &Fields<'_>) -> bool {
+    row.is_empty() || row.get("id").is_some_and(|raw| matches!(raw.get(), "null" | "0"))
+}
+
+/// All that is said of the promoter. A `promoter_campaign` that is there has one, whether or not it can be read.
+fn promoter<'a>(row: &Fields<'a>, participation: &Fields<'a>) -> [Said<'a>; 5] {
+    let inner = [said(participation.get("promoter").copied()), said(participation.get("promoter_id").copied())];
+    let around = match said(row.get("promoter_campaign").copied()) {
+        Said::Unsaid => Said::Unsaid,
+        Said::Null => Said::Null,
+        // Its own id is not the promoter's.
+        Said::Odd(_) | Said::Id(..) if inner.iter().all(|it| matches!(it, Said::Unsaid)) => Said::Odd(Fields::new()),
+        Said::Odd(_) | Said::Id(..) => Said::Unsaid,
+    };
+    let [nested, flat] = inner;
+    [nested, flat, said(row.get("promoter").copied()), said(row.get("promoter_id").copied()), around]
+}
+
+/// Puts together what several keys say of one thing; `make` gets its id and the fields of the first object.
+fn read<'a, T, const N: usize>(keys: [Said<'a>; N], make: impl FnOnce(i64, &Fields<'a>) -> Option<T>) -> Reference<T> {
+    let (mut found, mut fields, mut null, mut odd) = (None, Fields::new(), false, false);
+    for said in keys {
+        let row = match said {
+            Said::Unsaid => continue,
+            Said::Null => {
+                null = true;
+                continue;
+            }
+            Said::Odd(row) => {
+                odd = true;
+                row
+            }
+            Said::Id(id, row) => {
+                if found.is_some_and(|before| before != id) {
+                    return Reference::Unreadable;
+                }
+                found = Some(id);
+                row
+            }
+        };
+        if fields.is_empty() {
+            fields = row;
         }
     }
-
-    fn map<T>(self, make: impl FnOnce(i64, &Fields<'a>) -> T) -> Option<T> {
-        match self {
-            Self::Present(id, row) => Some(make(id, &row)),
-            Self::Absent | Self::Broken => None,
-        }
+    match found.map(|id| make(id, &fields)) {
+        Some(Some(it)) => Reference::To(it),
+        None if null && !odd => Reference::Null,
+        Some(None) | None => Reference::Unreadable,
     }
 }
 
@@ -241,14 +304,28 @@ fn string(raw: Option<&RawValue>) -> Option<String> {
     raw.and_then(|raw| serde_json::from_str(raw.get()).ok())
 }
 
-/// A text field; an empty one is none.
-fn text(row: &Fields<'_>, name: &str) -> Option<String> {
-    string(row.get(name).copied()).filter(|text| !text.is_empty())
+/// For people only: cut where it is too long. An empty one, or none that is a text, is none.
+fn name(row: &Fields<'_>) -> Option<String> {
+    string(row.get("name").copied()).filter(|text| !text.is_empty()).map(|text| cut(text, TEXT_MAX))
 }
 
-/// The merchant's own id: a number is its digits.
-fn uid(row: &Fields<'_>) -> Option<String> {
-    text(row, "uid").or_else(|| row.get("uid").and_then(|raw| whole_number(raw.get())).map(|number| number.to_string()))
+/// By which the merchant knows a person: whole or not at all. None where there is none; a number is its digits.
+fn identity(row: &Fields<'_>, name: &str) -> Result<Option<String>, ()> {
+    let Some(raw) = present(row.get(name).copied()) else { return Ok(None) };
+    let text = string(Some(raw)).or_else(|| whole_number(raw.get()).map(|number| number.to_string()));
+    match text {
+        Some(text) if text.is_empty() => Ok(None),
+        Some(text) if text.chars().nth(TEXT_MAX).is_none() => Ok(Some(text)),
+        Some(_) | None => Err(()),
+    }
+}
+
+/// At most `max` characters of a text, with `…` where something was cut.
+fn cut(text: String, max: usize) -> String {
+    if text.chars().nth(max).is_none() {
+        return text;
+    }
+    text.chars().take(max - 1).chain(['…']).collect()
 }
 
 /// An enum value: text as it is, anything else as it was written, nothing as the empty text.
@@ -308,13 +385,6 @@ fn whole_number(json: &str) -> Option<i64> {
         None => json,
     };
     whole.parse().ok()
-}
-
-/// RFC 3339 with any offset and fraction; years that RFC 3339 text could not hold again are none.
-fn timestamp(raw: Option<&RawValue>) -> Option<Timestamp> {
-    use chrono::Datelike;
-    let at = chrono::DateTime::parse_from_rfc3339(&string(raw)?).ok()?.to_utc();
-    (1970..=9999).contains(&at.year()).then_some(at)
 }
 
 #[cfg(test)]

@@ -44,7 +44,7 @@ pub enum Observation {
 pub struct Rules {
     /// By `reward.id`; null where FirstPromoter did not say.
     pub known: BTreeMap<i64, Option<RecipientKind>>,
-    /// FirstPromoter did not let us see them this time; its words.
+    /// They could not be had this time, and why.
     pub refused: Option<String>,
 }
 
@@ -144,14 +144,14 @@ fn in_campaigns(commission: &Commission, policy: &Policy) -> bool {
         || commission.campaign.as_ref().is_some_and(|campaign| policy.campaigns.contains(&campaign.id))
 }
 
-/// Who receives a commission, as far as the policy and the rules tell.
+/// Who receives a commission, as far as the policy and the rules tell. What is not said decides nothing.
 pub fn recipient(commission: &Commission, policy: &Policy, rules: &Rules) -> Option<RecipientKind> {
     match policy.recipient {
         RecipientPolicy::Always(kind) => Some(kind),
         RecipientPolicy::Auto => {
-            let by_rule = commission.reward.as_ref().and_then(|reward| rules.known.get(&reward.id).copied().flatten());
-            let by_hand = (commission.is_custom && commission.reward.is_none()).then_some(RecipientKind::Promoter);
-            let only_one = commission.promoter.is_none().then_some(RecipientKind::Referral);
+            let by_rule = commission.reward.known().and_then(|reward| rules.known.get(&reward.id).copied().flatten());
+            let by_hand = (commission.is_custom && commission.reward.is_null()).then_some(RecipientKind::Promoter);
+            let only_one = commission.promoter.is_null().then_some(RecipientKind::Referral);
             by_rule.or(by_hand).or(only_one)
         }
     }
@@ -168,10 +168,10 @@ pub fn facts(commission: &Commission, policy: &Policy, rules: &Rules) -> Facts {
         unit: Some(commission.unit.clone()),
         amount: commission.amount.whole(),
         recipient: recipient(commission, policy, rules),
-        promoter: commission.promoter.clone(),
-        referral: commission.referral.clone(),
+        promoter: commission.promoter.known().cloned(),
+        referral: commission.referral.known().cloned(),
         campaign: commission.campaign.clone(),
-        reward: commission.reward.clone(),
+        reward: commission.reward.known().cloned(),
         approved_at: commission.approved_at(),
         created_at: commission.created_at,
     }

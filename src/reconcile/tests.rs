@@ -15,7 +15,7 @@ use crate::{
         TargetSettings,
     },
     delivery::Delivery,
-    domain::{Amount, Commission, CommissionStatus, Promoter, Referral, RewardRef, Unit},
+    domain::{Amount, Commission, CommissionStatus, Promoter, Reference, Referral, RewardRef, Unit},
     failure::Outcome,
     firstpromoter::{Batch, BatchStatus, CommissionQuery},
 };
@@ -45,10 +45,10 @@ fn commission(id: i64) -> Commission {
         is_custom: false,
         is_self_referral: false,
         fraud_suspicion: None,
-        promoter: Some(Promoter { id: 3, email: None, name: None }),
-        referral: Some(Referral { id: 4, email: None, uid: None }),
+        promoter: Reference::To(Promoter { id: 3, email: None, name: None }),
+        referral: Reference::To(Referral { id: 4, email: None, uid: None }),
         campaign: None,
-        reward: Some(RewardRef { id: 9, name: None }),
+        reward: Reference::To(RewardRef { id: 9, name: None }),
         created_at: None,
         status_updated_at: Some(now() - chrono::TimeDelta::days(1)),
     }
@@ -334,7 +334,7 @@ async fn what_is_held_already_does_not_become_held() {
     world.outside.put(Commission { is_self_referral: true, ..commission(1) });
     assert_eq!(world.pass().await.counts.held, 1);
     let promoter = Promoter { id: 3, email: None, name: Some("Pat".to_owned()) };
-    world.outside.put(Commission { is_self_referral: true, promoter: Some(promoter), ..commission(1) });
+    world.outside.put(Commission { is_self_referral: true, promoter: Reference::To(promoter), ..commission(1) });
     let report = world.pass().await;
     assert_eq!((report.counts.held, report.needs_attention), (0, 1));
 }

@@ -30,6 +30,7 @@ mod operator_tools;
 mod people;
 mod plan;
 mod policy;
+mod reading;
 mod sandbox_itself;
 mod secrets;
 mod service;

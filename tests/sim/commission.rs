@@ -197,18 +197,24 @@ impl Commission {
             is_custom: version.custom,
             is_self_referral: version.self_referral,
             fraud_suspicion: version.fraud.filter(|words| *words != "no_suspicion").map(str::to_owned),
-            promoter: version.promoter.map(|id| domain::Promoter {
-                id,
-                email: text(format!("p{id}@example.com")),
-                name: (id % 2 == 0).then(|| format!("Promoter {id}")),
-            }),
-            referral: version.referral.map(|id| domain::Referral {
-                id,
-                email: text(format!("r{id}@example.com")),
-                uid: (id % 2 == 0).then(|| format!("user-{id}")),
-            }),
+            promoter: version
+                .promoter
+                .map(|id| domain::Promoter {
+                    id,
+                    email: text(format!("p{id}@example.com")),
+                    name: (id % 2 == 0).then(|| format!("Promoter {id}")),
+                })
+                .into(),
+            referral: version
+                .referral
+                .map(|id| domain::Referral {
+                    id,
+                    email: text(format!("r{id}@example.com")),
+                    uid: (id % 2 == 0).then(|| format!("user-{id}")),
+                })
+                .into(),
             campaign: version.campaign.map(|id| domain::Campaign { id, name: None }),
-            reward: version.rule.map(|id| domain::RewardRef { id, name: None }),
+            reward: version.rule.map(|id| domain::RewardRef { id, name: None }).into(),
             created_at: Some(self.created_at),
             status_updated_at: version.status_at,
         }

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::domain::Timestamp;
 
 /// The one commission of an answer with these fields (besides `id`).
 fn read(fields: &str) -> Commission {
@@ -27,10 +28,14 @@ fn a_documented_commission_is_read_whole() {
         is_custom: false,
         is_self_referral: false,
         fraud_suspicion: None,
-        promoter: Some(Promoter { id: 12345, email: Some("p@example.com".into()), name: Some("Pat".into()) }),
-        referral: Some(Referral { id: 55678, email: Some("user@example.com".into()), uid: Some("user_ext_id".into()) }),
+        promoter: Reference::To(Promoter { id: 12345, email: Some("p@example.com".into()), name: Some("Pat".into()) }),
+        referral: Reference::To(Referral {
+            id: 55678,
+            email: Some("user@example.com".into()),
+            uid: Some("user_ext_id".into()),
+        }),
         campaign: Some(Campaign { id: 17, name: Some("Spring".into()) }),
-        reward: Some(RewardRef { id: 9, name: Some("500 points per sale".into()) }),
+        reward: Reference::To(RewardRef { id: 9, name: Some("500 points per sale".into()) }),
         created_at: Some("2025-01-18T09:00:00Z".parse().unwrap()),
         status_updated_at: Some("2025-01-19T10:30:00.250Z".parse().unwrap()),
     };
@@ -41,7 +46,7 @@ fn a_documented_commission_is_read_whole() {
 fn a_commission_with_an_id_alone_is_a_row() {
     let row = read("");
     assert_eq!((row.status.as_str(), row.unit.as_str(), row.amount), ("", "", Amount::Odd(String::new())));
-    assert!(row.promoter.is_none() && row.referral.is_none() && row.created_at.is_none());
+    assert!(row.promoter == Reference::Unreadable && row.referral == Reference::Unreadable && row.created_at.is_none());
 }
 
 #[test]
@@ -80,12 +85,12 @@ fn only_a_positive_whole_json_number_is_an_amount() {
 #[test]
 fn flat_ids_of_webhook_samples_stand_for_the_objects() {
     let row = read(r#""promoter_id":5,"referral_id":"6","campaign_id":7,"reward_id":8,"promoter_campaign":null"#);
-    assert_eq!(row.promoter.unwrap().id, 5);
-    assert_eq!(row.referral.unwrap().id, 6);
+    assert_eq!(row.promoter.known().unwrap().id, 5);
+    assert_eq!(row.referral.known().unwrap().id, 6);
     assert_eq!(row.campaign.unwrap().id, 7);
-    assert_eq!(row.reward.unwrap().id, 8);
+    assert_eq!(row.reward.known().unwrap().id, 8);
     let row = read(r#""promoter_campaign":{"promoter_id":5,"promoter":{"email":"p@x.org"},"campaign_id":7}"#);
-    assert_eq!(row.promoter, Some(Promoter { id: 5, email: Some("p@x.org".into()), name: None }));
+    assert_eq!(row.promoter, Reference::To(Promoter { id: 5, email: Some("p@x.org".into()), name: None }));
     assert_eq!(row.campaign.unwrap().id, 7);
 }
 
@@ -140,29 +145,107 @@ fn suspicion_is_not_lost_to_an_unexpected_type() {
 #[test]
 fn who_receives_is_not_guessed_from_a_broken_row() {
     for promoter in [
-        r#""promoter_campaign":{"promoter":{"email":"p@x.org"}}"#,
-        r#""promoter_campaign":{"promoter_id":"abc"}"#,
-        r#""promoter_campaign":[1]"#,
-        r#""promoter_id":-1"#,
+        "",
+        r#""promoter_campaign":{"id":3,"campaign_id":17},"#,
+        r#""promoter_campaign":{"promoter":{"email":"p@x.org"}},"#,
+        r#""promoter_campaign":{"promoter_id":"abc"},"#,
+        r#""promoter_campaign":{"promoter_id":5,"promoter":{"id":6}},"#,
+        r#""promoter_campaign":{"promoter":{"id":5}},"promoter_id":6,"#,
+        r#""promoter_campaign":{"promoter":{"id":5,"email":["p@x.org"]}},"#,
+        r#""promoter_campaign":{"promoter":null,"promoter_id":"?"},"#,
+        r#""promoter_campaign":[1],"#,
+        r#""promoter_campaign":null,"promoter_id":-1,"#,
+        r#""promoter_id":0,"#,
     ] {
-        let row = read(&format!(r#"{promoter},"referral":{{"id":6}}"#));
-        assert_eq!((row.promoter, row.referral), (None, None), "{promoter}");
+        let row = read(&format!(r#"{promoter}"referral":{{"id":6}}"#));
+        assert_eq!(row.promoter, Reference::Unreadable, "{promoter}");
+        assert_eq!(row.referral.known().map(|it| it.id), Some(6), "{promoter}");
     }
-    let without = read(r#""promoter_campaign":{"promoter":null,"promoter_id":null},"referral":{"id":6}"#);
-    assert!(without.referral.is_some(), "a commission that plainly has no promoter is the referral's");
-    assert!(read(r#""commission_type":"custom""#).is_custom);
-    assert!(!read(r#""commission_type":"custom","reward":{"name":"?"}"#).is_custom);
+    for none in [
+        r#""promoter_campaign":null"#,
+        r#""promoter_campaign":{"promoter":null,"promoter_id":null}"#,
+        r#""promoter_campaign":{"promoter":null}"#,
+        r#""promoter_id":null"#,
+    ] {
+        assert_eq!(read(none).promoter, Reference::Null, "{none}");
+    }
 }
 
 #[test]
-fn a_date_that_cannot_be_read_is_none() {
+fn what_is_said_of_a_reward_is_told_from_what_is_not() {
+    for (given, expected) in [
+        ("", Reference::Unreadable),
+        (r#","reward":{"name":"?"}"#, Reference::Unreadable),
+        (r#","reward":{"id":"x"}"#, Reference::Unreadable),
+        (r#","reward":[]"#, Reference::Unreadable),
+        (r#","reward":{"id":8},"reward_id":9"#, Reference::Unreadable),
+        (r#","reward":null"#, Reference::Null),
+        (r#","reward_id":null"#, Reference::Null),
+        (r#","reward":{}"#, Reference::Null),
+        (r#","reward":{"id":null,"name":"by hand"}"#, Reference::Null),
+        (r#","reward":{"id":0,"name":"Custom commission"}"#, Reference::Null),
+        (r#","reward":{"id":9}"#, Reference::To(RewardRef { id: 9, name: None })),
+    ] {
+        let row = read(&format!(r#""commission_type":"custom"{given}"#));
+        assert_eq!((row.is_custom, row.reward), (true, expected), "{given}");
+    }
+}
+
+#[test]
+fn text_is_bounded_and_what_names_a_person_is_whole_or_unreadable() {
+    let long = "é".repeat(1_000_000);
+    let party = |field: &str, text: &str| format!(r#""promoter_id":5,"promoter":{{"id":5,"{field}":"{text}"}}"#);
+    let name = read(&party("name", &long)).promoter.known().unwrap().name.clone().unwrap();
+    assert_eq!((name.chars().count(), name.ends_with('…')), (500, true));
+    assert_eq!(read(&party("email", &long)).promoter, Reference::Unreadable);
+    assert_eq!(read(&party("email", &"x".repeat(500))).promoter.known().unwrap().email, Some("x".repeat(500)));
+    assert_eq!(read(&format!(r#""referral":{{"id":6,"uid":"{long}"}}"#)).referral, Reference::Unreadable);
+    assert_eq!(read(r#""referral":{"id":6,"uid":77}"#).referral.known().unwrap().uid.as_deref(), Some("77"));
+    assert_eq!(read(r#""referral":{"id":6,"uid":{}}"#).referral, Reference::Unreadable);
+}
+
+#[test]
+fn times_are_read_as_rails_and_javascript_write_them() {
     for (given, read_as) in [
         ("\"2025-01-19T10:30:00Z\"", Some("2025-01-19T10:30:00Z")),
         ("\"2025-01-19T10:30:00.123456-05:00\"", Some("2025-01-19T15:30:00.123456Z")),
-        ("\"2025-01-19\"", None),
+        ("\"2025-01-19T10:30:00.123+0000\"", Some("2025-01-19T10:30:00.123Z")),
+        ("\"2025-01-19T10:30Z\"", Some("2025-01-19T10:30:00Z")),
+        ("\"2025-01-19 10:30:00 UTC\"", Some("2025-01-19T10:30:00Z")),
+        ("\"2025-01-19 10:30:00.5 UTC\"", Some("2025-01-19T10:30:00.5Z")),
+        ("\"2025-01-19 10:30:00 +0200\"", Some("2025-01-19T08:30:00Z")),
+        ("\"2025-01-19 10:30:00 -05:00\"", Some("2025-01-19T15:30:00Z")),
+        ("\"2025-01-19 10:30:00Z\"", Some("2025-01-19T10:30:00Z")),
+        ("\"2025-01-19 10:30:00\"", Some("2025-01-19T10:30:00Z")),
+        ("\"2025-01-19 10:30:00.123456\"", Some("2025-01-19T10:30:00.123456Z")),
+        ("\"2025-01-19T10:30:00\"", Some("2025-01-19T10:30:00Z")),
+        ("\"2025-01-19 10:30\"", Some("2025-01-19T10:30:00Z")),
+        ("\"2025-01-19\"", Some("2025-01-19T00:00:00Z")),
+        ("\"Sun, 19 Jan 2025 10:30:00 GMT\"", Some("2025-01-19T10:30:00Z")),
+        ("\"Sun, 19 Jan 2025 10:30:00 +0000\"", Some("2025-01-19T10:30:00Z")),
+        ("\"Sun Jan 19 2025 12:30:00 GMT+0200 (Eastern European Standard Time)\"", Some("2025-01-19T10:30:00Z")),
+        ("\"Sun Jan 19 10:30:00 UTC 2025\"", Some("2025-01-19T10:30:00Z")),
+        ("1737282600", Some("2025-01-19T10:30:00Z")),
+        ("1737282600.25", Some("2025-01-19T10:30:00.250Z")),
+        ("1737282600123", Some("2025-01-19T10:30:00.123Z")),
+        ("\"1737282600\"", Some("2025-01-19T10:30:00Z")),
         ("\"0001-01-01T00:00:00Z\"", None),
         ("\"9999-12-31T23:59:59-23:00\"", None),
-        ("1737282600", None),
+        ("\"Mon, 19 Jan 2025 10:30:00 GMT\"", None),
+        ("\"2025-01-19 10:30:00 EST\"", None),
+        ("\"01/02/2025\"", None),
+        ("\"1/19/2025, 10:30:00 AM\"", None),
+        ("\"January 19, 2025\"", None),
+        ("\"2025-02-30\"", None),
+        ("\"yesterday\"", None),
+        ("\"\"", None),
+        ("20250119", None),
+        ("0", None),
+        ("-1737282600", None),
+        ("1737282600123456", None),
+        ("1e10", None),
+        ("true", None),
+        ("[]", None),
     ] {
         let expected: Option<Timestamp> = read_as.map(|text| text.parse().unwrap());
         assert_eq!(read(&format!(r#""created_at":{given}"#)).created_at, expected, "{given}");

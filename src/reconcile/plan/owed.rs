@@ -4,8 +4,8 @@ use chrono::SubsecRound;
 
 use super::{Context, Decision, Entry, Rules, Waits, in_scope, recipient};
 use crate::{
-    config::Route,
-    domain::{Amount, Commission, RecipientKind, Timestamp, Unit},
+    config::{Policy, Route},
+    domain::{Amount, Commission, RecipientKind, Reference, Timestamp, Unit},
     failure::RETRY_AFTER_MAX,
     ledger::{HoldReason, Reward, RewardState},
 };
@@ -46,11 +46,8 @@ fn held_by(commission: &Commission, cx: Context<'_>) -> Option<(HoldReason, Stri
             format!("{amount} {}, and policy.max_amount allows {limit}", commission.unit),
         ));
     }
-    if let Some(approved) = commission.approved_at().or(commission.created_at).filter(|at| *at < policy.deliver_from) {
-        return Some((
-            HoldReason::Backlog,
-            format!("approved {approved}, before policy.deliver_from {}", policy.deliver_from),
-        ));
+    if let Some(detail) = backlog(commission, policy) {
+        return Some((HoldReason::Backlog, detail));
     }
     if let Some(suspicion) = commission.fraud_suspicion.as_ref().filter(|_| policy.hold_fraud_suspicion) {
         return Some((HoldReason::FraudSuspicion, format!("fraud_check is {suspicion}")));
@@ -60,23 +57,56 @@ fn held_by(commission: &Commission, cx: Context<'_>) -> Option<(HoldReason, Stri
     }
     match recipient(commission, policy, cx.rules) {
         None => Some((HoldReason::RecipientUnknown, recipient_unknown(commission, cx.rules))),
-        Some(RecipientKind::Promoter) if commission.promoter.is_none() => {
-            Some((HoldReason::NoRecipient, "it goes to the promoter, and names none".to_owned()))
-        }
-        Some(RecipientKind::Referral) if commission.referral.is_none() => {
-            Some((HoldReason::NoRecipient, "it goes to the referral, and names none".to_owned()))
-        }
-        Some(RecipientKind::Promoter | RecipientKind::Referral) => None,
+        Some(kind @ RecipientKind::Promoter) => no_recipient(kind, &commission.promoter),
+        Some(kind @ RecipientKind::Referral) => no_recipient(kind, &commission.referral),
     }
+}
+
+/// Why it may be older than what is to be delivered. The time of creation stands in for that of approval, which cannot be
+/// earlier; where neither can be read, it is not taken for young.
+fn backlog(commission: &Commission, policy: &Policy) -> Option<String> {
+    let from = policy.deliver_from;
+    let (word, at) = match (commission.approved_at(), commission.created_at) {
+        (Some(approved), _) => ("approved", approved),
+        (None, Some(created)) => ("created", created),
+        (None, None) => {
+            return (from != Timestamp::UNIX_EPOCH).then(|| {
+                format!(
+                    "neither status_updated_at nor created_at could be read, so that it may be from before \
+                     policy.deliver_from {from}"
+                )
+            });
+        }
+    };
+    (at < from).then(|| format!("{word} {at}, before policy.deliver_from {from}"))
+}
+
+fn no_recipient<T>(kind: RecipientKind, party: &Reference<T>) -> Option<(HoldReason, String)> {
+    let detail = match party {
+        Reference::To(_) => return None,
+        Reference::Null => format!("it goes to the {kind}, and names none"),
+        Reference::Unreadable => {
+            format!("it goes to the {kind}, of whom FirstPromoter's answer says nothing that can be read")
+        }
+    };
+    Some((HoldReason::NoRecipient, detail))
 }
 
 fn recipient_unknown(commission: &Commission, rules: &Rules) -> String {
     match (&commission.reward, &rules.refused) {
-        (None, _) => "it comes from no reward rule, and names two parties".to_owned(),
-        (Some(reward), Some(words)) => {
-            format!("GET /rewards, which would tell for reward {}, is refused: {words}", reward.id)
+        (Reference::Null, _) => match commission.promoter {
+            Reference::To(_) | Reference::Null => "it comes from no reward rule, and names two parties".to_owned(),
+            Reference::Unreadable => {
+                "it comes from no reward rule, and whether it has a promoter could not be read".to_owned()
+            }
+        },
+        (Reference::Unreadable, _) => "which reward rule it comes from could not be read: FirstPromoter's answer has \
+             no usable `reward`, and that it is absent does not say that there is none"
+            .to_owned(),
+        (Reference::To(reward), Some(words)) => {
+            format!("who receives reward {} is not known: {words}", reward.id)
         }
-        (Some(reward), None) => format!("GET /rewards does not tell for reward {}", reward.id),
+        (Reference::To(reward), None) => format!("GET /rewards does not tell who receives reward {}", reward.id),
     }
 }
 
@@ -120,7 +150,7 @@ pub(super) fn repeatable(reward: &Reward, cx: Context<'_>) -> Result<String, (Ho
 fn not_before(commission: &Commission, reward: Option<&Reward>, cx: Context<'_>) -> (Timestamp, Waits) {
     let found =
         reward.filter(|reward| reward.state != RewardState::Cancelled).map_or(cx.now, |reward| reward.owed_since);
-    let since = commission.approved_at().map_or(found, |approved| approved.min(found));
+    let since = commission.approved_exactly_at().map_or(found, |approved| approved.min(found));
     // Found in the future: by a clock that was ahead. The grace period begins now; what an earlier pass wrote of that counts
     // down, or it would begin anew in each pass.
     let recorded = || match reward.map(|reward| (reward.state, reward.next_attempt_at)) {

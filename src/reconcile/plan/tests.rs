@@ -8,7 +8,8 @@ use super::*;
 use crate::{
     config::{Retry, Route, TargetKind, TargetSettings},
     domain::{
-        Campaign, CommissionId, CommissionStatus, DeliveryKey, Promoter, Referral, RewardRef, upstream_timestamp_text,
+        Campaign, CommissionId, CommissionStatus, DeliveryKey, Promoter, Reference, Referral, RewardRef,
+        upstream_timestamp_text,
     },
     ledger::Drift,
 };
@@ -48,10 +49,10 @@ fn commission() -> Commission {
         is_custom: false,
         is_self_referral: false,
         fraud_suspicion: None,
-        promoter: Some(promoter()),
-        referral: Some(referral()),
+        promoter: Reference::To(promoter()),
+        referral: Reference::To(referral()),
         campaign: Some(Campaign { id: 17, name: None }),
-        reward: Some(RewardRef { id: 9, name: None }),
+        reward: Reference::To(RewardRef { id: 9, name: None }),
         created_at: Some(at("2025-12-31T00:00:00Z")),
         status_updated_at: Some(in_minutes(-60)),
     }
@@ -276,8 +277,8 @@ fn changes() -> Vec<(&'static str, Commission)> {
     vec![
         ("amount 500 -> 501", but(|it| it.amount = Amount::Whole(501))),
         ("unit points -> credits", but(|it| it.unit = Unit::Credits)),
-        ("recipient promoter -> referral", but(|it| it.reward = Some(RewardRef { id: 10, name: None }))),
-        ("recipient's id 3 -> 30", but(|it| it.promoter = Some(Promoter { id: 30, ..promoter() }))),
+        ("recipient promoter -> referral", but(|it| it.reward = Reference::To(RewardRef { id: 10, name: None }))),
+        ("recipient's id 3 -> 30", but(|it| it.promoter = Reference::To(Promoter { id: 30, ..promoter() }))),
     ]
 }
 
@@ -341,8 +342,8 @@ fn what_has_no_amount_any_more_while_an_outcome_is_unknown_has_changed() {
 fn what_does_not_change_the_content_of_a_delivery_is_no_change() {
     let world = World::new();
     let renamed = but(|it| {
-        it.promoter = Some(Promoter { name: Some("Patricia".to_owned()), ..promoter() });
-        it.referral = Some(Referral { id: 40, ..referral() });
+        it.promoter = Reference::To(Promoter { name: Some("Patricia".to_owned()), ..promoter() });
+        it.referral = Reference::To(Referral { id: 40, ..referral() });
         it.status_updated_at = Some(in_minutes(-50));
     });
     let row = uncertain(tried(reward(RewardState::Waiting), "app", now()));

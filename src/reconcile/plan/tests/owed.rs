@@ -123,13 +123,44 @@ fn what_was_approved_before_deliver_from_is_backlog() {
 }
 
 #[test]
+fn without_any_time_it_is_backlog_wherever_a_time_was_set() {
+    let timeless = || but(|it| (it.status_updated_at, it.created_at) = (None, None));
+    let set = |from| World::with(|it| it.policy.deliver_from = from);
+    assert_eq!(set(at("1970-01-01T00:00:01Z")).says(timeless(), None), "hold backlog");
+    let Decision::Hold(_, why) = set(now()).listed(timeless(), None) else { panic!() };
+    assert!(why.contains("status_updated_at") && why.contains("policy.deliver_from"), "{why}");
+    assert_eq!(World::new().says(timeless(), None), "wait for grace", "no time was set: it counts from now");
+}
+
+#[test]
+fn a_bare_date_of_approval_does_not_use_up_the_grace_period() {
+    let day = but(|it| it.status_updated_at = Some(at("2026-01-01T00:00:00Z")));
+    assert_eq!(World::new().listed(day, None), Decision::Wait(in_minutes(15), Waits::Grace));
+}
+
+#[test]
+fn what_is_not_said_decides_nothing_about_who_receives_it() {
+    let world = World::new();
+    let unsaid = |change: fn(&mut Commission)| world.says(but(change), None);
+    assert_eq!(unsaid(|it| it.reward = Reference::Unreadable), "hold recipient_unknown");
+    let by_hand = |it: &mut Commission| (it.is_custom, it.reward) = (true, Reference::Unreadable);
+    assert_eq!(unsaid(by_hand), "hold recipient_unknown", "a reward that is not said is not none");
+    let alone = |it: &mut Commission| (it.reward, it.promoter) = (Reference::Unreadable, Reference::Unreadable);
+    assert_eq!(unsaid(alone), "hold recipient_unknown", "a promoter that is not said is not none");
+    assert_eq!(unsaid(|it| it.promoter = Reference::Unreadable), "hold no_recipient", "the rule says promoter");
+    let referrals = World::with(|it| it.rules.known = BTreeMap::from([(9, Some(RecipientKind::Referral))]));
+    let promoter_unread = || but(|it| it.promoter = Reference::Unreadable);
+    assert_eq!(referrals.says(promoter_unread(), None), "deliver app", "the decision does not depend on the promoter");
+}
+
+#[test]
 fn without_a_time_of_approval_the_creation_decides_what_is_backlog() {
     let world = World::with(|it| it.policy.deliver_from = in_minutes(-60));
     let created =
         |created: Option<i64>| but(|it| (it.status_updated_at, it.created_at) = (None, created.map(in_minutes)));
     assert_eq!(world.says(created(Some(-61)), None), "hold backlog");
     assert_eq!(world.says(created(Some(-60)), None), "wait for grace");
-    assert_eq!(world.says(created(None), None), "wait for grace", "nothing says that it is old");
+    assert_eq!(world.says(created(None), None), "hold backlog", "nothing says that it is young");
     let old_but_approved_today = but(|it| it.created_at = Some(at("2020-01-01T00:00:00Z")));
     assert_eq!(world.says(old_but_approved_today, None), "deliver app");
 }
@@ -140,13 +171,13 @@ fn the_rule_of_the_reward_says_who_receives() {
         it.rules.known =
             BTreeMap::from([(9, Some(RecipientKind::Promoter)), (10, Some(RecipientKind::Referral)), (11, None)]);
     });
-    let by = |id: i64| but(|it| it.reward = Some(RewardRef { id, name: None }));
+    let by = |id: i64| but(|it| it.reward = Reference::To(RewardRef { id, name: None }));
     let who = |commission: &Commission| recipient(commission, &world.policy, &world.rules);
     assert_eq!(who(&by(9)), Some(RecipientKind::Promoter));
     assert_eq!(who(&by(10)), Some(RecipientKind::Referral));
     assert_eq!(who(&by(11)), None, "FirstPromoter did not say");
     assert_eq!(who(&by(12)), None, "no such rule");
-    let custom = but(|it| (it.reward, it.is_custom) = (Some(RewardRef { id: 10, name: None }), true));
+    let custom = but(|it| (it.reward, it.is_custom) = (Reference::To(RewardRef { id: 10, name: None }), true));
     assert_eq!(who(&custom), Some(RecipientKind::Referral), "custom, and with a rule: the rule says");
     assert_eq!(world.says(by(9), None), "deliver app");
     assert_eq!(world.says(by(10), None), "deliver app");
@@ -157,11 +188,11 @@ fn the_rule_of_the_reward_says_who_receives() {
 #[test]
 fn a_custom_commission_without_a_reward_is_the_promoters() {
     let world = World::new();
-    let custom = |custom| but(|it| (it.reward, it.is_custom) = (None, custom));
+    let custom = |custom| but(|it| (it.reward, it.is_custom) = (Reference::Null, custom));
     assert_eq!(recipient(&custom(true), &world.policy, &world.rules), Some(RecipientKind::Promoter));
     assert_eq!(world.says(custom(true), None), "deliver app");
     assert_eq!(world.says(custom(false), None), "hold recipient_unknown", "two parties, and nothing that decides");
-    let nobody = but(|it| (it.reward, it.is_custom, it.promoter) = (None, true, None));
+    let nobody = but(|it| (it.reward, it.is_custom, it.promoter) = (Reference::Null, true, Reference::Null));
     assert_eq!(world.says(nobody, None), "hold no_recipient");
 }
 
@@ -169,14 +200,14 @@ fn a_custom_commission_without_a_reward_is_the_promoters() {
 fn a_commission_without_a_promoter_is_the_referrals() {
     let world = World::new();
     let alone = |reward: Option<i64>| {
-        but(|it| (it.reward, it.promoter) = (reward.map(|id| RewardRef { id, name: None }), None))
+        but(|it| (it.reward, it.promoter) = (reward.map(|id| RewardRef { id, name: None }).into(), Reference::Null))
     };
     for reward in [None, Some(12)] {
         assert_eq!(recipient(&alone(reward), &world.policy, &world.rules), Some(RecipientKind::Referral));
         assert_eq!(world.says(alone(reward), None), "deliver app");
     }
     assert_eq!(world.says(alone(Some(9)), None), "hold no_recipient", "the rule says promoter, and there is none");
-    let nobody = but(|it| (it.reward, it.promoter, it.referral) = (None, None, None));
+    let nobody = but(|it| (it.reward, it.promoter, it.referral) = (Reference::Null, Reference::Null, Reference::Null));
     assert_eq!(world.says(nobody, None), "hold no_recipient");
 }
 
@@ -187,9 +218,9 @@ fn the_policy_may_say_who_receives_whatever_the_rules_say() {
     let to_referral = always(RecipientKind::Referral);
     assert_eq!(to_referral.says(commission(), None), "deliver app");
     assert_eq!(facts(&commission(), &to_referral.policy, &to_referral.rules).recipient, Some(RecipientKind::Referral));
-    assert_eq!(to_promoter.says(but(|it| it.reward = None), None), "deliver app");
-    assert_eq!(to_promoter.says(but(|it| it.promoter = None), None), "hold no_recipient");
-    assert_eq!(to_referral.says(but(|it| it.referral = None), None), "hold no_recipient");
+    assert_eq!(to_promoter.says(but(|it| it.reward = Reference::Null), None), "deliver app");
+    assert_eq!(to_promoter.says(but(|it| it.promoter = Reference::Null), None), "hold no_recipient");
+    assert_eq!(to_referral.says(but(|it| it.referral = Reference::Null), None), "hold no_recipient");
 }
 
 #[test]
@@ -213,7 +244,7 @@ fn objections() -> Vec<Objection> {
         ("hold backlog", |it| it.status_updated_at = Some(at("2024-12-31T23:59:59Z"))),
         ("hold fraud_suspicion", |it| it.fraud_suspicion = Some("ad_source".to_owned())),
         ("hold self_referral", |it| it.is_self_referral = true),
-        ("hold recipient_unknown", |it| it.reward = Some(RewardRef { id: 12, name: None })),
+        ("hold recipient_unknown", |it| it.reward = Reference::To(RewardRef { id: 12, name: None })),
         ("hold no_route", |it| it.campaign = None),
     ]
 }
@@ -295,11 +326,11 @@ fn the_first_route_that_matches_wins_and_every_filter_filters() {
         it.policy.routes = vec![by_unit, by_recipient, by_campaign, by_all, route("the rest"), route("never")];
     });
     let credits = but(|it| it.unit = Unit::Credits);
-    let to_referral = but(|it| it.reward = Some(RewardRef { id: 10, name: None }));
+    let to_referral = but(|it| it.reward = Reference::To(RewardRef { id: 10, name: None }));
     let of_campaign = |id: i64| but(|it| it.campaign = Some(Campaign { id, name: None }));
     let months = but(|it| it.unit = Unit::FreeMonths);
     let credits_to_referral = but(|it| {
-        (it.unit, it.reward) = (Unit::Credits, Some(RewardRef { id: 10, name: None }));
+        (it.unit, it.reward) = (Unit::Credits, Reference::To(RewardRef { id: 10, name: None }));
     });
     for (commission, expected) in [
         (credits, "deliver by unit"),

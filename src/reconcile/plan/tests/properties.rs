@@ -49,10 +49,10 @@ prop_compose! {
     ) -> Commission {
         Commission {
             unit, amount, is_custom, is_self_referral, fraud_suspicion: fraud, created_at, status_updated_at,
-            promoter: promoter_id.map(|id| Promoter { id, ..promoter() }),
-            referral: referral_id.map(|id| Referral { id, ..referral() }),
+            promoter: promoter_id.map(|id| Promoter { id, ..promoter() }).into(),
+            referral: referral_id.map(|id| Referral { id, ..referral() }).into(),
             campaign: campaign.map(|id| Campaign { id, name: None }),
-            reward: reward.map(|id| RewardRef { id, name: None }),
+            reward: reward.map(|id| RewardRef { id, name: None }).into(),
             ..commission()
         }
     }
