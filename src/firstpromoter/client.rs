@@ -52,9 +52,6 @@ const ERROR_BODY_MAX: usize = 64 * 1024;
 /// The longest that a `Retry-After` keeps us away; a bogus one must not silence the service for a day.
 const STAY_AWAY_MAX: Duration = Duration::from_hours(1);
 
-/// The page size of `GET /rewards`: the documented maximum.
-const REWARDS_PER_PAGE: usize = 100;
-
 /// The documented default page size: a shorter answer was not cut by paging.
 const DEFAULT_PER_PAGE: usize = 20;
 
@@ -347,22 +344,28 @@ impl<C: Clock> Api for Client<C> {
         self.ask(&what, || self.request(Method::GET, &["batch_processes", &id]), wire::batch).await
     }
 
-    /// The OpenAPI knows no paging here, the guide says that everything is paged: an answer that a default page could
-    /// have cut is asked on, until a page brings nothing new.
+    /// The OpenAPI knows `scope` alone here, and 422 for what it does not know; the guide says that everything is paged. So
+    /// the first question has no parameters, and only an answer that a default page could have cut is asked on, until a
+    /// page brings nothing new. Where that is refused, there are no pages.
     async fn rewards(&self) -> Result<Vec<RewardRule>, ApiError> {
-        let mut rules: Vec<RewardRule> = Vec::new();
-        for page in 1..=REWARDS_PAGES_MAX {
-            let what = if page == 1 { "GET /rewards".to_owned() } else { format!("GET /rewards page {page}") };
-            let parameters = [("page", page), ("per_page", REWARDS_PER_PAGE)];
-            let request = || self.request(Method::GET, &["rewards"]).query(&parameters);
-            let answer = self.ask(&what, request, wire::rewards).await?;
-            let (length, known) = (answer.len(), rules.len());
+        let mut rules = self.ask("GET /rewards", || self.request(Method::GET, &["rewards"]), wire::rewards).await?;
+        if rules.len() < DEFAULT_PER_PAGE {
+            return Ok(rules);
+        }
+        for page in 2..=REWARDS_PAGES_MAX {
+            let what = format!("GET /rewards page {page}");
+            let request = || self.request(Method::GET, &["rewards"]).query(&[("page", page)]);
+            let answer = match self.ask(&what, request, wire::rewards).await {
+                Err(ApiError::Rejected { .. }) if page == 2 => return Ok(rules),
+                answer => answer?,
+            };
+            let known = rules.len();
             for rule in answer {
                 if !rules.iter().any(|seen| seen.id == rule.id) {
                     rules.push(rule);
                 }
             }
-            if length < DEFAULT_PER_PAGE || rules.len() == known {
+            if rules.len() == known {
                 return Ok(rules);
             }
         }

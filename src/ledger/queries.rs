@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use chrono::TimeDelta;
 use rusqlite::named_params;
 
 use super::{
@@ -12,6 +13,13 @@ use crate::{
     domain::{CommissionId, RecipientKind, Timestamp, timestamp_text},
     firstpromoter::RewardRule,
 };
+
+/// How long a rule of `GET /rewards` is believed.
+pub(super) const RULES_AGE_MAX: TimeDelta = TimeDelta::days(1);
+
+fn before(now: Timestamp, age: TimeDelta) -> Timestamp {
+    now.checked_sub_signed(age).unwrap_or(Timestamp::UNIX_EPOCH)
+}
 
 impl Ledger {
     /// The rewards that a complete listing should contain, or is asked about: open ones, and those with a drift.
@@ -88,11 +96,15 @@ impl Ledger {
         })
     }
 
-    /// The cached answer of `GET /rewards`: who receives what comes from each rule.
-    pub fn reward_rules(&self) -> Result<BTreeMap<i64, Option<RecipientKind>>, LedgerError> {
+    /// The cached answer of `GET /rewards`: who receives what comes from each rule, as far as it was read within the last
+    /// [`RULES_AGE_MAX`]. A rule can be changed at FirstPromoter; what is older must be asked for again. So must one that
+    /// was read in the future: a clock was ahead.
+    pub fn reward_rules(&self, now: Timestamp) -> Result<BTreeMap<i64, Option<RecipientKind>>, LedgerError> {
+        let (since, now) = (timestamp_text(before(now, RULES_AGE_MAX)), timestamp_text(now));
         self.run(|conn| {
-            conn.prepare_cached("SELECT reward_id, recipient FROM reward_rules")?
-                .query_map([], |row| {
+            let sql = "SELECT reward_id, recipient FROM reward_rules WHERE fetched_at > :since AND fetched_at <= :now";
+            conn.prepare_cached(sql)?
+                .query_map(named_params! {":since": since, ":now": now}, |row| {
                     let recipient: Option<String> = row.get("recipient")?;
                     Ok((row.get("reward_id")?, recipient.as_deref().and_then(RecipientKind::from_word)))
                 })?
@@ -100,18 +112,20 @@ impl Ledger {
         })
     }
 
-    /// Caches an answer of `GET /rewards`.
+    /// Caches an answer of `GET /rewards`, read at `now`. One that says what is known is written at most once an hour: where a
+    /// rule is asked for in vain in every pass, its neighbours are not written in every pass.
     pub fn remember_reward_rules(&self, rules: &[RewardRule], now: Timestamp) -> Result<(), LedgerError> {
+        let hour_ago = timestamp_text(before(now, TimeDelta::hours(1)));
         self.write(|tx| {
             for rule in rules {
                 let recipient = rule.is_promoter_reward.map(|promoter| if promoter { "promoter" } else { "referral" });
                 tx.prepare_cached(
                     "INSERT INTO reward_rules (reward_id, name, recipient, fetched_at) VALUES (:id, :name, :recipient, :now) \
                      ON CONFLICT (reward_id) DO UPDATE SET name = :name, recipient = :recipient, fetched_at = :now \
-                     WHERE name IS NOT :name OR recipient IS NOT :recipient",
+                     WHERE name IS NOT :name OR recipient IS NOT :recipient OR fetched_at <= :hour_ago OR fetched_at > :now",
                 )?
                 .execute(
-                    named_params! {":id": rule.id, ":name": rule.name, ":recipient": recipient, ":now": timestamp_text(now)},
+                    named_params! {":id": rule.id, ":name": rule.name, ":recipient": recipient, ":now": timestamp_text(now), ":hour_ago": hour_ago},
                 )?;
             }
             Ok(())

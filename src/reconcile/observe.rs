@@ -73,7 +73,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
     ) -> Result<BTreeMap<CommissionId, Observed>, PassError> {
         let mut open = self.ledger.open_ids()?;
         open.extend(self.ledger.reversed_since(now - REVERSED_WATCHED)?);
-        let rules = Rules { known: self.ledger.reward_rules()?, refused: None };
+        let rules = Rules { known: self.ledger.reward_rules(now)?, refused: None };
         let cx = Context { policy: &self.settings.policy, targets, rules: &rules, now };
         let mut observed = BTreeMap::new();
         let mut failure = None;
@@ -179,9 +179,11 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
             .collect())
     }
 
-    /// The reward rules, asked for only when a commission needs one that is not known yet.
+    /// The reward rules, asked for only when a commission needs one that is not known, or was not read for a day. What is
+    /// asked then counts for every rule, known or not. That it cannot be had is no failure of the pass: what needs a rule is
+    /// held, all else goes its way.
     async fn rules(&self, observed: &BTreeMap<CommissionId, Observed>, plan: &mut Plan) -> Result<Rules, PassError> {
-        let mut rules = Rules { known: self.ledger.reward_rules()?, refused: None };
+        let mut rules = Rules { known: self.ledger.reward_rules(plan.now)?, refused: None };
         let asks = self.settings.policy.recipient == RecipientPolicy::Auto;
         if !asks || !observed.values().any(|it| needs_rule(it, &rules, &self.settings.policy)) {
             return Ok(rules);
@@ -191,9 +193,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
                 rules.known.extend(fresh.iter().map(|rule| (rule.id, plan::recipient_of(rule))));
                 plan.fresh_rules = fresh;
             }
-            Err(PassError::Api(error)) if matches!(error.status(), Some(403 | 404)) => {
-                rules.refused = Some(super::in_full(&error));
-            }
+            Err(PassError::Api(error)) => rules.refused = Some(super::in_full(&error)),
             Err(error) => return Err(error),
         }
         Ok(rules)
@@ -205,7 +205,7 @@ fn needs_rule(it: &Observed, rules: &Rules, policy: &Policy) -> bool {
     let Observation::Listed(commission) = &it.observation else { return false };
     let open = it.reward.as_ref().is_none_or(|reward| reward.state.is_open() || reward.state == RewardState::Cancelled);
     let unknown =
-        commission.reward.as_ref().is_some_and(|reward| rules.known.get(&reward.id).copied().flatten().is_none());
+        commission.reward.known().is_some_and(|reward| rules.known.get(&reward.id).copied().flatten().is_none());
     open && unknown && plan::in_scope(commission, policy)
 }
 

@@ -46,6 +46,8 @@ pub struct Rules {
     pub known: BTreeMap<i64, Option<RecipientKind>>,
     /// They could not be had this time, and why.
     pub refused: Option<String>,
+    /// They may be had next time: until then a rule that is not known may say anything.
+    pub passing: bool,
 }
 
 /// All that a decision depends on besides the commission and its ledger row.
@@ -151,7 +153,9 @@ pub fn recipient(commission: &Commission, policy: &Policy, rules: &Rules) -> Opt
         RecipientPolicy::Auto => {
             let by_rule = commission.reward.known().and_then(|reward| rules.known.get(&reward.id).copied().flatten());
             let by_hand = (commission.is_custom && commission.reward.is_null()).then_some(RecipientKind::Promoter);
-            let only_one = commission.promoter.is_null().then_some(RecipientKind::Referral);
+            let may_be_known_later = rules.passing && commission.reward.known().is_some();
+            let only_one = commission.promoter.is_null() && !may_be_known_later;
+            let only_one = only_one.then_some(RecipientKind::Referral);
             by_rule.or(by_hand).or(only_one)
         }
     }

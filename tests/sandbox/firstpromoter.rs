@@ -200,8 +200,12 @@ impl State {
         }
     }
 
+    /// `rewards.json`: `scope` is its only parameter, not paged, and 422 for what it does not know.
     fn show_rewards(&self, ask: &Ask) -> Reply {
         let pairs = ask.pairs();
+        if let Some((name, _)) = pairs.iter().find(|(name, _)| name != "scope") {
+            return Reply::error(422, "invalid", &format!("unknown parameter: {name}"));
+        }
         let scope = pairs.iter().find(|(name, _)| name == "scope").map(|(_, value)| value == "promoters");
         let rewards = self.rewards.values().filter(|reward| scope.is_none_or(|s| s == reward.is_promoter_reward));
         let rows: Vec<_> = rewards

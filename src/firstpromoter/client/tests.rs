@@ -149,7 +149,7 @@ async fn every_request_carries_both_headers_and_the_documented_query() {
         line(1),
         "GET /api/v2/company/commissions?ids[]=4&ids[]=5&filters[fulfilled]=yes&page=1&per_page=100 HTTP/1.1"
     );
-    assert_eq!(line(2), "GET /api/v2/company/rewards?page=1&per_page=100 HTTP/1.1");
+    assert_eq!(line(2), "GET /api/v2/company/rewards HTTP/1.1");
 }
 
 #[tokio::test]
@@ -331,10 +331,14 @@ async fn rewards_are_read_on_where_a_page_may_have_cut_them() {
         let rows: Vec<String> = (from..to).map(|id| format!(r#"{{"id":{id},"is_promoter_reward":true}}"#)).collect();
         ok(&format!("[{}]", rows.join(",")))
     };
-    // replies, rules, requests: few; cut at 20; paging ignored.
-    for (replies, rules, requests) in
-        [(vec![page(1, 20)], 19, 1), (vec![page(1, 21), page(21, 41), page(41, 44)], 43, 3), (vec![page(1, 31)], 30, 2)]
-    {
+    let refused = || reply("422 Unprocessable Entity", "", r#"{"message":"unknown parameter: page"}"#);
+    // Replies, rules, requests: few; cut at 20; paging ignored; no paging.
+    for (replies, rules, requests) in [
+        (vec![page(1, 20)], 19, 1),
+        (vec![page(1, 21), page(21, 41), page(41, 44), page(41, 44)], 43, 4),
+        (vec![page(1, 31)], 30, 2),
+        (vec![page(1, 31), refused()], 30, 2),
+    ] {
         let (url, _) = server(replies).await;
         let (client, _) = client(url, 5_000);
         assert_eq!((client.rewards().await.unwrap().len(), client.requests()), (rules, requests));

@@ -1,8 +1,9 @@
 //! What a person, a monitoring system and the next pass read.
 
+use chrono::TimeDelta;
 use serde_json::{Map, Value};
 
-use super::*;
+use super::{super::queries::RULES_AGE_MAX, *};
 use crate::firstpromoter::RewardRule;
 
 /// The columns that the contract promises.
@@ -274,9 +275,26 @@ fn the_rules_of_rewards_are_remembered_and_replaced() {
     let said = [rule(9, Some(true)), rule(10, Some(false)), rule(11, None)];
     world.ledger.remember_reward_rules(&said, at(0)).unwrap();
     world.ledger.remember_reward_rules(&[rule(9, Some(false)), rule(12, None)], at(1)).unwrap();
-    let rules = Vec::from_iter(world.ledger.reward_rules().unwrap());
+    let rules = Vec::from_iter(world.ledger.reward_rules(at(1)).unwrap());
     let referral = Some(RecipientKind::Referral);
     assert_eq!(rules, [(9, referral), (10, referral), (11, None), (12, None)]);
+}
+
+#[test]
+fn the_rules_of_rewards_are_believed_for_a_day_from_when_they_were_read() {
+    let world = World::new();
+    let rule = |id| RewardRule { id, name: None, is_promoter_reward: Some(true) };
+    let known = |now| Vec::from_iter(world.ledger.reward_rules(now).unwrap().into_keys());
+    let read = at(0);
+    world.ledger.remember_reward_rules(&[rule(9)], read).unwrap();
+    let day = RULES_AGE_MAX;
+    let moment = TimeDelta::milliseconds(1);
+    assert_eq!((known(read), known(read + day - moment)), (vec![9], vec![9]));
+    assert_eq!((known(read + day), known(read - moment)), (vec![], vec![]), "too old, or of a clock that was ahead");
+    world.ledger.remember_reward_rules(&[rule(9)], read + day).unwrap();
+    assert_eq!(known(read + day + moment), [9], "the same answer again is young again");
+    world.ledger.remember_reward_rules(&[rule(9)], read).unwrap();
+    assert_eq!(known(read), [9], "also where the clock was set back");
 }
 
 #[test]

@@ -223,6 +223,22 @@ fn the_policy_may_say_who_receives_whatever_the_rules_say() {
     assert_eq!(to_referral.says(but(|it| it.referral = Reference::Null), None), "hold no_recipient");
 }
 
+/// Suppose `GET /rewards` fails once, and the rule of a commission without a promoter says promoter: it is held as
+/// `no_recipient` in every other pass, and must not go to the referral in this one.
+#[test]
+fn rules_that_fail_for_once_do_not_make_the_only_party_the_recipient() {
+    let alone = || but(|it| it.promoter = Reference::Null);
+    let failed = |passing| {
+        World::with(|it| {
+            it.rules = Rules { known: BTreeMap::new(), refused: Some("no answer".to_owned()), passing };
+        })
+    };
+    assert_eq!(failed(true).says(alone(), None), "hold recipient_unknown");
+    let no_rule = but(|it| (it.promoter, it.reward) = (Reference::Null, Reference::Null));
+    assert_eq!(failed(true).says(no_rule, None), "deliver app", "no rule is needed");
+    assert_eq!(failed(false).says(alone(), None), "deliver app", "this key never sees them");
+}
+
 #[test]
 fn rules_that_are_refused_say_so_and_those_known_before_still_count() {
     let mut world = World::with(|it| it.rules.refused = Some("forbidden (403)".to_owned()));
