@@ -18,11 +18,17 @@
 //! - A row without a usable positive id makes the whole listing unreadable: what is listed could not be told apart from
 //!   what is not.
 //!
+//! - Memory is bounded: an answer of more than [`ROWS_MAX`] rows is unreadable.
+//!
 //! Assumptions: the flat `promoter_id`, `referral_id`, `campaign_id`, `reward_id` of webhook samples mean what the nested
 //! objects' `id` means.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, fmt};
 
+use serde::{
+    Deserialize, Deserializer,
+    de::{IgnoredAny, SeqAccess, Visitor},
+};
 use serde_json::value::RawValue;
 use thiserror::Error;
 
@@ -30,9 +36,14 @@ use super::{Batch, BatchStatus, RewardRule};
 use crate::domain::{
     Amount, Campaign, Commission, CommissionId, CommissionStatus, Promoter, Reference, Referral, RewardRef, Unit,
 };
+use crate::foreign::{cut, quote, redact};
 use time::timestamp;
 
 mod time;
+
+/// The most rows of an answer: ten times what is asked for. 8 MiB hold a hundred thousand, each of which would take more memory
+/// than it takes in the answer.
+const ROWS_MAX: usize = 1_000;
 
 /// The longest name, email or uid that is kept, in characters; an email has at most 254 (RFC 5321).
 const TEXT_MAX: usize = 500;
@@ -137,27 +148,61 @@ pub(super) fn refusal(text: &str) -> Option<String> {
     (!words.is_empty()).then(|| quote(&words, QUOTE_MAX))
 }
 
-/// At most `max` characters of a text that somebody else wrote, on one line and without control characters.
-pub(super) fn quote(text: &str, max: usize) -> String {
-    let mut quoted: String = text.chars().take(max).map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if text.chars().nth(max).is_some() {
-        quoted.pop();
-        quoted.push('…');
+/// The rows of a bare array or of `{"data": [...]}`, at most [`ROWS_MAX`].
+fn rows(text: &str) -> Result<Vec<&RawValue>, Unreadable> {
+    let Rows { rows, too_many } = if is_wrapped(text) {
+        let outer: Fields<'_> = serde_json::from_str(text).map_err(|error| not_json(text, &error))?;
+        let data = outer.get("data").and_then(|raw| serde_json::from_str(raw.get()).ok());
+        data.ok_or_else(|| {
+            let words = refusal(text).map(|words| format!("; it says: {words}")).unwrap_or_default();
+            Unreadable(format!("a list was asked for, and the answer is an object without a `data` list{words}"))
+        })?
+    } else {
+        serde_json::from_str(text).map_err(|error| not_json(text, &error))?
+    };
+    if too_many {
+        return Err(Unreadable(format!(
+            "the answer holds more than {ROWS_MAX} rows, where a page has at most 100: it was not read"
+        )));
     }
-    quoted
+    Ok(rows)
 }
 
-/// The rows of a bare array or of `{"data": [...]}`.
-fn rows(text: &str) -> Result<Vec<&RawValue>, Unreadable> {
-    if !is_wrapped(text) {
-        return serde_json::from_str(text).map_err(|error| not_json(text, &error));
+/// A list that takes no more memory than its first [`ROWS_MAX`] rows need.
+struct Rows<'a> {
+    rows: Vec<&'a RawValue>,
+    too_many: bool,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Rows<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Bounded;
+
+        impl<'de> Visitor<'de> for Bounded {
+            type Value = Rows<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+                let mut rows = Vec::new();
+                while rows.len() < ROWS_MAX {
+                    match list.next_element()? {
+                        Some(row) => rows.push(row),
+                        None => return Ok(Rows { rows, too_many: false }),
+                    }
+                }
+                let mut too_many = false;
+                while list.next_element::<IgnoredAny>()?.is_some() {
+                    too_many = true;
+                }
+                Ok(Rows { rows, too_many })
+            }
+        }
+
+        deserializer.deserialize_seq(Bounded)
     }
-    let outer: Fields<'_> = serde_json::from_str(text).map_err(|error| not_json(text, &error))?;
-    let data = outer.get("data").and_then(|raw| serde_json::from_str(raw.get()).ok());
-    data.ok_or_else(|| {
-        let words = refusal(text).map(|words| format!("; it says: {words}")).unwrap_or_default();
-        Unreadable(format!("a list was asked for, and the answer is an object without a `data` list{words}"))
-    })
 }
 
 /// Says what is wrong with an answer. What begins like JSON may hold names and emails and is not quoted.
@@ -300,13 +345,14 @@ fn present(raw: Option<&RawValue>) -> Option<&RawValue> {
     raw.filter(|raw| raw.get() != "null")
 }
 
+/// A text, unescaped, and only then without secrets: an echo may be escaped.
 fn string(raw: Option<&RawValue>) -> Option<String> {
-    raw.and_then(|raw| serde_json::from_str(raw.get()).ok())
+    raw.and_then(|raw| serde_json::from_str::<String>(raw.get()).ok()).map(|text| redact(&text))
 }
 
 /// For people only: cut where it is too long. An empty one, or none that is a text, is none.
 fn name(row: &Fields<'_>) -> Option<String> {
-    string(row.get("name").copied()).filter(|text| !text.is_empty()).map(|text| cut(text, TEXT_MAX))
+    string(row.get("name").copied()).filter(|text| !text.is_empty()).map(|text| cut(&text, TEXT_MAX))
 }
 
 /// By which the merchant knows a person: whole or not at all. None where there is none; a number is its digits.
@@ -318,14 +364,6 @@ fn identity(row: &Fields<'_>, name: &str) -> Result<Option<String>, ()> {
         Some(text) if text.chars().nth(TEXT_MAX).is_none() => Ok(Some(text)),
         Some(_) | None => Err(()),
     }
-}
-
-/// At most `max` characters of a text, with `…` where something was cut.
-fn cut(text: String, max: usize) -> String {
-    if text.chars().nth(max).is_none() {
-        return text;
-    }
-    text.chars().take(max - 1).chain(['…']).collect()
 }
 
 /// An enum value: text as it is, anything else as it was written, nothing as the empty text.

@@ -43,6 +43,7 @@ use crate::{
     delivery::{Deliver, Fingerprint},
     domain::{CommissionId, Timestamp},
     firstpromoter::{Api, ApiError, ListingError, RewardRule, TruthError},
+    foreign,
     ledger::{Facts, Ledger, LedgerError, Reward, RewardState},
 };
 use plan::Rules;
@@ -122,6 +123,13 @@ pub enum PassError {
     /// The ledger could not be read or written.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// More is owed or open than a pass keeps.
+    #[error(
+        "FirstPromoter lists so many rewards that are owed or open that this pass would need too much memory; nothing is \
+         delivered. Look in FirstPromoter whether there are so many, and check firstpromoter.base_url; if there are, let \
+         makegood begin with some of them: policy.campaigns, policy.units"
+    )]
+    TooMany,
     /// A signal said stop.
     #[error("stopped by a signal before the pass was complete; the next pass goes on from here")]
     Stopped,
@@ -178,7 +186,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         let mut report = Report::new(pass_id, order);
         let result = self.work(order, &mut report).await;
         report.counts.api_requests = self.api.requests() - requests_before;
-        report.error = result.as_ref().err().map(|error| in_full(error));
+        report.error = result.as_ref().err().map(|error| foreign::stored(&in_full(error)));
         let finished = self.ledger.finish_pass(pass_id, &report.counts, report.error.as_deref(), self.clock.now());
         // Goes before what its cause does to the pass's own row: the caller must not go on.
         if let Err(PassError::Ledger(unwritten @ LedgerError::Unwritten { .. })) = result {

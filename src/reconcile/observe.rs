@@ -1,9 +1,11 @@
 //! What FirstPromoter says now, matched with the ledger and decided, page by page.
 //!
-//! Guarantees: memory follows what is owed or open, not what was listed; open ledger rows that a complete listing did not
+//! Guarantees: memory follows what is owed or open, not what was listed, and has a bound ([`ROOM`]); open ledger rows that a complete listing did not
 //! contain are asked for by id before anything is decided about them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Decision, Item, Order, Pass, PassError, Plan, Progress,
@@ -19,7 +21,7 @@ use crate::{
         Api, Truth, listing,
         truth::{Answers, Canaries},
     },
-    ledger::{LedgerError, Reward, RewardState},
+    ledger::{Reward, RewardState},
 };
 
 /// Suppose a batch is under way when a person reverses, and lands afterwards: FirstPromoter calls fulfilled what was taken back.
@@ -73,22 +75,30 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
     ) -> Result<BTreeMap<CommissionId, Observed>, PassError> {
         let mut open = self.ledger.open_ids()?;
         open.extend(self.ledger.reversed_since(now - REVERSED_WATCHED)?);
-        let rules = Rules { known: self.ledger.reward_rules(now)?, refused: None };
+        let rules = Rules { known: self.ledger.reward_rules(now)?, ..Rules::default() };
         let cx = Context { policy: &self.settings.policy, targets, rules: &rules, now };
         let mut observed = BTreeMap::new();
         let mut failure = None;
-        let mut rows_so_far = 0;
+        let over = CancellationToken::new();
+        let (mut rows_so_far, mut room) = (0, ROOM);
         let listing = listing::unfulfilled(self.api, |rows| {
             rows_so_far += rows.len() as u64;
             (self.progress)(Progress::Listed(rows_so_far));
-            if let Err(error) = self.take_page(rows, &mut open, &mut observed, cx) {
+            if let Err(error) = self.take_page(rows, &mut open, &mut observed, &mut room, cx) {
                 failure.get_or_insert(error);
+                over.cancel();
             }
         });
-        let listed = self.unless_stopped(listing).await?;
+        let listed = tokio::select! {
+            // The listing first: it has come to its next request when a page was taken.
+            biased;
+            () = over.cancelled() => None,
+            listed = self.unless_stopped(listing) => Some(listed),
+        };
         if let Some(error) = failure {
-            return Err(error.into());
+            return Err(error);
         }
+        let listed = listed.unwrap_or(Err(PassError::Stopped))?;
         plan.listed = listed.rows;
         let mut vanished: Vec<CommissionId> = open.into_iter().collect();
         vanished.sort_unstable();
@@ -103,8 +113,9 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         rows: Vec<Commission>,
         open: &mut HashSet<CommissionId>,
         observed: &mut BTreeMap<CommissionId, Observed>,
+        room: &mut usize,
         cx: Context<'_>,
-    ) -> Result<(), LedgerError> {
+    ) -> Result<(), PassError> {
         let ours: Vec<Commission> =
             rows.into_iter().filter(|row| open.contains(&row.id) || plan::in_scope(row, cx.policy)).collect();
         let ids: Vec<CommissionId> = ours.iter().map(|row| row.id).collect();
@@ -118,6 +129,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
             let closed =
                 reward.as_ref().is_some_and(|reward| !reward.state.is_open() && reward.state != RewardState::Cancelled);
             if !(closed && matches!(decision, Decision::Nothing(_))) {
+                *room = room.checked_sub(size(&observation)).ok_or(PassError::TooMany)?;
                 observed.insert(id, Observed { observation, reward });
             }
         }
@@ -183,7 +195,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
     /// asked then counts for every rule, known or not. That it cannot be had is no failure of the pass: what needs a rule is
     /// held, all else goes its way.
     async fn rules(&self, observed: &BTreeMap<CommissionId, Observed>, plan: &mut Plan) -> Result<Rules, PassError> {
-        let mut rules = Rules { known: self.ledger.reward_rules(plan.now)?, refused: None };
+        let mut rules = Rules { known: self.ledger.reward_rules(plan.now)?, ..Rules::default() };
         let asks = self.settings.policy.recipient == RecipientPolicy::Auto;
         if !asks || !observed.values().any(|it| needs_rule(it, &rules, &self.settings.policy)) {
             return Ok(rules);
@@ -193,11 +205,31 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
                 rules.known.extend(fresh.iter().map(|rule| (rule.id, plan::recipient_of(rule))));
                 plan.fresh_rules = fresh;
             }
-            Err(PassError::Api(error)) => rules.refused = Some(super::in_full(&error)),
+            Err(PassError::Api(error)) => {
+                rules.passing = !matches!(error.status(), Some(403 | 404));
+                rules.refused = Some(super::in_full(&error));
+            }
             Err(error) => return Err(error),
         }
         Ok(rules)
     }
+}
+
+/// How much of what is owed or open a pass keeps, in bytes: some 300,000 rewards with texts of ordinary length. A server that
+/// lists without an end must not take the machine with it.
+const ROOM: usize = 256 * 1024 * 1024;
+
+/// What keeping one commission takes, with its decision and its ledger row, about.
+fn size(observation: &Observation) -> usize {
+    const ALONE: usize = 800;
+    let Observation::Listed(commission) = observation else { return ALONE };
+    let promoter = commission.promoter.known().map(|it| [it.email.as_deref(), it.name.as_deref()]);
+    let referral = commission.referral.known().map(|it| [it.email.as_deref(), it.uid.as_deref()]);
+    let campaign = commission.campaign.as_ref().and_then(|it| it.name.as_deref());
+    let reward = commission.reward.known().and_then(|it| it.name.as_deref());
+    let parties = [promoter, referral].into_iter().flatten().flatten().flatten();
+    // Once as it was told, once as the facts of it.
+    ALONE + 2 * parties.chain(campaign).chain(reward).map(str::len).sum::<usize>()
 }
 
 /// Whether who receives it hangs on a rule that is not known, or did not say.

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::{
-    sandbox::{Commission, always, commission, never, page, status},
+    sandbox::{Commission, always, commission, never, page, status, text},
     world::{LONG_AGO, World, given},
 };
 
@@ -132,4 +132,25 @@ fn what_is_asked_for_one_rule_counts_for_all() {
     world.sandbox.firstpromoter.add(owed(3).reward(99, "For customers"));
     world.once().exits(0);
     assert_eq!(world.reward(2)["recipient"], json!("referral"));
+}
+
+#[test]
+fn a_name_of_megabytes_is_stored_and_posted_short() {
+    let name = "N".repeat(6 * 1024 * 1024);
+    let world = given([owed(1).promoter(501, "pat@example.com", &name)]);
+    delivered_to(&world, "promoter");
+    assert_eq!(world.reward(1)["promoter_name"].as_str().unwrap().chars().count(), 500);
+    let longest = "SELECT max(length(reason)) AS n FROM journal";
+    assert!(world.query(longest)[0]["n"].as_i64().unwrap() < 5_000);
+    let email = format!("{}@example.com", "e".repeat(600));
+    held(&given([owed(1).promoter(501, &email, "Pat")]), "no_recipient");
+}
+
+#[test]
+fn an_answer_of_too_many_rows_is_refused_whole() {
+    let world = given([owed(1)]);
+    let rows = vec![r#"{"id":1,"status":"approved"}"#; 90_000].join(",");
+    world.sandbox.firstpromoter.lock().faults.listing = always(text(200, &format!("[{rows}]")));
+    let ran = world.once().exits(1);
+    assert!(ran.error().contains("more than 1000 rows"), "{ran}");
 }

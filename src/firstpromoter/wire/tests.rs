@@ -294,6 +294,17 @@ fn what_is_not_a_list_says_what_it_is_without_personal_data() {
 }
 
 #[test]
+fn an_answer_of_more_rows_than_ten_pages_is_not_read() {
+    let answer = |rows: usize| format!("[{}]", vec![r#"{"id":1}"#; rows].join(","));
+    assert_eq!(commissions(&answer(ROWS_MAX)).unwrap().len(), ROWS_MAX);
+    for many in [answer(ROWS_MAX + 1), format!(r#"{{"data":{}}}"#, answer(300_000))] {
+        let error = commissions(&many).unwrap_err().to_string();
+        assert!(error.contains("more than 1000 rows"), "{error}");
+    }
+    assert!(commissions(&answer(ROWS_MAX + 1).replace(']', "")).is_err(), "cut off after the last row that is kept");
+}
+
+#[test]
 fn deep_nesting_is_skipped() {
     let deep = format!("{}{}", "[".repeat(200_000), "]".repeat(200_000));
     assert_eq!(read(&format!(r#""metadata":{deep},"amount":{deep},"fraud_check":{deep}"#)).id, CommissionId(1));
