@@ -209,7 +209,7 @@ fn commission_id(text: &str) -> Result<CommissionId, String> {
 pub enum Whom {
     /// One commission.
     Commission(CommissionId),
-    /// All those of a promoter or referral with this email, whatever its case.
+    /// All those of a promoter or referral with this email, whatever the case of its ASCII letters.
     Email(String),
 }
 

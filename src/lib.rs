@@ -20,7 +20,8 @@
 //! - [`delivery`] and [`failure`]: the targets, and what an answer means.
 //! - [`service`]: the loop. [`notice`]: heartbeats, alerts, metrics. [`commands`], [`cli`]: the commands. [`check`]: is
 //!   everything in place? [`config`]: the settings.
-//! - [`clock`], [`telemetry`]: where time comes from, and where the log goes. `network`: the thread where requests wait.
+//! - [`clock`], [`telemetry`]: where time comes from, and where the log goes. `network`: the thread where requests
+//!   wait. [`foreign`]: text that others wrote, and secrets in it.
 //!
 //! How one commission flows: `service::triggers` or `commands::once` → [`reconcile::Pass::run`]: observe (list, whole; ask
 //! for open rows that were not listed) → plan → fuse → confirm (ask again, both ways) → deliver (intent, request, outcome) →
@@ -35,6 +36,7 @@ pub mod delivery;
 pub mod domain;
 pub mod failure;
 pub mod firstpromoter;
+pub mod foreign;
 pub mod ledger;
 pub mod manual;
 mod network;

@@ -5,7 +5,8 @@
 //!
 //! Guarantees: the crates that handle requests as bytes (HTTP, TLS) are never heard below a warning, whatever
 //! `RUST_LOG` and `log.level` say and whatever an entry looks like: their finer levels print headers and bodies, and so
-//! the secrets in them. What the command line or `RUST_LOG` says of levels goes before the configuration.
+//! the secrets in them. No entry holds a secret, or text that a terminal would obey: [`Clean`] stands before every look.
+//! What the command line or `RUST_LOG` says of levels goes before the configuration.
 //!
 //! Assumptions: called once, by the program, before anything is logged. How an entry looks is settled before the first
 //! span is opened: tracing-journald panics at a span that it did not see opened.
@@ -28,6 +29,9 @@ use tracing_subscriber::{
 };
 
 use crate::config::{LogFormat, LogLevel, LogSettings};
+use clean::Clean;
+
+mod clean;
 
 /// Crates that see requests as bytes. A target is one of these, or below it (`hyper::proto`).
 const WIRE: [&str; 10] = [
@@ -208,14 +212,14 @@ where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let layer = fmt::layer().with_writer(writer).with_ansi(colour);
-    if terminal { layer.boxed() } else { layer.compact().boxed() }
+    if terminal { Clean(layer).boxed() } else { Clean(layer.compact()).boxed() }
 }
 
 fn json<W>(writer: W) -> Output
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    fmt::layer().with_writer(writer).json().flatten_event(true).with_current_span(false).boxed()
+    Clean(fmt::layer().with_writer(writer).json().flatten_event(true).with_current_span(false)).boxed()
 }
 
 /// Fields are named as the log names them (`commission.id` is `COMMISSION_ID`).
@@ -227,7 +231,7 @@ fn journald() -> std::io::Result<Output> {
         ..PriorityMappings::new()
     };
     let layer = tracing_journald::layer()?.with_field_prefix(None).with_priority_mappings(priorities);
-    Ok(layer.with_syslog_identifier("makegood".to_owned()).boxed())
+    Ok(Clean(layer.with_syslog_identifier("makegood".to_owned())).boxed())
 }
 
 /// systemd says in `JOURNAL_STREAM` which file the journal is; whoever redirects stderr elsewhere wants it there.

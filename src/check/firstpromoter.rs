@@ -347,7 +347,7 @@ mod tests {
             requests_per_minute: 300,
             timeout: Duration::from_mins(10),
         };
-        let client = Client::new(&settings, "key".into(), SystemClock).unwrap();
+        let client = Client::new(&settings, &"key".into(), SystemClock).unwrap();
         let checks = within(Duration::from_millis(200), &client, RecipientPolicy::Auto, &[]).await;
         assert_eq!(checks.len(), 1, "{checks:?}");
         assert_eq!(

@@ -94,7 +94,7 @@ pub async fn all(path: &Path, config: &Config, offline: bool) -> Vec<Check> {
     checks.push(ledger::disk_space(&settings.ledger.path));
     let secrets = config::load_secrets(&config.secret_sources).ok();
     if let Some(Secrets { api_key, .. }) = secrets.as_ref().filter(|_| !offline) {
-        match Client::new(&settings.firstpromoter, api_key.clone(), SystemClock) {
+        match Client::new(&settings.firstpromoter, api_key, SystemClock) {
             Ok(client) => checks.extend(firstpromoter::firstpromoter(&client, settings, &canaries).await),
             Err(error) => checks.push(Check::failed_as_told("FirstPromoter", &error.to_string())),
         }

@@ -46,6 +46,28 @@ fn style(word: &str) -> Option<Style> {
     }
 }
 
+/// Cleans a report and leaves our colours in it: all that is written between them, and only them. Off a terminal there are
+/// none.
+pub(super) fn between_colours(report: &str, clean: impl Fn(&str) -> String) -> String {
+    let mut parts = report.split("\u{1b}[");
+    let mut out = clean(parts.next().unwrap_or_default());
+    for part in parts {
+        let digits = part.bytes().take_while(|b| b.is_ascii_digit() || *b == b';').count();
+        match (Ink::for_stdout().on, part.get(digits..).and_then(|rest| rest.strip_prefix('m'))) {
+            (true, Some(rest)) => {
+                out.push_str("\u{1b}[");
+                out.push_str(&part[..=digits]);
+                out.push_str(&clean(rest));
+            }
+            (true, None) | (false, _) => {
+                out.push(' ');
+                out.push_str(&clean(part));
+            }
+        }
+    }
+    out
+}
+
 #[cfg(test)]
 impl Ink {
     pub(super) const PLAIN: Self = Self { on: false };

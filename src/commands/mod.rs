@@ -30,6 +30,7 @@ use crate::{
     config::{self, Config, ConfigError, NoticeSecrets, Settings},
     delivery::Targets,
     firstpromoter::Client,
+    foreign,
     ledger::{LockError, Resolution},
     reconcile::in_full,
     service::triggers,
@@ -154,7 +155,8 @@ pub async fn dispatch(cli: &Cli) -> Exit {
             error!("{text}");
         } else {
             // A person reads this one: no timestamp, no module.
-            let _nowhere_else_to_say_it = writeln!(std::io::stderr(), "makegood: {text}");
+            let _nowhere_else_to_say_it =
+                writeln!(std::io::stderr(), "makegood: {}", foreign::lines(&foreign::redact(&text)));
         }
         failure.exit
     })
@@ -186,14 +188,18 @@ impl Outside {
         for useless in secret_sources.useless_credentials() {
             tracing::warn!("{useless}: nothing is taken from there; see `makegood check`");
         }
-        let api = Client::new(&settings.firstpromoter, secrets.api_key.clone(), SystemClock).map_err(Failure::usage)?;
+        let api = Client::new(&settings.firstpromoter, &secrets.api_key, SystemClock).map_err(Failure::usage)?;
         let targets = Targets::new(&settings.targets, &secrets, SystemClock).map_err(Failure::usage)?;
         Ok(Self { settings, api, targets, addresses: secrets.notice })
     }
 }
 
-/// Prints a report; a reader that has gone away is no error of ours.
+/// Prints a report, without secrets and with no control but our own; a reader that has gone away is no error of ours.
 fn print(text: &str) -> Result<(), Failure> {
+    write(&ink::between_colours(&foreign::redact(text), foreign::lines))
+}
+
+fn write(text: &str) -> Result<(), Failure> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
@@ -205,7 +211,7 @@ fn print(text: &str) -> Result<(), Failure> {
 
 fn print_json(document: &impl Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(document).map_err(anyhow::Error::from)?;
-    print(&format!("{text}\n"))
+    write(&format!("{}\n", foreign::json(&foreign::redact(&text))))
 }
 
 /// [`Exit::Attention`] where something needs a person.

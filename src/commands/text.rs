@@ -1,12 +1,15 @@
 //! Words and columns that several reports share; 80 columns wide.
 //!
-//! Guarantees: what FirstPromoter, a target or a person wrote reaches the terminal without control characters; a line is
-//! wider than 80 columns only where one word (a path, an email) is.
+//! Guarantees: what FirstPromoter, a target or a person wrote reaches the terminal as [`foreign::line`] leaves it, and begins no
+//! line where one of ours could; a line is wider than 80 columns only where one word (a path, an email) is.
 
 use super::ink::Ink;
-use crate::{domain::Timestamp, ledger::Attention, reconcile::Line};
+use crate::{domain::Timestamp, foreign, ledger::Attention, reconcile::Line};
 
 const WIDTH: usize = 80;
+
+/// How much deeper the second line of a text stands.
+const HANGING: usize = 2;
 
 /// Where the state begins in a reward's line; what belongs to it stands below, from there on.
 const DETAILS: usize = 13;
@@ -17,17 +20,9 @@ const RECIPIENT_MIN: usize = 16;
 /// The most of a target's name in a reward's line.
 const TARGET_MAX: usize = 14;
 
-/// Without what would move the cursor or change the colour.
-fn harmless(text: &str) -> impl Iterator<Item = char> {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c })
-}
-
 /// Cuts to `width` characters, with `…` where something was cut.
 pub(super) fn cut(text: &str, width: usize) -> String {
-    if text.chars().count() <= width {
-        return harmless(text).collect();
-    }
-    harmless(text).take(width.saturating_sub(1)).chain(['…']).collect()
+    foreign::cut(&foreign::line(text), width)
 }
 
 /// The words of a text; what stands in backquotes is one, so that it can be copied, if it fits on a line.
@@ -55,16 +50,17 @@ fn words(text: &str, room: usize) -> Vec<String> {
     words
 }
 
-/// Breaks at spaces so that no line is wider than 80 columns, each indented by `indent`.
+/// Breaks at spaces so that no line is wider than 80 columns, the first one indented by `indent`, the others deeper: where a
+/// line of ours begins no text of others does, however long it is.
 pub(super) fn wrapped(text: &str, indent: usize) -> String {
-    let text: String = harmless(text).collect();
-    let mut out = String::new();
+    let (mut out, mut indent, hanging) = (String::new(), indent, indent + HANGING);
     let mut column = WIDTH;
-    for word in words(&text, WIDTH.saturating_sub(indent)) {
+    for word in words(&foreign::line(text), WIDTH.saturating_sub(indent + HANGING)) {
         let length = word.chars().count();
         if column + 1 + length > WIDTH {
             if !out.is_empty() {
                 out.push('\n');
+                indent = hanging;
             }
             out.push_str(&" ".repeat(indent));
             column = indent;

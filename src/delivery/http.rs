@@ -20,6 +20,7 @@ use crate::{
     clock::Clock,
     config::{LOCALHOST, TargetSecrets, is_loopback},
     failure::{self, Outcome},
+    foreign,
 };
 
 /// The longest wait for a connection; less if the target's timeout is less than twice this.
@@ -29,12 +30,11 @@ const CONNECT_MAX: Duration = Duration::from_secs(10);
 pub(super) struct HttpTarget {
     client: Client,
     url: Url,
-    /// The URL as it may be shown: its query or user part may hold a token.
+    /// The URL as it may be shown: its path, query or user part may hold a token.
     place: String,
     timeout: Duration,
     signer: Option<Signer>,
     authorization: Option<HeaderValue>,
-    redactor: Redactor,
 }
 
 /// Without the URL, which may hold a token.
@@ -62,6 +62,7 @@ impl HttpTarget {
         timeout: Duration,
         secrets: &TargetSecrets,
     ) -> Result<Self, TargetError> {
+        keep_to_ourselves(url, secrets);
         let target = || name.to_owned();
         let signer = secrets.secret.as_ref().map(Signer::new).transpose();
         let authorization = secrets.bearer.as_ref().map(bearer).transpose();
@@ -72,7 +73,6 @@ impl HttpTarget {
             timeout,
             signer: signer.map_err(|source| TargetError::Secret { target: target(), source })?,
             authorization: authorization.map_err(|_| TargetError::Bearer { target: target() })?,
-            redactor: Redactor::new(url, secrets),
         })
     }
 
@@ -135,18 +135,18 @@ impl HttpTarget {
         let place = &self.place;
         let (status, retry_after, body) = match answer {
             Answer::NoConnection(why) => {
-                return not_sent(self.clean(&format!("no connection to {place}, nothing was sent: {why}")));
+                return not_sent(excerpt(&format!("no connection to {place}, nothing was sent: {why}")));
             }
             Answer::NoReply(why) => {
-                let detail = self.clean(&format!("sent to {place}, without a verdict: {why}"));
+                let detail = excerpt(&format!("sent to {place}, without a verdict: {why}"));
                 return Outcome::Unknown { detail, retry_after: None };
             }
             Answer::Reply { status, retry_after, body } => (status, retry_after, body),
         };
-        let said = self.clean(&String::from_utf8_lossy(&body));
+        let said = excerpt(&String::from_utf8_lossy(&body));
         let detail = format!("{place} answered {status}: {}", if said.is_empty() { "(no text)" } else { &said });
         match status.as_u16() {
-            200..=299 => Outcome::Delivered { receipt: self.receipt(&body) },
+            200..=299 => Outcome::Delivered { receipt: Self::receipt(&body) },
             429 => Outcome::NotDelivered { detail, retry_after },
             408 | 409 | 425 | 500..=599 => Outcome::Unknown { detail, retry_after },
             300..=499 => Outcome::Refused { detail },
@@ -155,7 +155,7 @@ impl HttpTarget {
     }
 
     /// `{"receipt": "..."}` or a number, as it was written: a large one must not lose digits.
-    fn receipt(&self, body: &[u8]) -> Option<String> {
+    fn receipt(body: &[u8]) -> Option<String> {
         // Not a struct: serde would read one from `["..."]`, too.
         let fields: BTreeMap<String, &RawValue> = serde_json::from_slice(body).ok()?;
         let raw = fields.get("receipt")?.get();
@@ -164,41 +164,18 @@ impl HttpTarget {
             b'-' | b'0'..=b'9' => raw.to_owned(),
             _ => return None,
         };
-        receipt(&self.redactor.redact(&text))
-    }
-
-    fn clean(&self, text: &str) -> String {
-        excerpt(&self.redactor.redact(text))
+        receipt(&text)
     }
 }
 
-/// What an answer may quote back at us (an error page with the request's headers or address) and must not be kept.
-#[derive(Debug)]
-struct Redactor {
-    /// The longest first, so that a part of one does not spoil the whole of another.
-    secrets: Vec<SecretString>,
-}
-
-impl Redactor {
-    /// Shorter values of a query are hardly tokens, and blotting them out would spoil texts by accident.
-    const QUERY_VALUE_MIN_CHARS: usize = 8;
-
-    fn new(url: &Url, secrets: &TargetSecrets) -> Self {
-        let configured = [&secrets.bearer, &secrets.secret].into_iter().flatten().map(ExposeSecret::expose_secret);
-        let mut texts: Vec<String> = configured.map(|text| text.trim().to_owned()).collect();
-        texts.extend(texts.clone().iter().filter_map(|text| text.strip_prefix("whsec_")).map(str::to_owned));
-        texts.extend(url.password().map(str::to_owned));
-        texts.extend(url.query().map(str::to_owned));
-        let values = url.query_pairs().map(|(_, value)| value.into_owned());
-        texts.extend(values.filter(|value| value.chars().count() >= Self::QUERY_VALUE_MIN_CHARS));
-        texts.retain(|text| !text.is_empty());
-        texts.sort_unstable_by_key(|text| std::cmp::Reverse(text.len()));
-        Self { secrets: texts.into_iter().map(SecretString::from).collect() }
-    }
-
-    fn redact(&self, text: &str) -> String {
-        self.secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret.expose_secret(), "[redacted]"))
-    }
+/// Has what an answer may quote back at us (an error page with the request's headers or address) taken out of every text
+/// from now on.
+fn keep_to_ourselves(url: &Url, secrets: &TargetSecrets) {
+    let configured = [&secrets.bearer, &secrets.secret].into_iter().flatten().map(ExposeSecret::expose_secret);
+    let mut texts: Vec<String> = configured.map(|text| text.trim().to_owned()).collect();
+    texts.extend(texts.clone().iter().filter_map(|text| text.strip_prefix("whsec_")).map(str::to_owned));
+    texts.extend(foreign::secrets::of_url(url));
+    foreign::secrets::register(texts.iter().map(String::as_str));
 }
 
 /// A client for one target. Nothing is shared between attempts: a kept connection that the target has closed meanwhile
@@ -249,10 +226,10 @@ fn bearer(token: &SecretString) -> Result<HeaderValue, InvalidHeaderValue> {
     Ok(value)
 }
 
-/// `scheme://host:port/path`, without what may be a secret.
+/// `scheme://host:port`: user, path and query may hold a secret.
 fn place(url: &Url) -> String {
     let port = url.port_or_known_default().map(|port| format!(":{port}")).unwrap_or_default();
-    format!("{}://{}{port}{}", url.scheme(), url.host_str().unwrap_or_default(), url.path())
+    format!("{}://{}{port}", url.scheme(), url.host_str().unwrap_or_default())
 }
 
 /// What went wrong, from the outermost cause in; reqwest's own frame says nothing, and would show the URL.

@@ -18,6 +18,7 @@ use crate::{
     config::{Secrets, TargetKind, TargetSecrets, TargetSettings},
     domain::{Campaign, CommissionId, DeliveryKey, Promoter, RecipientKind, Referral, RewardRef},
     failure::Outcome,
+    foreign::{line, redact},
     network,
 };
 
@@ -208,9 +209,9 @@ fn not_sent(detail: String) -> Outcome {
     Outcome::NotDelivered { detail, retry_after: None }
 }
 
-/// The first [`EXCERPT_MAX_CHARS`] characters of what a stranger wrote, fit for one line of a terminal or a log.
+/// What a person should read of what a target said: on one line, without secrets, at most [`EXCERPT_MAX_CHARS`].
 fn excerpt(text: &str) -> String {
-    text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).take(EXCERPT_MAX_CHARS).collect()
+    line(&redact(text.trim())).chars().take(EXCERPT_MAX_CHARS).collect()
 }
 
 /// Like [`excerpt`], as a receipt: nothing is no receipt.

@@ -40,7 +40,7 @@ use crate::{
     clock::Clock,
     config::{FirstPromoterSettings, LOCALHOST, is_loopback},
     domain::{Commission, CommissionId},
-    failure, network,
+    failure, foreign, network,
 };
 
 /// The most of an answer that is read, after decompression: a hundred commissions are some 200 KiB.
@@ -78,7 +78,6 @@ pub enum ClientError {
 pub struct Client<C: Clock> {
     http: reqwest::Client,
     base_url: Url,
-    api_key: SecretString,
     clock: C,
     pace: Mutex<(Ticks, Pacer)>,
     requests: AtomicU64,
@@ -94,9 +93,10 @@ impl<C: Clock> std::fmt::Debug for Client<C> {
 
 impl<C: Clock> Client<C> {
     /// A client for one account; sends nothing yet.
-    pub fn new(settings: &FirstPromoterSettings, api_key: SecretString, clock: C) -> Result<Self, ClientError> {
+    pub fn new(settings: &FirstPromoterSettings, api_key: &SecretString, clock: C) -> Result<Self, ClientError> {
+        foreign::secrets::register([api_key.expose_secret()]);
         let builder = reqwest::Client::builder()
-            .default_headers(headers(settings, &api_key)?)
+            .default_headers(headers(settings, api_key)?)
             .user_agent(concat!("makegood/", env!("CARGO_PKG_VERSION")))
             .redirect(redirect::Policy::none())
             .retry(reqwest::retry::never())
@@ -108,7 +108,6 @@ impl<C: Clock> Client<C> {
         Ok(Self {
             http: builder.build().map_err(ClientError::Setup)?,
             base_url: settings.base_url.clone(),
-            api_key,
             clock,
             pace: Mutex::new((Ticks::default(), Pacer::new(settings.requests_per_minute))),
             requests: AtomicU64::new(0),
@@ -186,16 +185,10 @@ impl<C: Clock> Client<C> {
         if location.is_empty() {
             answer.redirects_to = None;
         }
-        answer.text = self.readable(raw.body);
+        // Bytes that are not UTF-8 are replaced: what they stand in is a name, not a number.
+        answer.text =
+            String::from_utf8(raw.body).unwrap_or_else(|bad| String::from_utf8_lossy(bad.as_bytes()).into_owned());
         answer
-    }
-
-    /// The body as text, without the token that a server may echo. Bytes that are not UTF-8 are replaced: what they
-    /// stand in is a name, not a number.
-    fn readable(&self, body: Vec<u8>) -> String {
-        let text = String::from_utf8(body).unwrap_or_else(|bad| String::from_utf8_lossy(bad.as_bytes()).into_owned());
-        let key = self.api_key.expose_secret();
-        if !key.is_empty() && text.contains(key) { text.replace(key, "[api key]") } else { text }
     }
 
     /// No whole answer came. The causes are told, the URL is not.
@@ -211,7 +204,7 @@ impl<C: Clock> Client<C> {
             }
             cause = inner.source();
         }
-        let causes = wire::quote(&causes.join(": "), wire::QUOTE_MAX);
+        let causes = foreign::quote(&causes.join(": "), wire::QUOTE_MAX);
         let detail = format!("no answer from {} (check the network and firstpromoter.base_url): {causes}", self.host());
         Failure::Again { trouble, detail }
     }

@@ -1,6 +1,6 @@
 //! One exhaustive classification of what can go wrong at FirstPromoter.
 //!
-//! Guarantees: no message contains the token (the client takes it out of what it hands in) or more than
+//! Guarantees: no message contains the token ([`quote`] takes it out) or more than
 //! [`wire::QUOTE_MAX`] characters of an answer; what is not recognised ends the pass and is never retried.
 
 use std::time::Duration;
@@ -8,6 +8,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::{retry::Trouble, wire};
+use crate::foreign::quote;
 
 /// Why a call to FirstPromoter came to nothing. Never contains the token.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -54,7 +55,7 @@ impl ApiError {
     }
 }
 
-/// An answer as it came, the token taken out of its text.
+/// An answer as it came: whatever is shown of it is quoted.
 #[derive(Debug, Default)]
 pub(super) struct Answer {
     /// The HTTP status.
@@ -94,7 +95,7 @@ pub(super) fn classify(what: &str, answer: &Answer) -> Result<(), Failure> {
         300..=399 => fatal(format!(
             "the answer is a redirect ({status}) to {}; it is not followed, because the API key would go along; check \
              firstpromoter.base_url",
-            answer.redirects_to.as_deref().unwrap_or("nowhere")
+            quote(answer.redirects_to.as_deref().unwrap_or("nowhere"), wire::QUOTE_MAX)
         )),
         401 => fatal(
             "the API key was not accepted (401); check firstpromoter.api_key, and that firstpromoter.account_id (the \
@@ -123,7 +124,7 @@ pub(super) fn classify(what: &str, answer: &Answer) -> Result<(), Failure> {
 
 /// A 2xx that could not be read.
 pub(super) fn unreadable(what: &str, answer: &Answer, why: &wire::Unreadable) -> ApiError {
-    let kind = wire::quote(&answer.content_type, 60);
+    let kind = quote(&answer.content_type, 60);
     if answer.text.trim().is_empty() {
         let status = answer.status;
         let detail = format!("the answer ({status}) is empty where JSON was expected; check firstpromoter.base_url");
@@ -156,7 +157,7 @@ fn again(trouble: Trouble, what_happened: &str, words: Option<String>, answer: &
 
 /// The beginning of an answer that is not JSON: an error page often says who wrote it.
 fn looks_like(answer: &Answer) -> String {
-    let text = wire::quote(answer.text.trim(), 80);
+    let text = quote(answer.text.trim(), 80);
     if text.is_empty() || text.starts_with(['{', '[']) { String::new() } else { format!(", the answer begins: {text}") }
 }
 

@@ -109,8 +109,8 @@ impl Ledger {
     /// The commissions of the promoter or referral with this email, whatever its case: latest approved first. Reads the
     /// whole table: SQLite folds the case of ASCII only.
     pub fn ids_of(&self, email: &str) -> Result<Vec<CommissionId>, LedgerError> {
-        let wanted = email.to_lowercase();
-        let same = |found: Option<&str>| found.is_some_and(|found| found.to_lowercase() == wanted);
+        // Of ASCII alone: `KIM@` with a Kelvin sign (U+212A) is somebody else.
+        let same = |found: Option<&str>| found.is_some_and(|found| found.eq_ignore_ascii_case(email));
         self.run(|conn| {
             let mut statement = conn.prepare_cached(
                 "SELECT commission_id, promoter_email, referral_email FROM rewards \

@@ -1,6 +1,6 @@
 //! One address outside, and how calling it went lately.
 //!
-//! Guarantees: a call takes at most its timeout; the answer's body is not read, redirects are not followed, and the
+//! Guarantees: no secret leaves in a body; a call takes at most its timeout; the answer's body is not read, redirects are not followed, and the
 //! address is shown nowhere.
 
 use std::{
@@ -21,7 +21,7 @@ use url::Url;
 use super::NoticeError;
 use crate::{
     config::{LOCALHOST, is_loopback},
-    network,
+    foreign, network,
     reconcile::in_full,
 };
 
@@ -55,6 +55,7 @@ impl fmt::Debug for Channel {
 impl Channel {
     pub(super) fn new(key: &'static str, url: &SecretString, timeout: Duration) -> Result<Self, NoticeError> {
         let url = Url::parse(url.expose_secret()).map_err(|_| NoticeError::Address { key })?;
+        foreign::secrets::register(foreign::secrets::of_url(&url).iter().map(String::as_str));
         let mut builder = ClientBuilder::new()
             .user_agent(concat!("makegood/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
@@ -78,8 +79,13 @@ impl Channel {
         let url = with_suffix(&self.url, suffix);
         let request = match body {
             Body::None => self.client.get(url),
-            Body::Text(text) => self.client.post(url).header(CONTENT_TYPE, "text/plain; charset=utf-8").body(text),
-            Body::Json(json) => self.client.post(url).json(&json),
+            Body::Text(text) => {
+                self.client.post(url).header(CONTENT_TYPE, "text/plain; charset=utf-8").body(foreign::redact(&text))
+            }
+            Body::Json(json) => {
+                let text = foreign::json(&foreign::redact(&json.to_string()));
+                self.client.post(url).header(CONTENT_TYPE, "application/json").body(text)
+            }
         };
         let problem = match network::run(request.send()).await {
             Ok(response) if response.status().is_success() => None,

@@ -1,7 +1,8 @@
 //! An alert in words: one JSON document that a Slack-compatible incoming webhook shows (`text`), and that a program reads
 //! (`makegood`).
 //!
-//! Guarantees: it holds no name, no email, and no text of a target's: chat rooms are not the ledger. What a person needs is
+//! Guarantees: it holds no name, no email, and no text of a target's, and calls nobody, whatever an error quotes: chat rooms
+//! are not the ledger. What a person needs is
 //! the id; `makegood show ID` tells the rest.
 
 use serde_json::{Value, json};
@@ -9,6 +10,7 @@ use serde_json::{Value, json};
 use super::alert::{Broken, Failing, Kind, News};
 use crate::{
     domain::{Timestamp, timestamp_text},
+    foreign::{chat, cut, redact},
     ledger::{Attention, Health},
 };
 
@@ -64,7 +66,7 @@ fn text(account_id: &str, news: &News) -> String {
     lines.extend(news.handler.as_ref().map(handler));
     lines.extend(news.targets.iter().map(|(name, health)| target(name, health)));
     lines.extend(news.over.iter().map(|kind| over(*kind).to_owned()));
-    escaped(&format!("makegood, account {account_id}: {}", lines.join("\n")))
+    escaped(&format!("makegood, account {}: {}", chat(account_id), lines.join("\n")))
 }
 
 fn newly(count: usize) -> String {
@@ -73,8 +75,8 @@ fn newly(count: usize) -> String {
 
 fn line(it: &Attention) -> String {
     let amount = it.amount.map(|amount| format!("{amount} ")).unwrap_or_default();
-    let unit = it.unit.as_deref().unwrap_or("of an unknown unit");
-    format!("• commission {}, {amount}{unit}: {}. {}", it.commission_id, it.reason, it.what_to_do)
+    let unit = chat(it.unit.as_deref().unwrap_or("of an unknown unit"));
+    format!("• commission {}, {amount}{unit}: {}. {}", it.commission_id, chat(&it.reason), chat(&it.what_to_do))
 }
 
 fn failing(it: &Failing) -> String {
@@ -109,8 +111,9 @@ fn over(kind: Kind) -> &'static str {
     }
 }
 
+/// An error quotes what others said.
 fn short(error: &str) -> String {
-    error.chars().take(ERROR_MAX_CHARS).collect()
+    cut(&chat(&redact(error)), ERROR_MAX_CHARS)
 }
 
 /// The three characters that mean something to Slack (links, mentions such as `<!channel>`).

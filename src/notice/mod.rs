@@ -15,7 +15,7 @@
 //!   be sent is sent after the next pass, as far as it still holds.
 //! - No address is ever shown, and no post holds a name or an email of a promoter or referral.
 //!
-//! Assumptions: a pass's errors hold no secrets.
+//! Assumptions: secrets are registered ([`crate::foreign`]).
 
 mod alert;
 mod channel;
@@ -37,6 +37,7 @@ pub use metrics::Metrics;
 use crate::{
     config::{AlertSettings, NoticeSecrets, NoticeSettings},
     domain::Timestamp,
+    foreign::{chat, cut, redact},
     ledger::Ledger,
     reconcile::{Report, in_full},
 };
@@ -165,7 +166,7 @@ impl Notice {
         }
         match error {
             None => heartbeat.send("", Body::None).await,
-            Some(error) => heartbeat.send("fail", Body::Text(error.chars().take(ERROR_MAX_CHARS).collect())).await,
+            Some(error) => heartbeat.send("fail", Body::Text(cut(&chat(&redact(error)), ERROR_MAX_CHARS))).await,
         };
     }
 

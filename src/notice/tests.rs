@@ -172,6 +172,23 @@ fn an_alert_is_one_text_for_people_and_the_facts_for_programs() {
     assert!(!post.to_string().contains("p@example.com") && !post.to_string().contains("secret words"), "{post}");
 }
 
+/// What FirstPromoter, or a page in its place, may say in an error.
+#[test]
+fn no_alert_calls_anybody_or_holds_a_link_an_image_or_an_email() {
+    let hostile = "it said: @channel <!here>\n- write to kim@example.com ![x](https://evil.example/p.png) \u{9b}31m\u{202e}\u{2028}now";
+    let failing = Failing { since: at(0), error: hostile.to_owned() };
+    let findings =
+        Findings::judge(Some(vec![]), Some(failing), Some(Caught::default()), &AlertSettings::default(), at(99));
+    let post = compose("12345", &Told::default().news(&findings), at(99));
+    for text in [&post["text"], &post["makegood"]["failing"]["error"]] {
+        let text = text.as_str().unwrap();
+        for bad in ["@", "://", "](", "\n", "\u{9b}", "\u{202e}", "\u{2028}"] {
+            assert!(!text.contains(bad), "{bad:?} in {text:?}");
+        }
+        assert!(text.contains("(at)channel") && text.contains("write to (email)"), "{text}");
+    }
+}
+
 #[test]
 fn what_means_something_to_slack_is_escaped_in_the_text_only() {
     let post = compose("12345", &Told::default().news(&failing(90)), at(90));

@@ -7,14 +7,16 @@ use std::time::Duration;
 use sd_notify::NotifyState;
 use tracing::debug;
 
+use crate::foreign::{line, redact};
+
 /// Configuration and ledger are good, triggers are listened for.
 pub(super) fn ready(status: &str) {
-    tell(&[NotifyState::Ready, NotifyState::Status(status)]);
+    tell(&[NotifyState::Ready, NotifyState::Status(&line(&redact(status)))]);
 }
 
 /// One line on how it goes.
 pub(super) fn status(status: &str) {
-    tell(&[NotifyState::Status(status)]);
+    tell(&[NotifyState::Status(&line(&redact(status)))]);
 }
 
 /// SIGHUP was heard; [`ready`] follows. systemd 253 and later want the time, too.

@@ -16,6 +16,7 @@ mod crash;
 mod cut_off;
 mod forgotten;
 mod harm;
+mod hostile;
 mod ledger;
 mod ledger_trouble;
 mod main_job;

@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::{
     sandbox::{
         API_KEY, BEARER, SIGNING_SECRET, Sandbox, always, commission, echo, echo_json, hang, next, once, page,
-        redirect, status,
+        redirect, status, text,
     },
     world::{LONG_AGO, PATIENCE, Ran, Running, World, given},
 };
@@ -100,6 +100,46 @@ fn when_firstpromoter_quotes_the_request_back() {
             run(&mut world, &["plan"], &ALL);
             run(&mut world, &["status"], &ALL);
         }
+    }
+}
+
+/// Escaped, in other case, or in a place where nobody looks for it: whoever reads it can still tell the key.
+#[test]
+fn when_an_answer_holds_the_key_in_disguise() {
+    let tail = &API_KEY[API_KEY.len() - 10..];
+    let disguised = format!("\\u0066{}", &API_KEY[1..]);
+    let slashed = format!("{{\"message\":\"{disguised}\\/{disguised}\"}}");
+    let row = |field: &str, value: String| {
+        format!(r#"[{{"id":1,"status":"approved","unit":"points","amount":5,"reward":null,"{field}":{value}}}]"#)
+    };
+    let faults = [
+        text(422, &slashed),
+        text(503, &slashed).retry_after(3600),
+        text(403, &slashed),
+        text(200, &slashed),
+        text(200, &row("amount", format!("\"{disguised}\""))),
+        text(200, &row("amount", format!("[\"{disguised}\"]"))),
+        text(200, &row("unit", format!("\"{disguised}\""))),
+        text(200, &row("fraud_check", format!("[\"{disguised}\"]"))),
+        text(200, &row("promoter", format!("{{\"id\":5,\"name\":\"{disguised}\",\"email\":\"{disguised}\"}}"))),
+        text(200, "<html>").header("content-type", &format!("text/{API_KEY}")),
+        text(200, &format!("<html>{}", "%66".to_owned() + &API_KEY[1..])),
+        text(200, &format!("<html>{}{API_KEY}", "x".repeat(60))),
+        redirect(302, &format!("https://{API_KEY}.example.com/")),
+    ];
+    for fault in faults {
+        let mut world = given_two();
+        world.sandbox.firstpromoter.lock().faults.listing = always(fault);
+        for args in [vec!["plan"], vec!["once"], vec!["status"], vec!["check"]] {
+            run(&mut world, &args, &[API_KEY, tail]);
+        }
+    }
+    let disguised = format!("\\u{:04x}{}", u32::from(BEARER.as_bytes()[0]), &BEARER[1..]);
+    for code in [200, 422, 503] {
+        let mut world = given_two();
+        let answer = format!("{{\"receipt\":\"{disguised}\",\"error\":\"{disguised}\"}}");
+        world.sandbox.merchant.lock().faults = always(text(code, &answer));
+        run_all(&mut world, &[BEARER, &BEARER[BEARER.len() - 8..]]);
     }
 }
 

@@ -76,7 +76,7 @@ impl Row<'_> {
     /// The recipient has this email, or it is not known yet who that is.
     pub(super) fn may_go_to(&self, email: &str) -> bool {
         self.text("recipient").is_none()
-            || self.recipient_email().is_some_and(|theirs| theirs.to_lowercase() == email.to_lowercase())
+            || self.recipient_email().is_some_and(|theirs| theirs.eq_ignore_ascii_case(email))
     }
 
     fn state(&self) -> Option<RewardState> {

@@ -369,7 +369,7 @@ async fn a_receipt_is_text_or_a_number_of_at_most_500_characters() {
 #[tokio::test]
 async fn a_redirect_is_refused_and_not_followed() {
     let detail = refused(answered(reply("307 Temporary Redirect", "Location: /elsewhere\r\n", ""), Then::Close).await);
-    assert!(detail.ends_with("/rewards answered 307 Temporary Redirect: (no text)"), "{detail}");
+    assert!(detail.ends_with(" answered 307 Temporary Redirect: (no text)"), "{detail}");
 }
 
 #[tokio::test]
@@ -384,16 +384,19 @@ async fn a_refusal_keeps_the_first_500_characters_fit_for_a_terminal() {
 #[tokio::test]
 async fn no_secret_comes_back_in_a_detail_or_a_receipt() {
     let secrets = || TargetSecrets { secret: Some(SECRET.into()), bearer: Some("bearer-token".into()) };
-    let echo = format!("POST /r?token=query-token&v=1 had bearer-token, {SECRET}, {}, p4ss", &SECRET[6..]);
+    let echo = format!(
+        "POST /r?token=query-token&v=1 had bearer-token, \\\\u0062earer\\\\u002dtoken, {SECRET}, {}, p4ssw0rd",
+        &SECRET[6..]
+    );
     for (status, body) in
         [("404 Not Found", echo.clone()), ("503 Busy", echo.clone()), ("200 OK", format!(r#"{{"receipt": "{echo}"}}"#))]
     {
         let (address, _served) = endpoint(reply(status, "", &body), Then::Close).await;
-        let url = format!("http://user:p4ss@{address}/r?token=query-token&v=1");
+        let url = format!("http://user:p4ssw0rd@{address}/r?token=query-token&v=1");
         let targets = http(&url, None, 20_000, secrets()).unwrap();
         let shown = format!("{:?} {targets:?}", targets.deliver("app", &sample()).await);
         assert!(shown.contains("[redacted]"), "{shown}");
-        for hidden in ["bearer-token", "query-token", &SECRET[6..], "p4ss"] {
+        for hidden in ["bearer-token", "query-token", &SECRET[6..], "p4ssw0rd"] {
             assert!(!shown.contains(hidden), "{hidden} in {shown}");
         }
     }
@@ -448,10 +451,10 @@ fn only_hosts_of_this_machine_count_as_loopback() {
 }
 
 #[test]
-fn a_place_shows_neither_user_nor_query() {
+fn a_place_is_a_host_and_shows_neither_user_nor_path_nor_query() {
     let shown = place(&"https://user:pass@app.example.com/internal/rewards?token=x#y".parse().unwrap());
-    assert_eq!(shown, "https://app.example.com:443/internal/rewards");
-    assert_eq!(place(&"http://[::1]:8080".parse().unwrap()), "http://[::1]:8080/");
+    assert_eq!(shown, "https://app.example.com:443");
+    assert_eq!(place(&"http://[::1]:8080".parse().unwrap()), "http://[::1]:8080");
 }
 
 proptest! {

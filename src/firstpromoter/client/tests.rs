@@ -80,7 +80,7 @@ fn client(base_url: Url, timeout_ms: u64) -> (Client<QuickClock>, QuickClock) {
         timeout: Duration::from_millis(timeout_ms),
     };
     let clock = QuickClock::new();
-    (Client::new(&settings, KEY.into(), clock.clone()).unwrap(), clock)
+    (Client::new(&settings, &KEY.into(), clock.clone()).unwrap(), clock)
 }
 
 fn first_page() -> CommissionQuery {
@@ -319,7 +319,7 @@ async fn a_key_that_no_header_can_carry_is_named_without_being_shown() {
         requests_per_minute: 1,
         timeout: Duration::from_secs(1),
     };
-    let error = Client::new(&settings, "abc\ndef".into(), QuickClock::new()).unwrap_err();
+    let error = Client::new(&settings, &"abc\ndef".into(), QuickClock::new()).unwrap_err();
     assert!(matches!(error, ClientError::ApiKey));
     let error = format!("{error} {error:?}");
     assert!(error.contains("api_key") && !error.contains("def"), "{error}");
@@ -362,7 +362,7 @@ async fn no_minute_holds_more_requests_than_configured() {
         timeout: Duration::from_secs(5),
     };
     let clock = QuickClock::new();
-    let client = Client::new(&settings, KEY.into(), clock.clone()).unwrap();
+    let client = Client::new(&settings, &KEY.into(), clock.clone()).unwrap();
     for _ in 0..7 {
         client.commissions(&first_page()).await.unwrap();
     }

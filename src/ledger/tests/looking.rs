@@ -309,13 +309,17 @@ fn rewards_are_read_by_id_in_any_number() {
 }
 
 #[test]
-fn a_person_is_found_by_the_email_of_either_party_whatever_its_case_or_alphabet() {
+fn a_person_is_found_by_the_email_of_either_party_taken_literally_but_for_the_case_of_ascii() {
     let world = World::new();
     world.waiting(1);
     world.waiting(2);
     world.waiting(3);
     world.elsewhere("UPDATE rewards SET promoter_email = 'JÖRG@Example.com', approved_at = '2026-01-02T00:00:00Z' WHERE commission_id = 2");
-    assert_eq!(world.ledger.ids_of("jörg@example.com").unwrap(), [id(2)]);
+    assert_eq!(world.ledger.ids_of("JÖRG@example.COM").unwrap(), [id(2)]);
+    world.elsewhere("UPDATE rewards SET referral_email = 'kim@example.com' WHERE commission_id = 2");
+    assert_eq!(world.ledger.ids_of("KIM@example.com").unwrap(), [id(2)]);
+    assert_eq!(world.ledger.ids_of("\u{212a}im@example.com").unwrap(), [], "a Kelvin sign is no K");
+    world.elsewhere("UPDATE rewards SET referral_email = 'r@example.com' WHERE commission_id = 2");
     assert_eq!(world.ledger.ids_of("P@EXAMPLE.COM").unwrap(), [id(3), id(1)]);
     assert_eq!(world.ledger.ids_of("r@example.com").unwrap(), [id(2), id(3), id(1)], "the latest approved first");
     assert_eq!(world.ledger.ids_of("nobody@example.com").unwrap(), []);

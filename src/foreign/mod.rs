@@ -1,0 +1,104 @@
+//! Text that others wrote (names, emails, receipts, answers, reasons), on its way to where it is read.
+//!
+//! One function for each kind of reader: [`line`] and [`lines`] for people, [`json`] for programs, [`chat`] for rooms and
+//! monitors. [`quote`] and [`cut`] bound what is stored. [`secrets`] takes out what is secret.
+//!
+//! Guarantees:
+//! - What [`line`] returns is one line: it moves no cursor, changes no colour, turns no direction, starts no new line in a
+//!   terminal, a log or an editor. [`json`] changes no value: it escapes the same characters.
+//! - What [`chat`] returns calls nobody (`@channel`), shows no email, and is neither link nor image, whether the room reads
+//!   Slack's markup, Markdown or plain text.
+//! - [`redact`] finds a registered secret in every form in which an answer echoes it: as it is, in other case, escaped for
+//!   JSON (any depth), for URLs or HTML, and cut off at the end of a text.
+//!
+//! Assumptions: secrets are registered when they are loaded ([`secrets::register`]), before anything that could echo them.
+
+pub mod secrets;
+#[cfg(test)]
+mod tests;
+
+pub use secrets::redact;
+
+/// The longest text of others that is stored, in characters: an error with all that it quotes.
+pub const STORED_MAX: usize = 4_000;
+
+/// Whether a character does something instead of being shown: controls (C0, DEL, C1), line and paragraph separators, marks
+/// of direction, what has no width (but for the joiners, which some scripts need), tags, fillers.
+fn acts(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}'
+            | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}'
+            | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// For people, on one line.
+pub fn line(text: &str) -> String {
+    text.chars().map(|c| if acts(c) { ' ' } else { c }).collect()
+}
+
+/// For people; of what acts only line breaks and tabs (`\n`, `\t`) remain, so that the text itself must be ours, and what it quotes a [`line`].
+pub fn lines(text: &str) -> String {
+    text.chars().map(|c| if acts(c) && !matches!(c, '\n' | '\t') { ' ' } else { c }).collect()
+}
+
+/// For programs: a JSON document without characters that a terminal would obey. Its values stay the same.
+pub fn json(document: &str) -> String {
+    let mut out = String::with_capacity(document.len());
+    for c in document.chars() {
+        // Those of ASCII are line breaks between values; JSON has escaped the others.
+        if acts(c) && !c.is_ascii() || c == '\u{7f}' {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                out.push_str(&format!("\\u{unit:04x}"));
+            }
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+/// For rooms and monitors: nobody is called, nothing can be clicked or is fetched, no email is shown.
+pub fn chat(text: &str) -> String {
+    let cleaned = line(text);
+    let words: Vec<String> = cleaned.split(' ').map(for_room).collect();
+    words.join(" ")
+}
+
+fn for_room(word: &str) -> String {
+    if word.contains('@') {
+        // `@channel` as well as an email, alone or in brackets and quotes.
+        let named = word.split(|c: char| !(c.is_alphanumeric() || "@.+-_%".contains(c)));
+        let whole = named.filter(|part| part.contains('@')).fold(word.to_owned(), |word, part| {
+            let calls = part.starts_with('@') || part.ends_with('@');
+            let instead = if calls { part.replace('@', "(at)") } else { "(email)".to_owned() };
+            word.replace(part, &instead)
+        });
+        return unlinked(&whole.replace('@', "(at)"));
+    }
+    unlinked(word)
+}
+
+/// Without what begins a link or an image, in Markdown, Slack's markup or plain text.
+fn unlinked(word: &str) -> String {
+    word.replace("://", ": //").replace("www.", "www ").replace('[', "(").replace(']', ")")
+}
+
+/// At most `max` characters of a text that somebody else wrote, without secrets, on one line, with `…` where something was
+/// cut.
+pub fn quote(text: &str, max: usize) -> String {
+    cut(&line(&redact(text)), max)
+}
+
+/// At most `max` characters, with `…` where something was cut.
+pub fn cut(text: &str, max: usize) -> String {
+    if text.chars().nth(max).is_none() {
+        return text.to_owned();
+    }
+    text.chars().take(max.saturating_sub(1)).chain(['…']).collect()
+}
+
+/// As it may be stored: without secrets, bounded.
+pub fn stored(text: &str) -> String {
+    cut(&redact(text), STORED_MAX)
+}
