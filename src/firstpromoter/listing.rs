@@ -41,7 +41,8 @@ pub struct Listed {
     pub rows: u64,
     /// Requests that were answered, the empty last page included.
     pub pages: u64,
-    /// Rows that are not approved although only approved ones were asked for; dropped.
+    /// Rows that are pending or denied although only approved ones were asked for; dropped. One of an unknown status is
+    /// handed on: its status may be a new word for approved, and nobody would miss it.
     pub off_filter: u64,
 }
 
@@ -79,8 +80,8 @@ pub enum ListingError {
     TooManyPages,
 }
 
-/// Lists the approved and unfulfilled, whole. `on_page` gets the approved rows of each page; nothing may be acted upon before
-/// this function has returned `Ok`.
+/// Lists the approved and unfulfilled, whole. `on_page` gets the rows of each page that are approved, or of an
+/// unknown status; nothing may be acted upon before this function has returned `Ok`.
 pub async fn unfulfilled(api: &impl Api, mut on_page: impl FnMut(Vec<Commission>)) -> Result<Listed, ListingError> {
     let mut listed = Listed::default();
     let mut end = End::default();
@@ -90,7 +91,7 @@ pub async fn unfulfilled(api: &impl Api, mut on_page: impl FnMut(Vec<Commission>
         listed.pages += 1;
         listed.rows += length as u64;
         end.refuse_repetition(page, &rows)?;
-        rows.retain(|row| row.status == CommissionStatus::Approved);
+        rows.retain(|row| may_be_approved(&row.status));
         listed.off_filter += (length - rows.len()) as u64;
         if length > 0 {
             on_page(rows);
@@ -161,6 +162,13 @@ pub async fn by_ids(api: &impl Api, ids: &[CommissionId]) -> Result<Vec<Commissi
         found.extend(ask_for(api, question).await?);
     }
     Ok(found)
+}
+
+fn may_be_approved(status: &CommissionStatus) -> bool {
+    match status {
+        CommissionStatus::Approved | CommissionStatus::Unknown(_) => true,
+        CommissionStatus::Pending | CommissionStatus::Denied => false,
+    }
 }
 
 fn query(ids: &[CommissionId], approved_only: bool, fulfilled: Option<bool>, page: u32) -> CommissionQuery {

@@ -243,8 +243,9 @@ fn needs_rule(it: &Observed, rules: &Rules, policy: &Policy) -> bool {
 
 fn open_or_not(row: Commission) -> Observation {
     match row.status {
-        CommissionStatus::Approved => Observation::Listed(Box::new(row)),
-        CommissionStatus::Pending | CommissionStatus::Denied | CommissionStatus::Unknown(_) => {
+        // A word that is not known says neither that it is owed nor that it is not: it is held, not cancelled.
+        CommissionStatus::Approved | CommissionStatus::Unknown(_) => Observation::Listed(Box::new(row)),
+        CommissionStatus::Pending | CommissionStatus::Denied => {
             Observation::NotApproved(row.status.as_str().to_owned())
         }
     }
@@ -254,8 +255,8 @@ fn neither_way(row: &Commission) -> Observation {
     match (&row.status, &row.unit) {
         // What became money is FirstPromoter's to pay.
         (CommissionStatus::Approved, Unit::Cash) => Observation::NotApproved("cash".to_owned()),
-        (CommissionStatus::Approved, _) => Observation::Unclear,
-        (CommissionStatus::Pending | CommissionStatus::Denied | CommissionStatus::Unknown(_), _) => {
+        (CommissionStatus::Approved | CommissionStatus::Unknown(_), _) => Observation::Unclear,
+        (CommissionStatus::Pending | CommissionStatus::Denied, _) => {
             Observation::NotApproved(row.status.as_str().to_owned())
         }
     }

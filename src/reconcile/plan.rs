@@ -27,7 +27,7 @@ use crate::{
 /// What FirstPromoter said of a commission, in this pass.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Observation {
-    /// Approved and unfulfilled.
+    /// Approved and unfulfilled; or unfulfilled, and of a status that is not known.
     Listed(Box<Commission>),
     /// Asked for by id: fulfilled.
     Fulfilled,
@@ -141,9 +141,10 @@ pub fn in_scope(commission: &Commission, policy: &Policy) -> bool {
     unit && in_campaigns(commission, policy)
 }
 
+/// One that names no campaign may be of a configured one: it is held as `unreadable`.
 fn in_campaigns(commission: &Commission, policy: &Policy) -> bool {
     policy.campaigns.is_empty()
-        || commission.campaign.as_ref().is_some_and(|campaign| policy.campaigns.contains(&campaign.id))
+        || commission.campaign.as_ref().is_none_or(|campaign| policy.campaigns.contains(&campaign.id))
 }
 
 /// Who receives a commission, as far as the policy and the rules tell. What is not said decides nothing.

@@ -154,3 +154,39 @@ fn an_answer_of_too_many_rows_is_refused_whole() {
     let ran = world.once().exits(1);
     assert!(ran.error().contains("more than 1000 rows"), "{ran}");
 }
+
+#[test]
+fn a_status_that_is_not_known_is_held_and_shown() {
+    for word in [json!("frozen"), json!("Approved"), json!(7), json!(["approved"])] {
+        let world = given([owed(1).odd("status", word), owed(2)]);
+        let ran = world.once().exits(3);
+        assert_eq!((world.state_of(1), world.hold_reason(1)), ("held".to_owned(), "unreadable".to_owned()), "{ran}");
+        assert_eq!(world.state_of(2), "fulfilled");
+        assert!(world.sandbox.merchant.effects_of(1).is_empty());
+    }
+}
+
+/// Suppose it waits for its time, and FirstPromoter invents a word: cancelled, it would be out of everybody's sight.
+#[test]
+fn what_waits_is_not_cancelled_by_a_word_that_is_not_known() {
+    let mut world = given([owed(1)]);
+    world.set("policy.grace", "3000d");
+    world.once().exits(0);
+    assert_eq!(world.state_of(1), "waiting");
+    world.sandbox.firstpromoter.change(1, |row| row.status = "frozen".to_owned());
+    held(&world, "unreadable");
+    world.sandbox.firstpromoter.change(1, |row| row.status = "approved".to_owned());
+    world.set("policy.grace", "0s");
+    delivered_to(&world, "promoter");
+}
+
+#[test]
+fn a_row_without_a_campaign_is_held_where_only_some_campaigns_are_ours() {
+    let mut world = given([owed(1).odd("promoter_campaign", json!({ "id": 3, "promoter_id": 12345 })), owed(2)]);
+    world.set("policy.campaigns", "17");
+    world.once().exits(3);
+    assert_eq!((world.state_of(1), world.hold_reason(1)), ("held".to_owned(), "unreadable".to_owned()));
+    assert_eq!(world.state_of(2), "fulfilled");
+    world.unset("policy.campaigns");
+    delivered_to(&world, "promoter");
+}

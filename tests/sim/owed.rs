@@ -18,7 +18,7 @@ pub fn key(id: i64) -> String {
 /// knows). Whether it is fulfilled is another question.
 pub fn in_scope(version: &Version, terms: &Terms) -> bool {
     let unit = version.unit != "cash" && (terms.units.contains(&version.unit) || !UNITS.contains(&version.unit));
-    let campaign = terms.campaigns.is_empty() || version.campaign.is_some_and(|id| terms.campaigns.contains(&id));
+    let campaign = terms.campaigns.is_empty() || version.campaign.is_none_or(|id| terms.campaigns.contains(&id));
     version.there && version.status == Status::Approved && unit && campaign
 }
 
@@ -66,7 +66,8 @@ pub fn deliverable(version: &Version, created_at: Timestamp, terms: &Terms, rule
         || approved_at < terms.deliver_from
         || (fraud && terms.hold_fraud)
         || (version.self_referral && terms.hold_self_referral);
-    if refused || !in_scope(version, terms) {
+    let unreadable = version.campaign.is_none() && !terms.campaigns.is_empty();
+    if refused || unreadable || !in_scope(version, terms) {
         return None;
     }
     content(version, terms, rules)

@@ -31,6 +31,9 @@ pub(super) fn owed(commission: &Commission, entry: Entry<'_>, cx: Context<'_>) -
 /// What policy says against delivering it; the order is the order in which a person would ask.
 fn held_by(commission: &Commission, cx: Context<'_>) -> Option<(HoldReason, String)> {
     let policy = cx.policy;
+    if let Some(detail) = unreadable(commission, policy) {
+        return Some((HoldReason::Unreadable, detail));
+    }
     let amount = match (&commission.unit, &commission.amount) {
         (Unit::Unknown(unit), _) => return Some((HoldReason::UnknownUnit, format!("the unit is {unit:?}"))),
         (_, Amount::Odd(_)) => return Some((HoldReason::BadAmount, format!("the amount is {}", commission.amount))),
@@ -60,6 +63,16 @@ fn held_by(commission: &Commission, cx: Context<'_>) -> Option<(HoldReason, Stri
         Some(kind @ RecipientKind::Promoter) => no_recipient(kind, &commission.promoter),
         Some(kind @ RecipientKind::Referral) => no_recipient(kind, &commission.referral),
     }
+}
+
+/// What of status and campaign could not be read, where the decision depends on it.
+fn unreadable(commission: &Commission, policy: &Policy) -> Option<String> {
+    if !commission.approved_now() {
+        let status = commission.status.as_str();
+        return Some(format!("its status is {status:?}, where only approved ones were asked for"));
+    }
+    let no_campaign = commission.campaign.is_none() && !policy.campaigns.is_empty();
+    no_campaign.then(|| "which campaign it is of could not be read, and policy.campaigns allows only some".to_owned())
 }
 
 /// Why it may be older than what is to be delivered. The time of creation stands in for that of approval, which cannot be

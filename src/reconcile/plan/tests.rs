@@ -174,7 +174,7 @@ impl World {
                 ("spare".to_owned(), at_place("spare", true)),
                 ("script".to_owned(), at_place("script", false)),
             ]),
-            rules: Rules { known: BTreeMap::from([(9, Some(RecipientKind::Promoter))]), refused: None },
+            rules: Rules { known: BTreeMap::from([(9, Some(RecipientKind::Promoter))]), ..Rules::default() },
             claimed_until: None,
             now: now(),
         }

@@ -95,8 +95,9 @@ fn only_the_configured_campaigns_are_delivered_and_an_empty_list_means_all() {
     assert_eq!(world.says(of(Some(17)), None), "deliver app");
     assert_eq!(world.says(of(Some(18)), None), "deliver app");
     assert_eq!(world.says(of(Some(19)), None), "nothing");
-    assert_eq!(world.says(of(None), None), "nothing", "without a campaign it is in none of the configured");
-    let stars = but(|it| (it.unit, it.campaign) = (Unit::Unknown("stars".to_owned()), None));
+    assert_eq!(world.says(of(None), None), "hold unreadable", "without a campaign it may be of a configured one");
+    let stars =
+        but(|it| (it.unit, it.campaign) = (Unit::Unknown("stars".to_owned()), Some(Campaign { id: 19, name: None })));
     assert_eq!(world.says(stars, None), "nothing", "what is out of scope is not held either");
     assert_eq!(World::new().says(of(None), None), "deliver app");
     assert_eq!(World::new().says(of(Some(19)), None), "deliver app");
@@ -112,6 +113,18 @@ fn what_the_ledger_has_open_and_the_policy_no_longer_names_asks_for_a_person() {
     let cash = but(|it| it.unit = Unit::Cash);
     assert_eq!(World::new().says(cash, Some(&row)), "hold no_route", "money is never delivered");
     assert_eq!(campaigns.says(commission(), Some(&reward(RewardState::Cancelled))), "nothing");
+}
+
+#[test]
+fn a_status_that_is_not_known_is_held_whatever_else_stands() {
+    let world = World::new();
+    let frozen = || but(|it| it.status = CommissionStatus::Unknown("frozen".to_owned()));
+    assert_eq!(world.says(frozen(), None), "hold unreadable");
+    for state in [RewardState::Waiting, RewardState::Cancelled] {
+        assert_eq!(world.says(frozen(), Some(&reward(state))), "hold unreadable", "{state}");
+    }
+    let Decision::Hold(_, why) = world.listed(frozen(), None) else { panic!() };
+    assert!(why.contains("frozen"), "{why}");
 }
 
 #[test]
