@@ -61,7 +61,7 @@ fn in_words(blocks: &[Block]) -> String {
         }
         match block {
             Block::Heading(level, text) => heading(&mut out, *level, &plain(text)),
-            Block::Paragraph(spans) => out.push_str(&text::wrapped(&quoted(spans), 0)),
+            Block::Paragraph(spans) => out.push_str(&text::paragraph(&quoted(spans), 0)),
             Block::Item(number, spans) => {
                 let bullet = number.map_or_else(|| "-".to_owned(), |number| format!("{number}."));
                 out.push_str(&hanging(&bullet, &quoted(spans), 4));
@@ -99,14 +99,14 @@ fn table(out: &mut String, head: &[Vec<Span>], rows: &[Vec<Vec<Span>>]) {
         let first = if lines.is_empty() { String::new() } else { lines.remove(0) };
         out.push_str(&hanging(&format!("  {}", label(row)), &first, width));
         for line in lines {
-            out.push_str(&text::wrapped(&line, width));
+            out.push_str(&text::paragraph(&line, width));
         }
     }
 }
 
 /// A label, and the text beside it, or below where the label is too long.
 fn hanging(label: &str, words: &str, indent: usize) -> String {
-    let body = text::wrapped(words, indent);
+    let body = text::paragraph(words, indent);
     let used = label.chars().count();
     if used < indent {
         return format!("{label}{}{}", " ".repeat(indent - used), body.trim_start());

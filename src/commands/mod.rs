@@ -155,8 +155,9 @@ pub async fn dispatch(cli: &Cli) -> Exit {
             error!("{text}");
         } else {
             // A person reads this one: no timestamp, no module.
-            let _nowhere_else_to_say_it =
-                writeln!(std::io::stderr(), "makegood: {}", foreign::lines(&foreign::redact(&text)));
+            // Only a configuration has several lines to say; all else may quote others, who would begin one.
+            let clean = if failure.exit == Exit::Usage { foreign::lines } else { foreign::line };
+            let _nowhere_else_to_say_it = writeln!(std::io::stderr(), "makegood: {}", clean(&foreign::redact(&text)));
         }
         failure.exit
     })

@@ -9,7 +9,7 @@ use crate::{domain::Timestamp, foreign, ledger::Attention, reconcile::Line};
 const WIDTH: usize = 80;
 
 /// How much deeper the second line of a text stands.
-const HANGING: usize = 2;
+const HANGING: usize = 4;
 
 /// Where the state begins in a reward's line; what belongs to it stands below, from there on.
 const DETAILS: usize = 13;
@@ -53,9 +53,18 @@ fn words(text: &str, room: usize) -> Vec<String> {
 /// Breaks at spaces so that no line is wider than 80 columns, the first one indented by `indent`, the others deeper: where a
 /// line of ours begins no text of others does, however long it is.
 pub(super) fn wrapped(text: &str, indent: usize) -> String {
-    let (mut out, mut indent, hanging) = (String::new(), indent, indent + HANGING);
+    broken(text, indent, indent + HANGING)
+}
+
+/// The same for text that is all ours: every line is indented alike.
+pub(super) fn paragraph(text: &str, indent: usize) -> String {
+    broken(text, indent, indent)
+}
+
+fn broken(text: &str, first: usize, hanging: usize) -> String {
+    let (mut out, mut indent) = (String::new(), first);
     let mut column = WIDTH;
-    for word in words(&foreign::line(text), WIDTH.saturating_sub(indent + HANGING)) {
+    for word in words(&foreign::line(text), WIDTH.saturating_sub(hanging)) {
         let length = word.chars().count();
         if column + 1 + length > WIDTH {
             if !out.is_empty() {
@@ -234,7 +243,7 @@ mod tests {
         let filler = "x".repeat(66);
         assert_eq!(
             wrapped(&format!("{filler} `makegood show 7`, then"), 2),
-            format!("  {filler}\n  `makegood show 7`, then\n")
+            format!("  {filler}\n      `makegood show 7`, then\n")
         );
         assert_eq!(wrapped(&format!("{filler} `a b`"), 2), format!("  {filler} `a b`\n"));
         let long = format!("`{}`", "word ".repeat(30));

@@ -151,7 +151,7 @@ fn as_json_an_event_is_one_object_with_its_fields_and_those_of_its_spans() {
     });
     assert_eq!(text.lines().count(), 1, "{text}");
     let entry: serde_json::Value = serde_json::from_str(&text).unwrap();
-    assert_eq!(entry["message"], "delivered \"it\"\nin two lines");
+    assert_eq!(entry["message"], "delivered \"it\" in two lines", "an entry is one line in every look");
     assert_eq!((&entry["level"], &entry["commission.id"]), (&"INFO".into(), &7.into()), "{entry}");
     assert_eq!(entry["spans"][0]["pass.id"], 4, "{entry}");
 }
@@ -168,4 +168,21 @@ fn stderr_is_the_journal_only_if_it_is_the_very_file_that_systemd_names() {
     for said in ["", "8", "8:", ":1234", "8:1235", "9:1234", "8:1234:1", "a:b"] {
         assert!(!is_stream(said, 8, 1234), "{said:?}");
     }
+}
+
+#[test]
+fn no_look_shows_what_a_terminal_would_obey_and_numbers_stay_numbers() {
+    let hostile = "x\u{1b}[2J\u{9b}31m\u{202e}\u{2028}\nFORGED";
+    let speak = |_: &Handle| {
+        let _pass = info_span!("pass", name = hostile, failures = 3).entered();
+        info!(text = hostile, shown = %hostile, debugged = ?hostile, commission.id = 7, "it said {hostile}");
+    };
+    let levels = || filter(Verbosity::Normal, None).0;
+    for text in [heard_as(|sink| human(sink, false, false), levels(), speak), heard_as(json, levels(), speak)] {
+        assert_eq!(text.lines().count(), 1, "{text:?}");
+        let acts = |c: char| c != '\n' && (c.is_control() || matches!(c, '\u{202e}' | '\u{2028}'));
+        assert!(!text.contains(acts) && text.contains("FORGED"), "{text:?}");
+    }
+    let entry: serde_json::Value = serde_json::from_str(&heard_as(json, levels(), speak)).unwrap();
+    assert_eq!((&entry["commission.id"], &entry["spans"][0]["failures"]), (&7.into(), &3.into()), "{entry}");
 }

@@ -21,7 +21,9 @@ fn acts(c: char) -> bool {
 fn harmless(what: &str, text: &str) {
     let at = text.find(|c| acts(c) && c != '\n');
     assert!(at.is_none(), "{what} at {at:?}: {text:?}");
-    assert!(!text.lines().any(|line| line.trim_start().starts_with("FORGED")), "{what}: {text}");
+    // Where lines of ours begin; what is wrapped stands deeper.
+    let forged = |line: &str| [0, 2, 9, 11].contains(&(line.len() - line.trim_start().len()));
+    assert!(!text.lines().any(|line| line.trim_start().starts_with("FORGED") && forged(line)), "{what}: {text}");
 }
 
 /// As a person and as a program gets it.
