@@ -91,7 +91,7 @@ pub enum Unit {
 }
 
 impl Unit {
-    /// The five units that are not money, in the contract's order.
+    /// The five units that are not money, in the manual's order.
     pub const NON_MONETARY: [Self; 5] =
         [Self::Points, Self::Credits, Self::FreeMonths, Self::MonDiscount, Self::DiscountPer];
 
@@ -203,7 +203,7 @@ pub enum RecipientKind {
 }
 
 impl RecipientKind {
-    /// The contract's word.
+    /// The manual's word.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Promoter => "promoter",
@@ -211,7 +211,7 @@ impl RecipientKind {
         }
     }
 
-    /// Reads the contract's word.
+    /// Reads the manual's word.
     pub fn from_word(word: &str) -> Option<Self> {
         match word {
             "promoter" => Some(Self::Promoter),

@@ -11,7 +11,7 @@ use crate::{
     config,
 };
 
-/// The contract's `check --json`.
+/// The manual's `check --json`.
 #[derive(Debug, Serialize)]
 struct Document {
     checks: Vec<Check>,

@@ -16,7 +16,7 @@ use crate::{
     service::triggers,
 };
 
-/// The contract's `plan --json`.
+/// The manual's `plan --json`.
 #[derive(Debug, Serialize)]
 struct Document {
     api_requests: u64,

@@ -15,7 +15,7 @@ use crate::{
     service::late::{Lateness, lateness},
 };
 
-/// The contract's `status --json`.
+/// The manual's `status --json`.
 #[derive(Debug, Serialize)]
 struct Document {
     account_id: String,

@@ -1,6 +1,6 @@
 //! Delivery by a `command` target: one process, the body on its stdin, its exit code as the verdict.
 //!
-//! Guarantees: no shell; the process gets an environment of its own, with nothing in it but what the contract lists; it neither blocks
+//! Guarantees: no shell; the process gets an environment of its own, with nothing in it but what the manual lists; it neither blocks
 //! nor outgrows us whatever it does with its streams; when it ends, past its timeout, or when the attempt is dropped, its whole process
 //! group is killed; it is always reaped. "Not delivered" is only said of a program that did not start, or that says so (exit 75).
 //!
@@ -104,7 +104,7 @@ impl CommandTarget {
         inherited.chain(own).chain(delivery).collect()
     }
 
-    /// The contract's paragraph, the only place that says what an end means.
+    /// The manual's paragraph, the only place that says what an end means.
     fn classify(&self, ended: &Ended) -> Outcome {
         let program = &self.argv[0];
         let unknown = |what: String| Outcome::Unknown { detail: format!("{program} {what}"), retry_after: None };

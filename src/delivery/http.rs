@@ -130,7 +130,7 @@ impl HttpTarget {
         Answer::Reply { status, retry_after, body }
     }
 
-    /// The contract's table, the only place that says what an answer means. What it does not name is unknown.
+    /// The manual's table, the only place that says what an answer means. What it does not name is unknown.
     fn classify(&self, answer: Answer) -> Outcome {
         let place = &self.place;
         let (status, retry_after, body) = match answer {

@@ -1,4 +1,4 @@
-//! Delivering: the body of the contract, and the two ways to hand it over.
+//! Delivering: the body of the manual, and the two ways to hand it over.
 //!
 //! Guarantees: one attempt a call, bounded by the target's timeout (and a few seconds to bury a killed command); what
 //! is not certain is [`Outcome::Unknown`]; no text in an [`Outcome`] holds a secret of the target or a control
@@ -30,10 +30,10 @@ mod signature;
 /// How much of an answer, or of a command's output, is read; the rest is thrown away.
 const READ_MAX_BYTES: usize = 64 * 1024;
 
-/// How much of it is kept (the contract's 500 characters).
+/// How much of it is kept (the manual's 500 characters).
 const EXCERPT_MAX_CHARS: usize = 500;
 
-/// What is handed to a target: the body of the contract's section "Delivery to an `http` target", field for field.
+/// What is handed to a target: the body of the manual's section "Delivery to an `http` target", field for field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Delivery {
     /// Always `reward.deliver`.
@@ -240,7 +240,7 @@ mod tests {
         async fn sleep(&self, _: Duration) {}
     }
 
-    /// The contract's example.
+    /// The manual's example.
     pub(super) fn sample() -> Delivery {
         let text = |text: &str| Some(text.to_owned());
         Delivery {

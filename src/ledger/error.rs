@@ -185,7 +185,7 @@ pub enum LedgerError {
     /// The file is not what it was.
     #[error(
         "the ledger {path} is damaged, or not an SQLite file. Nothing is delivered from a damaged ledger. Keep the file, and restore \
-         the latest backup; see \"damaged\" in the README"
+         the latest backup; see `makegood help operation`"
     )]
     Damaged {
         /// Which ledger.

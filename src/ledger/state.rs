@@ -1,4 +1,4 @@
-//! The states of a reward, why one is held, and who said so: the words of the contract's tables.
+//! The states of a reward, why one is held, and who said so: the words of the manual's tables.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ macro_rules! words {
         pub enum $name { $($(#[$vmeta])* $variant,)* }
 
         impl $name {
-            /// All of them, in the contract's order.
+            /// All of them, in the manual's order.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
             /// The word in the ledger.

@@ -11,7 +11,7 @@ use crate::{
     ledger::{Aftermath, Author, Counts, Ledger, LedgerError, PassId, RewardState},
 };
 
-/// What a pass did. Serialises as the contract's `once --json`.
+/// What a pass did. Serialises as the manual's `once --json`.
 #[derive(Debug, Serialize)]
 pub struct Report {
     /// `passes.id`

@@ -1,4 +1,4 @@
-//! The main job, end to end: what is missing, and nothing else, is delivered as the contract says, marked, and read back.
+//! The main job, end to end: what is missing, and nothing else, is delivered as the manual says, marked, and read back.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! What every command prints, as text and as JSON, on one fixed world; and the README's examples of JSON beside it.
+//! What every command prints, as text and as JSON, on one fixed world; and the manual's examples of JSON beside it.
 //!
 //! After a change that is meant: `INSTA_UPDATE=always cargo test --test it operator_output`, and read the difference.
 
@@ -148,12 +148,12 @@ fn every_command_prints_what_its_snapshot_says() {
     holds("show_reversed", &print(&world, &["show", "88901"]));
 }
 
-/// The JSON blocks of the README, by the command line before each: `makegood status --json`.
+/// The JSON blocks of the manual, by the command line before each: `makegood status --json`.
 fn examples() -> Vec<(Vec<String>, Value)> {
-    let readme = include_str!("../../README.md");
+    let manual = include_str!("../../src/manual/operation.md");
     let mut found = Vec::new();
     let mut command = None;
-    let mut lines = readme.lines();
+    let mut lines = manual.lines();
     while let Some(line) = lines.next() {
         if let Some(words) = line.strip_prefix("`makegood ").and_then(|rest| rest.split_once('`'))
             && words.0.ends_with("--json")
@@ -178,7 +178,7 @@ fn same_keys(place: &str, example: &Value, real: &Value) {
                 return;
             }
             let keys = |object: &serde_json::Map<String, Value>| object.keys().cloned().collect::<BTreeSet<_>>();
-            assert_eq!(keys(example), keys(real), "the README (left) and the program about {place}");
+            assert_eq!(keys(example), keys(real), "the manual (left) and the program about {place}");
             for (key, value) in example {
                 same_keys(&format!("{place}.{key}"), value, &real[key]);
             }
@@ -193,13 +193,13 @@ fn same_keys(place: &str, example: &Value, real: &Value) {
         (Value::Null, _) | (_, Value::Null) => {}
         (example, real) => {
             let kinds = [example, real].map(|value| (value.is_string(), value.is_number(), value.is_boolean()));
-            assert_eq!(kinds[0], kinds[1], "{place}: {example} in the README, {real} in fact");
+            assert_eq!(kinds[0], kinds[1], "{place}: {example} in the manual, {real} in fact");
         }
     }
 }
 
 #[test]
-fn the_json_that_the_readme_shows_has_the_keys_of_the_real_one() {
+fn the_json_that_the_manual_shows_has_the_keys_of_the_real_one() {
     let world = fixed_world();
     let examples = examples();
     let mut commands: Vec<&str> = examples.iter().map(|(words, _)| words[0].as_str()).collect();

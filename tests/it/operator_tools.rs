@@ -27,7 +27,7 @@ fn a_backup_is_taken_at_any_time_and_never_over_another_file() {
     assert!(ran.stderr.contains("exists already"), "{ran}");
 }
 
-/// As the README says it.
+/// As the manual says it.
 #[test]
 fn a_restored_backup_delivers_nothing_before_a_person_has_accepted_it() {
     let world = given([commission(1).approved(LONG_AGO)]);

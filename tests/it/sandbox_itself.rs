@@ -58,7 +58,7 @@ fn body(key: &str, id: i64) -> String {
     .to_string()
 }
 
-/// A delivery as the contract has it.
+/// A delivery as the manual has it.
 fn delivery(sandbox: &Sandbox, id: i64) -> RequestBuilder {
     let key = sandbox.key(id);
     let (body, at) = (body(&key, id), now().timestamp());

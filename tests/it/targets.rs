@@ -1,4 +1,4 @@
-//! The contract's table of answers, row by row, at an endpoint that deduplicates and at one that does not: where each
+//! The manual's table of answers, row by row, at an endpoint that deduplicates and at one that does not: where each
 //! leaves the reward, when it is tried again, and that it takes effect once.
 
 use std::{collections::BTreeMap, net::TcpListener};

@@ -1,4 +1,4 @@
-//! Two of us: any number of passes on one ledger, and webhook handlers beside them, in Python as in the README and through
+//! Two of us: any number of passes on one ledger, and webhook handlers beside them, in Python as in the manual and through
 //! `claim` and `record`. Each reward takes effect once.
 
 use std::{
@@ -31,15 +31,15 @@ fn world(ids: impl IntoIterator<Item = i64>) -> World {
     world
 }
 
-/// The README's handler, as it stands there, in the world's folder.
-fn readme_handler(world: &World) {
-    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
-    let blocks: Vec<_> = readme.split("```python\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    let [handler] = blocks[..] else { panic!("the README has {} blocks of Python", blocks.len()) };
+/// The manual's handler, as it stands there, in the world's folder.
+fn manual_handler(world: &World) {
+    let manual = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/manual/delivery.md")).unwrap();
+    let blocks: Vec<_> = manual.split("```python\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    let [handler] = blocks[..] else { panic!("the manual has {} blocks of Python", blocks.len()) };
     world.file("handler.py", handler);
 }
 
-/// What the README's handler is called with instead of its own `deliver`: an effect that can be counted, and a word for each.
+/// What the manual's handler is called with instead of its own `deliver`: an effect that can be counted, and a word for each.
 pub(crate) const DRIVER: &str = r#"
 import sys, handler
 
@@ -53,9 +53,9 @@ for commission_id in sys.argv[3:]:
     print(commission_id, handler.handle(sys.argv[1], int(commission_id)))
 "#;
 
-/// The README's handler, told of these commissions one after the other.
+/// The manual's handler, told of these commissions one after the other.
 pub(crate) fn python(world: &World, driver: &str, ids: impl IntoIterator<Item = i64>) -> Command {
-    readme_handler(world);
+    manual_handler(world);
     let mut python = Command::new("python3");
     python.arg("-c").arg(driver).args([world.ledger_path(), world.path(EFFECTS)]);
     python.args(ids.into_iter().map(|id| id.to_string()));
@@ -88,10 +88,10 @@ fn then_it_is_marked_as_delivered_outside(world: &World, id: i64) {
 }
 
 #[test]
-fn the_handler_of_the_readme_runs_as_it_stands_there() {
+fn the_handler_of_the_manual_runs_as_it_stands_there() {
     let world = world([]);
     world.once().exits(0);
-    readme_handler(&world);
+    manual_handler(&world);
     let handle = || {
         let python = Command::new("python3").arg(world.path("handler.py")).arg(world.ledger_path()).arg("1").output();
         let ended = python.expect("python3");
@@ -103,7 +103,7 @@ fn the_handler_of_the_readme_runs_as_it_stands_there() {
 }
 
 #[test]
-fn what_the_handler_of_the_readme_delivers_is_marked_and_not_delivered_again() {
+fn what_the_handler_of_the_manual_delivers_is_marked_and_not_delivered_again() {
     // One that no pass has seen, one that waits, and one that a person is asked about.
     let world = world([2]);
     world.sandbox.firstpromoter.add(owed(3).suspected("ad_source"));
@@ -127,7 +127,7 @@ fn what_the_handler_of_the_readme_delivers_is_marked_and_not_delivered_again() {
 }
 
 #[test]
-fn the_handler_of_the_readme_leaves_alone_what_somebody_else_is_at() {
+fn the_handler_of_the_manual_leaves_alone_what_somebody_else_is_at() {
     let world = world([1, 2, 3]);
     // 1: another handler has it. 2: an attempt may have taken effect. 3: makegood is at it.
     world.run(&["claim", "1", "--owner", "other"]).exits(0);

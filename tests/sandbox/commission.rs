@@ -65,7 +65,7 @@ pub struct Commission {
     pub odd: Map<String, Value>,
 }
 
-/// The commission of the contract's example body, still pending: 500 points of campaign 17 and reward 9, for
+/// The commission of the manual's example body, still pending: 500 points of campaign 17 and reward 9, for
 /// promoter 12345, by referral 55678.
 pub fn commission(id: i64) -> Commission {
     Commission {

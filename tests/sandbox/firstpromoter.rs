@@ -241,7 +241,7 @@ impl State {
 pub struct FirstPromoter(Arc<Mutex<State>>);
 
 impl FirstPromoter {
-    /// An account without commissions, with the rewards of the contract's examples: 9 to promoters, 10 to referrals.
+    /// An account without commissions, with the rewards of the manual's examples: 9 to promoters, 10 to referrals.
     pub fn new(account_id: &str, api_key: &str) -> Self {
         let this = Self(Arc::new(Mutex::new(State {
             account_id: account_id.to_owned(),

@@ -53,7 +53,7 @@ pub struct State {
     pub faults_of: BTreeMap<i64, Script>,
     /// All requests in order, whatever became of them.
     pub received: Vec<Ask>,
-    /// Why a request was turned away, in order; empty with a client that does as the contract says.
+    /// Why a request was turned away, in order; empty with a client that does as the manual says.
     pub rejected: Vec<String>,
     /// In order; with deduplication at most one a key.
     pub effects: Vec<Effect>,
@@ -117,7 +117,7 @@ impl State {
     }
 }
 
-/// The effect that a body of the contract asks for.
+/// The effect that a body of the manual asks for.
 fn read(key: &str, body: &Value) -> Result<Effect, String> {
     let number = |field: &Value, name: &str| field.as_i64().ok_or(format!("{name} is {field}"));
     let word = |field: &Value, name: &str| field.as_str().map(ToOwned::to_owned).ok_or(format!("{name} is {field}"));
@@ -218,7 +218,7 @@ impl Merchant {
         ids
     }
 
-    /// Why requests were turned away, in order; empty with a client that does as the contract says.
+    /// Why requests were turned away, in order; empty with a client that does as the manual says.
     pub fn rejections(&self) -> Vec<String> {
         self.lock().rejected.clone()
     }

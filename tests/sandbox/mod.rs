@@ -154,7 +154,7 @@ impl Sandbox {
         self.merchant.handler_grants(&self.key(id), &commission, goes_to_promoter);
     }
 
-    /// The key of the contract.
+    /// The key of the manual.
     pub fn key(&self, id: i64) -> String {
         format!("fp-{}-{id}", self.firstpromoter.lock().account_id)
     }

@@ -96,7 +96,7 @@ fn a_commission_that_no_pass_has_seen_may_be_claimed() {
 
 #[test]
 fn only_one_of_two_handlers_gets_a_claim_and_none_while_we_have_it() {
-    // The contract's one INSERT, as a handler would write it.
+    // The manual's one INSERT, as a handler would write it.
     let take = "INSERT INTO claims (commission_id, owner, claimed_at, expires_at) VALUES (1, ?1, ?2, ?3) \
                 ON CONFLICT (commission_id) DO UPDATE SET owner = excluded.owner, claimed_at = excluded.claimed_at, \
                 expires_at = excluded.expires_at WHERE julianday(claims.expires_at) <= julianday(excluded.claimed_at)";

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use super::{super::queries::RULES_AGE_MAX, *};
 use crate::firstpromoter::RewardRule;
 
-/// The columns that the contract promises.
+/// The columns that the manual promises.
 const REWARDS: &str = "state state_since unit amount recipient promoter_id promoter_email promoter_name referral_id \
     referral_email referral_uid campaign_id campaign_name reward_id reward_name approved_at created_at first_seen_at target \
     key attempts next_attempt_at last_error receipt delivered_at delivered_by fulfilled_at hold_reason drift commission_id \

@@ -1,4 +1,4 @@
-//! The decision, held against the contract (sections "The promise", "Configuration" and "The ledger").
+//! The decision, held against the manual (sections "The promise", "Configuration" and "The ledger").
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -138,7 +138,7 @@ fn route(target: &str) -> Route {
     Route { unit: None, recipient: None, campaign: None, target: target.to_owned() }
 }
 
-/// All that a decision depends on: the contract's defaults, and three targets, of which everything goes to `app`.
+/// All that a decision depends on: the manual's defaults, and three targets, of which everything goes to `app`.
 #[derive(Debug)]
 struct World {
     policy: Policy,
@@ -272,7 +272,7 @@ fn a_fuse_of_zero_always_asks() {
     assert_eq!(said(&decisions[0]), "hold fuse");
 }
 
-/// Each of the changes that the contract names: amount, unit and recipient.
+/// Each of the changes that the manual names: amount, unit and recipient.
 fn changes() -> Vec<(&'static str, Commission)> {
     vec![
         ("amount 500 -> 501", but(|it| it.amount = Amount::Whole(501))),

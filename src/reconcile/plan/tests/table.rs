@@ -1,4 +1,4 @@
-//! Every state of the ledger times every observation of FirstPromoter's. What is expected is written from the contract,
+//! Every state of the ledger times every observation of FirstPromoter's. What is expected is written from the manual,
 //! sections "The promise" and "The ledger", not from the code.
 
 use super::*;
