@@ -25,7 +25,7 @@ pub(super) async fn check(cli: &Cli, offline: bool) -> Result<Exit, Failure> {
             let exit = match exit(&checks) {
                 // `systemctl reload` asks whether this configuration would be taken, and a warning is no reason not to.
                 Exit::Attention if offline => Exit::Done,
-                exit => exit,
+                exit @ (Exit::Done | Exit::Failed | Exit::Usage | Exit::Attention | Exit::Busy) => exit,
             };
             (Document { checks }, exit)
         }

@@ -79,7 +79,10 @@ fn heading(out: &mut String, level: u8, text: &str) {
     let line = match level {
         1 => '=',
         2 => '-',
-        _ => return out.push_str(&format!("{text}:\n")),
+        _ => {
+            let _infallible = writeln!(out, "{text}:");
+            return;
+        }
     };
     let _infallible = writeln!(out, "{text}\n{}", line.to_string().repeat(text.chars().count()));
 }

@@ -53,16 +53,14 @@ pub(super) fn between_colours(report: &str, clean: impl Fn(&str) -> String) -> S
     let mut out = clean(parts.next().unwrap_or_default());
     for part in parts {
         let digits = part.bytes().take_while(|b| b.is_ascii_digit() || *b == b';').count();
-        match (Ink::for_stdout().on, part.get(digits..).and_then(|rest| rest.strip_prefix('m'))) {
-            (true, Some(rest)) => {
-                out.push_str("\u{1b}[");
-                out.push_str(&part[..=digits]);
-                out.push_str(&clean(rest));
-            }
-            (true, None) | (false, _) => {
-                out.push(' ');
-                out.push_str(&clean(part));
-            }
+        let ours = part.get(digits..).and_then(|rest| rest.strip_prefix('m')).filter(|_| Ink::for_stdout().on);
+        if let Some(rest) = ours {
+            out.push_str("\u{1b}[");
+            out.push_str(&part[..=digits]);
+            out.push_str(&clean(rest));
+        } else {
+            out.push(' ');
+            out.push_str(&clean(part));
         }
     }
     out

@@ -39,7 +39,8 @@ struct Document {
 /// A target in trouble.
 #[derive(Debug, Serialize)]
 struct Target {
-    target: String,
+    #[serde(rename = "target")]
+    name: String,
     /// In a row, of any rewards.
     failures: u32,
     /// In a row, of different rewards.
@@ -54,7 +55,7 @@ struct Target {
 impl Target {
     fn new(target: String, health: Health, now: Timestamp) -> Self {
         Self {
-            target,
+            name: target,
             failures: health.failures,
             refusals: health.refusals,
             in_words: health.in_words(),
@@ -71,7 +72,7 @@ impl Target {
         Some(format!(
             "Target {}: {} in a row; its deliveries wait, the next goes not before {until}.{words} Repair it, or correct its \
              section in the configuration: what waits goes by itself then",
-            self.target, self.in_words
+            self.name, self.in_words
         ))
     }
 }

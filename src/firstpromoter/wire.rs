@@ -288,11 +288,10 @@ fn is_no_rule(row: &Fields<'_>) -> bool {
 fn promoter<'a>(row: &Fields<'a>, participation: &Fields<'a>) -> [Said<'a>; 5] {
     let inner = [said(participation.get("promoter").copied()), said(participation.get("promoter_id").copied())];
     let around = match said(row.get("promoter_campaign").copied()) {
-        Said::Unsaid => Said::Unsaid,
         Said::Null => Said::Null,
         // Its own id is not the promoter's.
         Said::Odd(_) | Said::Id(..) if inner.iter().all(|it| matches!(it, Said::Unsaid)) => Said::Odd(Fields::new()),
-        Said::Odd(_) | Said::Id(..) => Said::Unsaid,
+        Said::Unsaid | Said::Odd(_) | Said::Id(..) => Said::Unsaid,
     };
     let [nested, flat] = inner;
     [nested, flat, said(row.get("promoter").copied()), said(row.get("promoter_id").copied()), around]

@@ -17,6 +17,8 @@ pub mod secrets;
 #[cfg(test)]
 mod tests;
 
+use std::fmt::Write;
+
 pub use secrets::redact;
 
 /// The longest text of others that is stored, in characters: an error with all that it quotes.
@@ -49,7 +51,7 @@ pub fn json(document: &str) -> String {
         // Those of ASCII are line breaks between values; JSON has escaped the others.
         if acts(c) && !c.is_ascii() || c == '\u{7f}' {
             for unit in c.encode_utf16(&mut [0; 2]) {
-                out.push_str(&format!("\\u{unit:04x}"));
+                let _infallible = write!(out, "\\u{unit:04x}");
             }
         } else {
             out.push(c);

@@ -73,15 +73,12 @@ impl Secrets {
         let mut out = String::with_capacity(text.len());
         let mut at = 0;
         while let Some(c) = chars.get(at) {
-            match self.0.iter().find_map(|secret| found(&chars, at, secret.expose_secret())) {
-                Some(end) => {
-                    out.push_str(REDACTED);
-                    at = end;
-                }
-                None => {
-                    out.push(*c);
-                    at += 1;
-                }
+            if let Some(end) = self.0.iter().find_map(|secret| found(&chars, at, secret.expose_secret())) {
+                out.push_str(REDACTED);
+                at = end;
+            } else {
+                out.push(*c);
+                at += 1;
             }
         }
         out
@@ -92,13 +89,11 @@ impl Secrets {
 fn found(text: &[char], start: usize, secret: &str) -> Option<usize> {
     let (mut at, mut matched) = (start, 0);
     for expected in secret.chars() {
-        match one(text, at, expected) {
-            Some(next) => (at, matched) = (next, matched + 1),
-            None => {
-                let cut_off = text.get(at).is_none_or(|c| matches!(c, '…' | '"' | '\'' | '\\'));
-                return (cut_off && matched >= BEGINNING_MIN).then_some(at);
-            }
-        }
+        let Some(next) = one(text, at, expected) else {
+            let cut_off = text.get(at).is_none_or(|c| matches!(c, '…' | '"' | '\'' | '\\'));
+            return (cut_off && matched >= BEGINNING_MIN).then_some(at);
+        };
+        (at, matched) = (next, matched + 1);
     }
     Some(at)
 }

@@ -265,7 +265,7 @@ fn every_command_is_in_the_table_and_every_option_that_it_names_exists() {
         let line = code(&row[0]).remove(0);
         let name = line.split(' ').skip(1).take_while(|word| word.chars().all(|c| c.is_ascii_lowercase()));
         let name: Vec<&str> = name.collect();
-        let found = name.iter().fold(Some(&command), |at, word| at.and_then(|at| at.find_subcommand(word)));
+        let found = name.iter().try_fold(&command, |at, word| at.find_subcommand(word));
         let found = found.unwrap_or_else(|| panic!("there is no `{line}`"));
         let options = [code(&row[0]), code(&row[1])].concat();
         for option in options.iter().flat_map(|text| text.split([' ', '='])).filter_map(|word| word.strip_prefix("--"))

@@ -82,14 +82,14 @@ impl Findings {
     /// `attention` and `caught`: none where the ledger cannot say.
     pub(super) fn judge(
         attention: Option<Vec<Attention>>,
-        failing: Option<Failing>,
+        failing: Option<&Failing>,
         caught: Option<Caught>,
         settings: &AlertSettings,
         now: Timestamp,
     ) -> Self {
         let long_enough = |it: &Failing| (now - it.since).to_std().is_ok_and(|lasted| lasted >= settings.failing_for);
         let handler = caught.map_or(Handler::Between, |caught| Handler::judge(caught, settings));
-        let failing_for_long = failing.clone().filter(long_enough);
+        let failing_for_long = failing.filter(|it| long_enough(it)).cloned();
         Self { attention, completed: failing.is_none(), failing: failing_for_long, handler, targets: None }
     }
 

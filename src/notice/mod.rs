@@ -211,7 +211,7 @@ impl Notice {
         };
         // A ledger that cannot be read is told as the failure of passes.
         let (attention, caught) = (ledger.attention().ok(), ledger.caught(settings.caught_within, now).ok());
-        Findings::judge(attention, failing, caught, settings, now).with_targets(ledger.health().ok())
+        Findings::judge(attention, failing.as_ref(), caught, settings, now).with_targets(ledger.health().ok())
     }
 }
 

@@ -39,7 +39,7 @@ fn attention(rewards: &[Attention]) -> Findings {
 /// Passes have failed since noon; it is `minutes` later.
 fn failing(minutes: i64) -> Findings {
     let failing = Failing { since: at(0), error: "no answer from <FirstPromoter>".to_owned() };
-    Findings::judge(Some(vec![]), Some(failing), Some(Caught::default()), &AlertSettings::default(), at(minutes))
+    Findings::judge(Some(vec![]), Some(&failing), Some(Caught::default()), &AlertSettings::default(), at(minutes))
 }
 
 fn handler(caught: u64, of: u64) -> Findings {
@@ -117,7 +117,7 @@ fn what_was_told_stays_told_while_the_ledger_cannot_say() {
     tell(&mut told, &attention(&[held(1, "fuse", "t1")]));
     let before = told.subjects().clone();
     let failing = Failing { since: at(0), error: "damaged".to_owned() };
-    let blind = Findings::judge(None, Some(failing), None, &AlertSettings::default(), at(1));
+    let blind = Findings::judge(None, Some(&failing), None, &AlertSettings::default(), at(1));
     assert!(tell(&mut told, &blind).is_empty());
     assert_eq!(*told.subjects(), before);
 }
@@ -178,7 +178,7 @@ fn no_alert_calls_anybody_or_holds_a_link_an_image_or_an_email() {
     let hostile = "it said: @channel <!here>\n- write to kim@example.com ![x](https://evil.example/p.png) \u{9b}31m\u{202e}\u{2028}now";
     let failing = Failing { since: at(0), error: hostile.to_owned() };
     let findings =
-        Findings::judge(Some(vec![]), Some(failing), Some(Caught::default()), &AlertSettings::default(), at(99));
+        Findings::judge(Some(vec![]), Some(&failing), Some(Caught::default()), &AlertSettings::default(), at(99));
     let post = compose("12345", &Told::default().news(&findings), at(99));
     for text in [&post["text"], &post["makegood"]["failing"]["error"]] {
         let text = text.as_str().unwrap();

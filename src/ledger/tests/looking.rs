@@ -284,7 +284,7 @@ fn the_rules_of_rewards_are_remembered_and_replaced() {
 fn the_rules_of_rewards_are_believed_for_a_day_from_when_they_were_read() {
     let world = World::new();
     let rule = |id| RewardRule { id, name: None, is_promoter_reward: Some(true) };
-    let known = |now| Vec::from_iter(world.ledger.reward_rules(now).unwrap().into_keys());
+    let known = |now| world.ledger.reward_rules(now).unwrap().into_keys().collect::<Vec<_>>();
     let read = at(0);
     world.ledger.remember_reward_rules(&[rule(9)], read).unwrap();
     let day = RULES_AGE_MAX;
