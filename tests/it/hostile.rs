@@ -43,7 +43,7 @@ fn hostile_world() -> World {
         row.campaign(17, HOSTILE).reward(9, HOSTILE).approved(LONG_AGO)
     };
     let mut unit = owed(3);
-    unit.unit = HOSTILE.to_owned();
+    HOSTILE.clone_into(&mut unit.unit);
     let mut world =
         given([owed(1), owed(2), unit, owed(4).suspected(HOSTILE), owed(5).points(0).odd("amount", json!(HOSTILE))]);
     world.without_backoff();
