@@ -71,7 +71,7 @@ fn with_credential_hint(key: &str, remedy: &str) -> String {
         return remedy.to_owned();
     }
     format!(
-        "{remedy}. Where the service has it by LoadCredential=, name the folder: CREDENTIALS_DIRECTORY=/etc/makegood/credentials makegood check"
+        "{remedy}. Where the service has it by LoadCredential=, only root finds it (in the folder beside the configuration): sudo makegood check"
     )
 }
 

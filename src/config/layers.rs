@@ -19,6 +19,7 @@ use super::{
     environment::{self, PLACE, Variable},
     error::{ConfigError, Problem},
     read::{Reader, Section},
+    unit,
 };
 use crate::domain::Unit;
 
@@ -68,8 +69,11 @@ pub(super) fn merge(path: &Path, text: &str, env: &[(String, String)]) -> Result
 
     let (file, mut odd_names) = lines.layer(table.get_ref());
     problems.append(&mut odd_names);
-    let sources: Vec<Box<dyn Source + Send + Sync>> =
-        vec![Box::new(Layer { name: "defaults", values: defaults() }), Box::new(file), Box::new(EnvLayer(variables))];
+    let sources: Vec<Box<dyn Source + Send + Sync>> = vec![
+        Box::new(Layer { name: "defaults", values: defaults(&unit::ledger(path, env)) }),
+        Box::new(file),
+        Box::new(EnvLayer(variables)),
+    ];
     // None of the layers can fail to be collected.
     let values = sources.collect().unwrap_or_default();
     Ok((Reader::new(&place, problems), Section::root(values)))
@@ -77,7 +81,7 @@ pub(super) fn merge(path: &Path, text: &str, env: &[(String, String)]) -> Result
 
 /// What a key is worth that nobody sets. Defaults of targets depend on their type: see `targets`; `policy.max_amount`
 /// is replaced as a whole: see `policy`.
-fn defaults() -> Map<String, Value> {
+fn defaults(ledger: &Path) -> Map<String, Value> {
     let text = |text: &str| ValueKind::String(text.to_owned());
     let units = Unit::NON_MONETARY.iter().map(|unit| Value::new(None, unit.as_str())).collect();
     [
@@ -86,7 +90,7 @@ fn defaults() -> Map<String, Value> {
         ("firstpromoter.timeout", text("30s")),
         ("schedule.poll", text("0 */5 * * * *")),
         ("schedule.on_start", ValueKind::Boolean(true)),
-        ("ledger.path", text("/var/lib/makegood/ledger.db")),
+        ("ledger.path", ValueKind::String(ledger.display().to_string())),
         ("policy.grace", text("15m")),
         ("policy.units", ValueKind::Array(units)),
         ("policy.campaigns", ValueKind::Array(Vec::new())),
@@ -116,7 +120,7 @@ fn defaults() -> Map<String, Value> {
 /// The keys that have a default, those of targets and `policy.max_amount` aside.
 #[cfg(test)]
 pub(super) fn default_keys() -> Vec<String> {
-    defaults().into_keys().collect()
+    defaults(Path::new("")).into_keys().collect()
 }
 
 #[derive(Clone)]

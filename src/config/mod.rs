@@ -42,6 +42,7 @@ mod suggest;
 mod targets;
 #[cfg(test)]
 mod tests;
+mod unit;
 mod words;
 
 pub(crate) use address::{LOCALHOST, is_loopback};
@@ -65,7 +66,8 @@ pub struct Config {
 
 /// Reads and checks the configuration: built-in defaults, then `path` (TOML), then those of `env` that are named
 /// `MAKEGOOD_SECTION__KEY`. Take `env` from [`environment()`]. Reads no secret but what stands in the file or in `env`
-/// itself; finds `$CREDENTIALS_DIRECTORY` in `env`.
+/// itself; finds `$CREDENTIALS_DIRECTORY` and `$STATE_DIRECTORY` in `env`, and where they are not given looks where the package's
+/// unit has them.
 pub fn load(path: &Path, env: &[(String, String)]) -> Result<Config, ConfigError> {
     load_at(path, env, SystemClock.now())
 }

@@ -22,6 +22,7 @@ use super::{
     environment::{self, CREDENTIALS_DIRECTORY, PLACE},
     error::{ConfigError, Problem},
     read::{Reader, Section},
+    unit,
 };
 
 /// What systemd puts before the names of the files in a folder (`LoadCredential=makegood:/etc/makegood/credentials`).
@@ -48,7 +49,7 @@ impl fmt::Debug for SecretSources {
 impl SecretSources {
     pub(super) fn new(file: &Path, env: &[(String, String)], slots: Vec<Slot>) -> Self {
         let credentials = env.iter().find(|(name, value)| name == CREDENTIALS_DIRECTORY && !value.is_empty());
-        let credentials = credentials.map(|(_, value)| PathBuf::from(value));
+        let credentials = credentials.map(|(_, value)| PathBuf::from(value)).or_else(|| unit::credentials(file));
         Self { file: file.display().to_string(), credentials, slots }
     }
 }
@@ -343,7 +344,7 @@ fn no_api_key(sources: &SecretSources, slot: &Slot) -> Problem {
     let name = slot.kind.credential();
     let what = format!(
         "this is missing: set {} = \"PATH\", {}, or the systemd credential {name} (for the package's unit: the file \
-         /etc/makegood/credentials/{name})",
+         /etc/makegood/credentials/{name}, which only root reads: `sudo makegood ...`)",
         slot.file_key,
         environment::variable(&slot.key),
     );
