@@ -10,7 +10,7 @@ use crate::{
     commands::ago,
     config::Settings,
     domain::{CommissionId, Timestamp},
-    ledger::{Ledger, LedgerError, folder_of},
+    ledger::{Ledger, LedgerError, become_owner, find_ledger, folder_of},
     reconcile::in_full,
     service::late::{Lateness, lateness},
 };
@@ -27,8 +27,22 @@ const ROOM_MIN_PERCENT: u64 = 5;
 const NAME: &str = "ledger";
 const RIGHTS: &str = "ledger rights";
 
-/// Whether it is sound and this user may work with it; and what it knows as fulfilled, to ask FirstPromoter about.
-pub(super) fn ledger(settings: &Settings, now: Timestamp) -> (Vec<Check>, Vec<CommissionId>) {
+/// Whether it is sound and this user may work with it; and what it knows as fulfilled, to ask FirstPromoter about. From here on root
+/// is the ledger's owner, and the settings name the ledger by its one name.
+pub(super) fn ledger(settings: &Settings, now: Timestamp) -> (Settings, Vec<Check>, Vec<CommissionId>) {
+    let mut settings = settings.clone();
+    let entered = find_ledger(&settings.ledger.path).and_then(|path| {
+        settings.ledger.path = path;
+        become_owner(&settings.ledger.path)
+    });
+    let (checks, canaries) = match entered {
+        Ok(()) => looked_at(&settings, now),
+        Err(error) => (vec![Check::failed_as_told(NAME, &in_full(&error))], Vec::new()),
+    };
+    (settings, checks, canaries)
+}
+
+fn looked_at(settings: &Settings, now: Timestamp) -> (Vec<Check>, Vec<CommissionId>) {
     let path = &settings.ledger.path;
     match look(settings, now) {
         Ok((detail, canaries, passes)) => (vec![Check::ok(NAME, detail), rights(path), passes], canaries),

@@ -84,15 +84,16 @@ impl Check {
 /// All the checks of a configuration that could be read, in the order in which one would put things right.
 /// `offline`: only what needs no network.
 pub async fn all(path: &Path, config: &Config, offline: bool) -> Vec<Check> {
-    let settings = &config.settings;
     let now = SystemClock.now();
     let mut checks = vec![here::configuration(path, config)];
     checks.extend(here::secrets(path, &config.secret_sources));
-    checks.push(here::schedule(settings, now));
-    let (ledger_checks, canaries) = ledger::ledger(settings, now);
+    checks.push(here::schedule(&config.settings, now));
+    // What only root may read comes first.
+    let secrets = config::load_secrets(&config.secret_sources).ok();
+    let (settings, ledger_checks, canaries) = ledger::ledger(&config.settings, now);
+    let settings = &settings;
     checks.extend(ledger_checks);
     checks.push(ledger::disk_space(&settings.ledger.path));
-    let secrets = config::load_secrets(&config.secret_sources).ok();
     if let Some(Secrets { api_key, .. }) = secrets.as_ref().filter(|_| !offline) {
         match Client::new(&settings.firstpromoter, api_key, SystemClock) {
             Ok(client) => checks.extend(firstpromoter::firstpromoter(&client, settings, &canaries).await),

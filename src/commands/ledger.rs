@@ -1,16 +1,16 @@
-//! `makegood ledger accept`: go on with a ledger that is behind its mark, after a look at what is at stake. And `makegood ledger
-//! backup`: a copy of it. The latter needs no secret.
+//! `makegood ledger accept`: go on with a ledger that is behind its mark, after a look at what is at stake. `makegood ledger backup`: a
+//! copy of it. `makegood ledger restore`: a copy in its place. The latter two need no secret.
 
 use std::{fmt::Write, path::Path};
 
 use serde_json::json;
 
-use super::{Exit, Failure, Outside, load, plan, print, print_json, text};
+use super::{Exit, Failure, Outside, configuration, plan, print, print_json, text};
 use crate::{
     cli::Cli,
     clock::{Clock, SystemClock},
     domain::{CommissionId, timestamp_text},
-    ledger::{BackedUp, Ledger, LedgerError, Position, RewardState, acquire_pass_lock},
+    ledger::{BackedUp, Ledger, LedgerError, Position, RewardState, acquire_pass_lock, as_owner, find_ledger},
     reconcile::{Decision, Item, Plan, in_full},
 };
 
@@ -79,12 +79,17 @@ pub(super) async fn accept(cli: &Cli, yes: bool) -> Result<Exit, Failure> {
     report(cli, &out, &ends, marked.as_ref(), &at_stake, yes)
 }
 
-/// Only reads the ledger: whoever may read it may copy it.
+/// Only reads the ledger: whoever may read it may copy it. Root reads as the owner of the one folder, and writes as that of the
+/// other.
 pub(super) fn backup(cli: &Cli, file: &Path) -> Result<Exit, Failure> {
-    let settings = load(cli)?.settings;
-    let ledger = Ledger::open_read_only(&settings.ledger.path)?;
-    ledger.require_account(&settings.firstpromoter.account_id)?;
-    let BackedUp { position, rewards, bytes } = ledger.back_up(file)?;
+    let settings = configuration(cli)?.settings;
+    let path = find_ledger(&settings.ledger.path)?;
+    let ledger = as_owner(&path, || {
+        let ledger = Ledger::open_read_only(&path)?;
+        ledger.require_account(&settings.firstpromoter.account_id)?;
+        Ok::<_, LedgerError>(ledger)
+    })??;
+    let BackedUp { position, rewards, bytes } = as_owner(file, || ledger.back_up(file))??;
     if cli.json {
         print_json(&json!({
             "ledger": ledger.path(), "backup": file, "journal": position.journal, "at": position.at, "rewards": rewards, "bytes": bytes,

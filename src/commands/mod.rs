@@ -31,7 +31,7 @@ use crate::{
     delivery::Targets,
     firstpromoter::Client,
     foreign,
-    ledger::{LockError, Resolution},
+    ledger::{LedgerError, LockError, Resolution, become_owner, find_ledger},
     reconcile::in_full,
     service::triggers,
     telemetry,
@@ -107,9 +107,10 @@ impl From<crate::reconcile::reverse::ReverseError> for Failure {
     }
 }
 
-impl From<crate::ledger::LedgerError> for Failure {
-    fn from(error: crate::ledger::LedgerError) -> Self {
-        Self { exit: Exit::Failed, error: error.into() }
+impl From<LedgerError> for Failure {
+    fn from(error: LedgerError) -> Self {
+        let exit = if matches!(error, LedgerError::InUse { .. }) { Exit::Busy } else { Exit::Failed };
+        Self { exit, error: error.into() }
     }
 }
 
@@ -163,8 +164,22 @@ pub async fn dispatch(cli: &Cli) -> Exit {
     })
 }
 
-/// The configuration, with its warnings logged.
+/// The configuration, for a command that needs the ledger and no secret.
 fn load(cli: &Cli) -> Result<Config, Failure> {
+    let mut config = configuration(cli)?;
+    enter(&mut config.settings)?;
+    Ok(config)
+}
+
+/// Before the ledger is touched: its one name, and as root its owner. What only root may read is to be read before.
+fn enter(settings: &mut Settings) -> Result<(), Failure> {
+    settings.ledger.path = find_ledger(&settings.ledger.path)?;
+    become_owner(&settings.ledger.path)?;
+    Ok(())
+}
+
+/// The configuration, with its warnings logged.
+fn configuration(cli: &Cli) -> Result<Config, Failure> {
     let config = config::load(&cli.config, &config::environment()?)?;
     telemetry::configure(config.settings.log);
     for warning in &config.warnings {
@@ -184,11 +199,12 @@ struct Outside {
 
 impl Outside {
     fn open(cli: &Cli) -> Result<Self, Failure> {
-        let Config { settings, secret_sources, .. } = load(cli)?;
+        let Config { mut settings, secret_sources, .. } = configuration(cli)?;
         let secrets = config::load_secrets(&secret_sources)?;
         for useless in secret_sources.useless_credentials() {
             tracing::warn!("{useless}: nothing is taken from there; see `makegood check`");
         }
+        enter(&mut settings)?;
         let api = Client::new(&settings.firstpromoter, &secrets.api_key, SystemClock).map_err(Failure::usage)?;
         let targets = Targets::new(&settings.targets, &secrets, SystemClock).map_err(Failure::usage)?;
         Ok(Self { settings, api, targets, addresses: secrets.notice })

@@ -22,6 +22,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::{
     BUSY_TIMEOUT, Forgot, Ledger, LedgerError, Position,
+    fence::Patience,
     files::{FILE_MODE, folder_of},
     forgotten, migrate,
 };
@@ -79,7 +80,7 @@ impl Ledger {
         }
         // The header came along and says WAL: one file is easier to keep than three.
         conn.pragma_update(None, "journal_mode", "DELETE").map_err(sqlite)?;
-        let copy = Self { conn, path: draft.to_owned(), mark: None, file: None };
+        let copy = Self::of(conn, draft, Patience::default());
         copy.check_sound()?;
         let rewards = copy.states()?.values().sum();
         let position = copy.position()?;

@@ -38,6 +38,35 @@ pub enum LedgerError {
         /// The ledger's path.
         path: PathBuf,
     },
+    /// A link leads to it that neither root nor its owner made.
+    #[error(
+        "the ledger {path} is reached through the link {link}, which uid {uid} made; only links of root and of the ledger's owner (uid \
+         {owner}) are followed. Set `ledger.path` to the file itself, or find out who made the link, and remove it"
+    )]
+    Link {
+        /// The path as it was given.
+        path: PathBuf,
+        /// The link.
+        link: PathBuf,
+        /// Who made it.
+        uid: u32,
+        /// Who owns the ledger that it leads to, or the folder where it would be made.
+        owner: u32,
+    },
+    /// Root could not become the owner of a folder.
+    #[error(
+        "root works in the folder {folder} as its owner, uid {uid}, and could not become that user: run it as that user \
+         (`sudo -u '#{uid}' makegood ...`), or give the folder to root"
+    )]
+    CannotBecome {
+        /// The folder.
+        folder: PathBuf,
+        /// Its owner.
+        uid: u32,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
     /// A file could not be opened, made or written, beside SQLite's own words.
     #[error(
         "cannot {doing} {path}: check that the path is right, that this user may write there, and that the disk has room"
@@ -87,6 +116,38 @@ pub enum LedgerError {
     #[error("{path} is an SQLite database, but not a makegood ledger. Point `ledger.path` at a file of its own")]
     Foreign {
         /// Which file.
+        path: PathBuf,
+    },
+    /// Somebody changed its schema.
+    #[error(
+        "the ledger {path} {what}. Nothing is read from it, nor delivered. If you made that, take it out again (a copy of the \
+         ledger is the place for views and indexes of your own); else keep the file, find out who wrote to it, and restore the latest backup"
+    )]
+    Altered {
+        /// Which ledger.
+        path: PathBuf,
+        /// The first difference: `holds the view "x", which makegood does not know`.
+        what: String,
+    },
+    /// A question takes for ever, or a value is larger than any of ours.
+    #[error(
+        "the ledger {path} holds something that is larger, or takes longer to read, than anything that makegood writes. Nothing is \
+         delivered. Keep the file, find out who wrote to it, and restore the latest backup"
+    )]
+    Unbounded {
+        /// Which ledger.
+        path: PathBuf,
+        /// SQLite's words.
+        #[source]
+        source: rusqlite::Error,
+    },
+    /// It is to be replaced, and somebody works with it.
+    #[error(
+        "the ledger {path} is open in another program, most often the service: `systemctl stop makegood`, then try again \
+         (`fuser {path}` shows who has it open). Nothing is changed"
+    )]
+    InUse {
+        /// Which ledger.
         path: PathBuf,
     },
     /// Restored from an old backup, or begun anew where there was one.
@@ -306,6 +367,11 @@ impl LedgerError {
             Self::Stamped { why, .. } => Some(*why),
             Self::Missing { .. }
             | Self::NoFolder { .. }
+            | Self::Link { .. }
+            | Self::CannotBecome { .. }
+            | Self::Altered { .. }
+            | Self::Unbounded { .. }
+            | Self::InUse { .. }
             | Self::Forbidden { .. }
             | Self::File { .. }
             | Self::Exists { .. }
@@ -353,6 +419,7 @@ impl LedgerError {
                 Self::ReadOnly { path, source }
             }
             Some(ErrorCode::SystemIoFailure) => Self::Disk { path, source },
+            Some(ErrorCode::OperationInterrupted | ErrorCode::TooBig) => Self::Unbounded { path, source },
             Some(_) | None => Self::Sqlite { path, source },
         }
     }

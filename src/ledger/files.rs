@@ -1,26 +1,118 @@
 //! The files of a ledger: the database, the pass lock and the mark. Made with mode 0640, and owned by who owns the folder.
+//!
+//! Guarantees: what is opened here is a regular file at that very name: a link, a FIFO or a device that somebody put there is
+//! refused, never followed and never waited for. What is written belongs to the owner of the folder, or to us. A file is replaced
+//! whole: whoever reads it, and whoever comes after a kill, finds the old content or the new.
+//!
+//! Assumptions: root has become the owner of the folder before (see `place.rs`); these checks tell an honest user what is wrong,
+//! and are the second fence against a hostile one.
 
 use std::{
-    fs::{File, OpenOptions, Permissions},
-    io,
-    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown},
-    path::Path,
+    ffi::OsStr,
+    fs::{File, Metadata, OpenOptions, Permissions},
+    hash::{BuildHasher, RandomState},
+    io::{self, Write},
+    os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown},
+    path::{Path, PathBuf},
 };
+
+use rustix::{fs::OFlags, process::geteuid};
+use thiserror::Error;
 
 /// Owner and group: operators in the group read it while it runs.
 pub(super) const FILE_MODE: u32 = 0o640;
+/// How often a file is begun anew that somebody took away meanwhile.
+const TRIES: u32 = 5;
+
+/// Why a file is not touched, as the source of an [`io::Error`].
+#[derive(Debug, Error, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// It is no regular file.
+    #[error("it is {0}, and makegood opens regular files only: find out who put it there, and remove it")]
+    NoFile(&'static str),
+    /// It belongs to a third.
+    #[error(
+        "it belongs to uid {uid}, and its folder to uid {folder}: find out who put it there, and give it to the folder's owner or remove it"
+    )]
+    SomebodyElses {
+        /// Of the file.
+        uid: u32,
+        /// Of the folder.
+        folder: u32,
+    },
+}
+
+impl From<Refused> for io::Error {
+    fn from(refused: Refused) -> Self {
+        Self::new(io::ErrorKind::InvalidInput, refused)
+    }
+}
+
+/// What a file is to be opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum For {
+    Reading,
+    Writing,
+}
 
 /// Where a file lies.
 pub(crate) fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
+/// Opens a regular file that is there.
+pub(super) fn open(path: &Path, what_for: For) -> io::Result<File> {
+    // A FIFO would keep whoever opens it waiting for the other side; for a regular file NONBLOCK means nothing.
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    let opened = OpenOptions::new().read(true).write(what_for == For::Writing).custom_flags(flags).open(path);
+    let file = opened.map_err(|error| {
+        let is_link = error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error());
+        let what = if is_link {
+            Some("a symbolic link")
+        } else {
+            (error.kind() == io::ErrorKind::IsADirectory).then_some("a folder")
+        };
+        what.map_or(error, |what| Refused::NoFile(what).into())
+    })?;
+    check(&file.metadata()?, path, what_for)?;
+    Ok(file)
+}
+
+/// Refuses what is there and is no regular file, without opening it; what is not there is fine.
+pub(super) fn check_there(path: &Path, what_for: For) -> io::Result<()> {
+    match path.symlink_metadata() {
+        Ok(metadata) => check(&metadata, path, what_for),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn check(metadata: &Metadata, path: &Path, what_for: For) -> io::Result<()> {
+    let kind = metadata.file_type();
+    let odd = [
+        (kind.is_symlink(), "a symbolic link"),
+        (kind.is_dir(), "a folder"),
+        (kind.is_fifo(), "a FIFO"),
+        (kind.is_socket(), "a socket"),
+        (!kind.is_file(), "a device"),
+    ];
+    if let Some((_, what)) = odd.into_iter().find(|(is, _)| *is) {
+        return Err(Refused::NoFile(what).into());
+    }
+    let (uid, folder, us) = (metadata.uid(), std::fs::metadata(folder_of(path))?.uid(), geteuid().as_raw());
+    // Who is not root may be shown what the modes show; root may be shown anything, and would change anything.
+    if uid == folder || (us != 0 && (uid == us || what_for == For::Reading)) {
+        return Ok(());
+    }
+    Err(Refused::SomebodyElses { uid, folder }.into())
+}
+
 /// Makes a file that is not there yet. One that root makes goes to the owner of the folder: after a `sudo makegood once` the
 /// service must still be able to write.
-pub(super) fn create(path: &Path) -> io::Result<File> {
-    let file = OpenOptions::new().read(true).write(true).create_new(true).mode(FILE_MODE).open(path)?;
+pub(super) fn create(path: &Path, mode: u32) -> io::Result<File> {
+    let file = OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(path)?;
     // The mode given at creation is cut by the umask.
-    file.set_permissions(Permissions::from_mode(FILE_MODE))?;
+    file.set_permissions(Permissions::from_mode(mode))?;
     let (ours, theirs) = (file.metadata()?, std::fs::metadata(folder_of(path))?);
     if ours.uid() == 0 && theirs.uid() != 0 {
         fchown(&file, Some(theirs.uid()), Some(theirs.gid()))?;
@@ -30,13 +122,79 @@ pub(super) fn create(path: &Path) -> io::Result<File> {
 
 /// Opens a file to read and write, and makes it where there is none.
 pub(super) fn open_or_create(path: &Path) -> io::Result<File> {
-    loop {
-        match OpenOptions::new().read(true).write(true).open(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => match create(path) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+    let mut last = io::Error::from(io::ErrorKind::NotFound);
+    // Not for ever: what is there and cannot be opened (a link that leads nowhere) would be tried without end.
+    for _ in 0..TRIES {
+        match open(path, For::Writing) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => match create(path, FILE_MODE) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => last = error,
                 made => return made,
             },
             opened => return opened,
+        }
+    }
+    Err(last)
+}
+
+/// Puts this content, whole, in the place of a file (of a link itself, not of what it leads to) or where there is none: written
+/// under a name that nobody can guess, then renamed. `durable`: on disk when this returns, name and content.
+pub(crate) fn replace(path: &Path, content: &[u8], mode: u32, durable: bool) -> io::Result<()> {
+    let mut last = io::Error::from(io::ErrorKind::NotFound);
+    for _ in 0..TRIES {
+        let draft = draft_of(path)?;
+        let written = write_draft(&draft, content, mode, durable).and_then(|file| {
+            std::fs::rename(&draft, path)?;
+            drop(file);
+            Ok(())
+        });
+        match written {
+            Ok(()) if durable => return File::open(folder_of(path))?.sync_all(),
+            Ok(()) => return Ok(()),
+            // Somebody took it for the draft of a process that died, before it was locked.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => last = error,
+            Err(error) => {
+                let _nothing_to_tidy_is_fine = std::fs::remove_file(&draft);
+                return Err(error);
+            }
+        }
+    }
+    Err(last)
+}
+
+/// Locked for as long as the file is open, so that others can tell it from what a dead process left.
+fn write_draft(draft: &Path, content: &[u8], mode: u32, durable: bool) -> io::Result<File> {
+    let mut file = create(draft, mode)?;
+    file.try_lock()?;
+    file.write_all(content)?;
+    if durable {
+        file.sync_data()?;
+    }
+    Ok(file)
+}
+
+const DRAFT: &str = ".draft";
+
+/// A name beside the file that nobody can guess.
+pub(super) fn draft_of(path: &Path) -> io::Result<PathBuf> {
+    let random = RandomState::new().hash_one(std::process::id());
+    Ok(path.with_file_name(format!("{}{random:016x}{DRAFT}", before_draft(path)?)))
+}
+
+fn before_draft(path: &Path) -> io::Result<String> {
+    let name = path.file_name().map(OsStr::to_string_lossy);
+    name.map(|name| format!(".{name}.")).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it names no file"))
+}
+
+/// Takes away what processes that died left of their drafts of this file.
+pub(crate) fn sweep_drafts(path: &Path) {
+    let (Ok(before), Ok(entries)) = (before_draft(path), std::fs::read_dir(folder_of(path))) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let is_draft =
+            name.strip_prefix(&before).and_then(|rest| rest.strip_suffix(DRAFT)).is_some_and(|it| it.len() == 16);
+        if is_draft && open(&entry.path(), For::Writing).is_ok_and(|file| file.try_lock().is_ok()) {
+            let _next_time_then = std::fs::remove_file(entry.path());
         }
     }
 }

@@ -15,12 +15,14 @@ use std::{
 
 use thiserror::Error;
 
-use super::files;
+use super::{files, mark::mark_path};
 use crate::{clock::Clock, domain::timestamp_text};
 
 /// How long a second process waits.
 const WAIT_MAX: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(100);
+/// No holder of ours says more of itself.
+const HOLDER_MAX: u64 = 256;
 
 /// Why the lock was not to be had.
 #[derive(Debug, Error)]
@@ -81,7 +83,7 @@ pub async fn acquire(ledger: &Path, doing: &str, clock: &impl Clock) -> Result<P
             }
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();
-                let _unreadable_is_fine = file.read_to_string(&mut holder);
+                let _unreadable_is_fine = (&mut file).take(HOLDER_MAX).read_to_string(&mut holder);
                 let holder = holder.trim();
                 let holder = if holder.is_empty() { "a process that left no name" } else { holder };
                 return Err(LockError::Busy { holder: holder.to_owned(), path });
@@ -95,6 +97,7 @@ pub async fn acquire(ledger: &Path, doing: &str, clock: &impl Clock) -> Result<P
     if let Err(error) = named {
         tracing::debug!("the pass lock {} does not name its holder: {error}", path.display());
     }
+    files::sweep_drafts(&mark_path(ledger));
     Ok(PassLock { _file: file })
 }
 
@@ -112,5 +115,5 @@ pub(super) fn try_lock(file: &File, path: &Path) -> Result<Locked, TryLockError>
 
 fn is_at(file: &File, path: &Path) -> bool {
     let id = |metadata: &std::fs::Metadata| (metadata.dev(), metadata.ino());
-    matches!((file.metadata(), std::fs::metadata(path)), (Ok(open), Ok(there)) if id(&open) == id(&there))
+    matches!((file.metadata(), path.symlink_metadata()), (Ok(open), Ok(there)) if id(&open) == id(&there))
 }

@@ -8,14 +8,15 @@
 //! what you restore.
 
 use std::{
-    ffi::OsString,
-    fs::File,
     io::{ErrorKind, Read},
-    os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
 
-use super::{Ledger, LedgerError, files};
+use super::{
+    Ledger, LedgerError,
+    files::{self, For},
+    with_suffix,
+};
 
 /// How far a ledger has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,19 +27,24 @@ pub struct Position {
     pub at: String,
 }
 
-/// The file. Its content has a fixed length and is overwritten in place, so that a full disk does not stop it.
+/// The file. It is replaced whole: a process that is killed, or a disk that is full, at any instant leaves the mark of before.
 #[derive(Debug)]
 pub(super) struct Mark {
     path: PathBuf,
 }
 
 const HEAD: &str = "makegood ledger mark: journal ";
+/// No mark of ours is longer.
+const SIZE_MAX: u64 = 4096;
+
+/// The mark of a ledger: its path with `.mark` after it.
+pub(super) fn mark_path(ledger: &Path) -> PathBuf {
+    with_suffix(ledger, ".mark")
+}
 
 impl Mark {
     pub(super) fn beside(ledger: &Path) -> Self {
-        let mut name = OsString::from(ledger);
-        name.push(".mark");
-        Self { path: PathBuf::from(name) }
+        Self { path: mark_path(ledger) }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -48,7 +54,7 @@ impl Mark {
     /// None where there is no mark yet.
     pub(super) fn read(&self) -> Result<Option<Position>, LedgerError> {
         let mut text = String::new();
-        match File::open(&self.path).and_then(|mut file| file.read_to_string(&mut text)) {
+        match files::open(&self.path, For::Reading).and_then(|file| file.take(SIZE_MAX).read_to_string(&mut text)) {
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) if error.kind() == ErrorKind::InvalidData => {
@@ -56,23 +62,22 @@ impl Mark {
             }
             Err(source) => return Err(LedgerError::File { doing: "read", path: self.path.clone(), source }),
         }
+        // To the last line break: without one it was cut off. What stands before it is taken as it is, also where it is empty.
         let parsed = text
             .strip_prefix(HEAD)
-            .and_then(|rest| rest.trim_end().split_once(" at "))
+            .and_then(|rest| rest.strip_suffix('\n'))
+            .and_then(|rest| rest.split_once(" at "))
             .and_then(|(journal, at)| Some(Position { journal: journal.parse().ok()?, at: at.to_owned() }));
         parsed.map(Some).ok_or_else(|| LedgerError::BadMark { path: self.path.clone() })
     }
 
     pub(super) fn write(&self, position: &Position) -> Result<(), LedgerError> {
-        let failed = |source| LedgerError::File { doing: "write", path: self.path.clone(), source };
         let text = format!("{HEAD}{:019} at {}\n", position.journal, position.at);
-        files::open_or_create(&self.path)
-            .and_then(|file| {
-                file.write_all_at(text.as_bytes(), 0)?;
-                file.set_len(text.len() as u64)?;
-                file.sync_data()
-            })
-            .map_err(failed)
+        files::replace(&self.path, text.as_bytes(), files::FILE_MODE, true).map_err(|source| LedgerError::File {
+            doing: "write",
+            path: self.path.clone(),
+            source,
+        })
     }
 }
 

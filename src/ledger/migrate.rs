@@ -8,11 +8,16 @@
 //! - A ledger that came from an earlier version has the same schema as a new one: both go through every migration, and views
 //!   and guards are made anew after the last.
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, sync::OnceLock};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
-use super::{APPLICATION_ID, Ledger, LedgerError, backup::with, files};
+use super::{
+    APPLICATION_ID, Ledger, LedgerError,
+    backup::with,
+    fence::{Object, schema},
+    files,
+};
 
 /// Each brings `user_version` from its index to the next.
 pub(super) const MIGRATIONS: [&str; 3] = [
@@ -27,6 +32,27 @@ const GUARDS: &str = include_str!("migrations/guards.sql");
 /// The schema that this program reads and writes.
 pub(super) fn known_version() -> i64 {
     i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX)
+}
+
+/// What a ledger of this version consists of. That of older versions is as they were released, views and guards included.
+pub(super) fn known_schema(version: i64) -> rusqlite::Result<Vec<Object>> {
+    static CURRENT: OnceLock<Vec<Object>> = OnceLock::new();
+    let current = version == known_version();
+    if let (true, Some(known)) = (current, CURRENT.get()) {
+        return Ok(known.clone());
+    }
+    let conn = Connection::open_in_memory()?;
+    conn.pragma_update(None, "foreign_keys", false)?;
+    if current {
+        bring_up(&conn, 0, &MIGRATIONS)?;
+        let known = schema(&conn)?;
+        return Ok(CURRENT.get_or_init(|| known).clone());
+    }
+    let until = usize::try_from(version).unwrap_or_default();
+    for sql in MIGRATIONS.iter().take(until) {
+        conn.execute_batch(sql)?;
+    }
+    schema(&conn)
 }
 
 impl Ledger {
@@ -77,7 +103,7 @@ impl Ledger {
         let mut name = with(&self.path, &format!(".before-{to}"));
         let mut further = 1;
         loop {
-            match as_it_is.back_up_to(&name, files::create) {
+            match as_it_is.back_up_to(&name, |path| files::create(path, files::FILE_MODE)) {
                 Ok(_) => return Ok(name),
                 // Of an earlier try, or of an older ledger that was put back. Whichever, it is somebody's only copy.
                 Err(LedgerError::Exists { .. }) => {

@@ -14,6 +14,7 @@ mod backup;
 mod claims;
 mod decisions;
 mod error;
+mod fence;
 mod files;
 mod fingerprints;
 mod forgotten;
@@ -24,6 +25,7 @@ mod mark;
 mod measures;
 mod migrate;
 mod passes;
+mod place;
 mod queries;
 mod reward;
 mod state;
@@ -32,31 +34,35 @@ mod tests;
 mod transitions;
 
 use std::{
+    ops::Deref,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior};
+use rusqlite::{Connection, FileControl, OpenFlags, OptionalExtension, Transaction, TransactionBehavior};
 
 pub use alerts::{Caught, Streak};
 pub use backup::BackedUp;
 pub use claims::{CLAIM_MAX, Claimed, LiveClaim};
 pub use decisions::Resolution;
 pub use error::LedgerError;
-pub(crate) use files::folder_of;
+pub(crate) use files::{folder_of, replace as replace_file, sweep_drafts};
 pub use health::Health;
 pub use journal::{Attention, Dossier};
 pub use lock::{LockError, PassLock, acquire as acquire_pass_lock};
 pub use mark::Position;
 pub use measures::{Counted, Standing, Tally, Waits};
 pub use passes::{Counts, PassId};
+pub use place::{as_owner, become_owner, find_ledger};
 pub use reward::{Facts, Reward};
 pub use state::{DeliveredBy, Drift, Forgot, HoldReason, RewardState};
 pub use transitions::{Aftermath, Author, Begun, Change, Seen};
 
 use crate::domain::{Timestamp, timestamp_text};
+use fence::Patience;
+use files::For;
 use mark::Mark;
 use migrate::known_version;
 
@@ -67,10 +73,31 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(15);
 /// Between two tries where SQLite does not wait by itself.
 const BUSY_PAUSE: Duration = Duration::from_millis(5);
 
+/// A connection. Where it is the last to close, its log stays beside the ledger, empty: a member of the group that may not write the
+/// folder could not open the ledger without it; and one that were not empty would be taken for that of a copy that is put there by hand.
+#[derive(Debug)]
+struct Kept(Connection);
+
+impl Deref for Kept {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.0
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        let _it_stays_as_it_is = self.0.pragma_update(None, "journal_size_limit", 0);
+    }
+}
+
 /// One open ledger.
 #[derive(Debug)]
 pub struct Ledger {
-    conn: Connection,
+    conn: Kept,
+    /// How long the question of the moment may take.
+    patience: Patience,
     path: PathBuf,
     /// Beside it, outside the database: how far it had come. None in memory, and for readers.
     mark: Option<Mark>,
@@ -82,10 +109,10 @@ impl Ledger {
     /// Opens the ledger of `account_id` for passes; creates it (mode 0640) and brings it to the current schema where needed.
     pub fn open(path: &Path, account_id: &str, now: Timestamp) -> Result<Self, LedgerError> {
         create_file(path)?;
+        check_files(path, For::Writing)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let conn =
-            Connection::open_with_flags(path, flags).map_err(|source| LedgerError::from_sqlite(path, 0, source))?;
-        let ledger = Self { conn, path: path.to_owned(), mark: Some(Mark::beside(path)), file: file_id(path) };
+        let ledger = Self::connect(path, |path| Connection::open_with_flags(path, flags))?;
+        let ledger = Self { mark: Some(Mark::beside(path)), file: file_id(path), ..ledger };
         ledger.prepare_for_writing()?;
         // Before the schema: killed in between, the ledger is new, and its mark says so.
         ledger.make_first_mark()?;
@@ -100,10 +127,9 @@ impl Ledger {
         if !exists(path)? {
             return Err(LedgerError::Missing { path: path.to_owned() });
         }
-        // Where there is no WAL, a reader makes one, with its index; only a connection that may write takes both away
-        // again when it closes. Where there is one, it may hold what a crash left: that stays as it is.
-        let query = if has_wal(path) { "mode=ro" } else { "mode=rw" };
-        let ledger = match Self::open_uri(path, query).and_then(|ledger| ledger.version().map(|_| ledger)) {
+        check_files(path, For::Reading)?;
+        // A log that is there may hold what a crash left, and stays as it is; one that is not there is made, as passes leave it.
+        let ledger = match Self::open_uri(path, "mode=ro").and_then(|ledger| ledger.version().map(|_| ledger)) {
             // A reader that may not write the folder cannot make the WAL's index; without a WAL none is needed.
             Err(LedgerError::ReadOnly { .. }) if !has_wal(path) => Self::open_uri(path, "immutable=1")?,
             other => other?,
@@ -129,8 +155,7 @@ impl Ledger {
     /// A ledger in memory, empty.
     pub fn in_memory(account_id: &str, now: Timestamp) -> Result<Self, LedgerError> {
         let path = PathBuf::from(":memory:");
-        let conn = Connection::open_in_memory().map_err(|source| LedgerError::from_sqlite(&path, 0, source))?;
-        let ledger = Self { conn, path, mark: None, file: None };
+        let ledger = Self::connect(&path, |_| Connection::open_in_memory())?;
         ledger.migrate()?;
         ledger.bind(account_id, now)?;
         Ok(ledger)
@@ -174,15 +199,25 @@ impl Ledger {
         Err(LedgerError::Damaged { path: self.path.clone(), source })
     }
 
+    /// A connection with a fence around it; `path` is what it is called.
+    fn connect(path: &Path, open: impl FnOnce(&Path) -> rusqlite::Result<Connection>) -> Result<Self, LedgerError> {
+        let fenced = open(path).and_then(|mut conn| fence::put_around(&mut conn).map(|patience| (conn, patience)));
+        let (conn, patience) = fenced.map_err(|source| LedgerError::from_sqlite(path, 0, source))?;
+        Ok(Self::of(conn, path, patience))
+    }
+
+    fn of(conn: Connection, path: &Path, patience: Patience) -> Self {
+        Self { conn: Kept(conn), patience, path: path.to_owned(), mark: None, file: None }
+    }
+
     fn open_uri(path: &Path, query: &str) -> Result<Self, LedgerError> {
         // What `mode` in the URI says goes before the flags, but may not exceed them.
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
         // With the empty authority spelt out, or SQLite takes what follows two slashes for one.
         let scheme = if path.is_absolute() { "file://" } else { "file:" };
         let uri = format!("{scheme}{}?{query}", percent_encoded(path));
-        let conn =
-            Connection::open_with_flags(uri, flags).map_err(|source| LedgerError::from_sqlite(path, 0, source))?;
-        let ledger = Self { conn, path: path.to_owned(), mark: Some(Mark::beside(path)), file: file_id(path) };
+        let ledger = Self::connect(path, |_| Connection::open_with_flags(uri, flags))?;
+        let ledger = Self { mark: Some(Mark::beside(path)), file: file_id(path), ..ledger };
         ledger.run(|conn| conn.busy_timeout(BUSY_TIMEOUT))?;
         Ok(ledger)
     }
@@ -191,6 +226,7 @@ impl Ledger {
         self.run(|conn| conn.busy_timeout(BUSY_TIMEOUT))?;
         self.refuse_strangers()?;
         self.enter_wal(BUSY_TIMEOUT, || thread::sleep(BUSY_PAUSE))?;
+        self.run(|conn| conn.file_control(None::<&str>, FileControl::PersistWal(&mut 1)))?;
         self.run(|conn| {
             conn.pragma_update(None, "synchronous", "FULL")?;
             conn.pragma_update(None, "foreign_keys", true)
@@ -215,12 +251,12 @@ impl Ledger {
     /// Refuses newer schemas and databases that are not ours, before anything is written to them.
     fn refuse_strangers(&self) -> Result<(), LedgerError> {
         // In one snapshot: somebody else may be making it just now.
-        let (found, application_id, empty): (i64, i64, bool) = self.run(|conn| {
+        let (found, application_id, objects): (i64, i64, Vec<fence::Object>) = self.run(|conn| {
             let snapshot = conn.unchecked_transaction()?;
             let value = |name| snapshot.pragma_query_value(None, name, |row| row.get(0));
-            let empty = snapshot.query_row("SELECT count(*) = 0 FROM sqlite_schema", [], |row| row.get(0))?;
-            Ok((value("user_version")?, value("application_id")?, empty))
+            Ok((value("user_version")?, value("application_id")?, fence::schema(&snapshot)?))
         })?;
+        let empty = objects.is_empty();
         if application_id != APPLICATION_ID && !(empty && application_id == 0) {
             return Err(LedgerError::Foreign { path: self.path.clone() });
         }
@@ -228,7 +264,11 @@ impl Ledger {
         if found > known {
             return Err(LedgerError::Newer { path: self.path.clone(), found, known });
         }
-        Ok(())
+        let ours = migrate::known_schema(found).map_err(|source| self.explain(source))?;
+        match fence::difference(&objects, &ours) {
+            Some(what) => Err(LedgerError::Altered { path: self.path.clone(), what }),
+            None => Ok(()),
+        }
     }
 
     fn bind(&self, account_id: &str, now: Timestamp) -> Result<(), LedgerError> {
@@ -250,12 +290,13 @@ impl Ledger {
     /// The seam at which the simulator pulls the plug: a commit is the one instant at which what is on disk changes.
     /// Nothing else uses it.
     pub fn on_commit(&mut self, hook: impl FnMut() -> bool + Send + 'static) -> Result<(), LedgerError> {
-        let hooked = self.conn.commit_hook(Some(hook));
+        let hooked = self.conn.0.commit_hook(Some(hook));
         hooked.map_err(|source| self.explain(source))
     }
 
     /// Runs something that reads.
     fn run<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, LedgerError> {
+        self.patience.begin();
         work(&self.conn).map_err(|source| self.explain(source))
     }
 
@@ -283,15 +324,40 @@ fn create_file(path: &Path) -> Result<(), LedgerError> {
         return Err(LedgerError::NoFolder { path: path.to_owned() });
     }
     let failed = |source| LedgerError::File { doing: "create", path: path.to_owned(), source };
-    match files::create(path) {
+    match files::create(path, files::FILE_MODE) {
         Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(failed(error)),
         Ok(_) | Err(_) => Ok(()),
     }
 }
 
+/// SQLite opens these by name, and would wait for a FIFO.
+fn check_files(path: &Path, what_for: For) -> Result<(), LedgerError> {
+    for suffix in ["", "-wal", "-shm", "-journal"] {
+        let file = with_suffix(path, suffix);
+        files::check_there(&file, what_for).map_err(|source| LedgerError::File {
+            doing: "open",
+            path: file,
+            source,
+        })?;
+    }
+    Ok(())
+}
+
+/// A name beside a ledger.
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
 /// Not being allowed to look is not the same as not being there.
 fn exists(path: &Path) -> Result<bool, LedgerError> {
-    path.try_exists().map_err(|source| {
+    let there = match path.symlink_metadata() {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    };
+    there.map_err(|source| {
         if source.kind() == std::io::ErrorKind::PermissionDenied {
             return LedgerError::Forbidden { path: path.to_owned() };
         }
@@ -305,9 +371,7 @@ fn file_id(path: &Path) -> Option<(u64, u64)> {
 }
 
 fn has_wal(path: &Path) -> bool {
-    let mut wal = path.as_os_str().to_owned();
-    wal.push("-wal");
-    std::fs::metadata(wal).is_ok_and(|metadata| metadata.len() > 0)
+    std::fs::metadata(with_suffix(path, "-wal")).is_ok_and(|metadata| metadata.len() > 0)
 }
 
 /// A path for an SQLite URI: everything but the harmless is escaped.

@@ -1,6 +1,6 @@
 //! Metrics for `node_exporter`'s textfile collector: one file in Prometheus' text format, after each pass.
 //!
-//! Guarantees: a reader finds the whole file or the one before (temporary file, then rename), readable by anyone. Every
+//! Guarantees: a reader finds the whole file or the one before (a draft with a name that nobody can guess, then renamed), readable by anyone. Every
 //! series carries the account, so that the files of several accounts stand side by side. Series of a known unit or reason
 //! are there from the first time, at 0. Counters count since the ledger began.
 //!
@@ -10,16 +10,13 @@ use std::{
     cell::RefCell,
     collections::BTreeMap,
     fmt::{Display, Write as _},
-    fs::OpenOptions,
-    io::{self, Write as _},
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::Path,
 };
 
 use super::channel::Quiet;
 use crate::{
     domain::Unit,
-    ledger::{Counted, Health, HoldReason, Ledger, LedgerError, Standing, Tally, Waits},
+    ledger::{Counted, Health, HoldReason, Ledger, LedgerError, Standing, Tally, Waits, replace_file, sweep_drafts},
     reconcile::in_full,
 };
 
@@ -47,10 +44,11 @@ impl Metrics {
     /// said once, and is no error of anybody's.
     pub fn write(&self, textfile: Option<&Path>, ledger: &Ledger) {
         let Some(path) = textfile else { return };
+        sweep_drafts(path);
         let written = self
             .text(ledger)
             .map_err(|error| in_full(&error))
-            .and_then(|text| replace(path, &text).map_err(|error| error.to_string()));
+            .and_then(|text| replace_file(path, text.as_bytes(), FILE_MODE, false).map_err(|error| error.to_string()));
         match written {
             Ok(()) => self.quiet.worked("metrics.textfile can be written again"),
             Err(error) => self.quiet.failed(&format!("metrics.textfile {} cannot be written", path.display()), &error),
@@ -169,28 +167,6 @@ impl Text {
 /// A label's value: as the text format wants it.
 fn escaped(text: &str) -> String {
     text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
-}
-
-/// Writes beside the file, under a name that the collector does not read, and puts it in the file's place.
-fn replace(path: &Path, text: &str) -> io::Result<()> {
-    let name = path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it names no file"))?;
-    let temporary = path.with_file_name(format!(".{}.{}.tmp", name.to_string_lossy(), std::process::id()));
-    let written = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(FILE_MODE)
-        .open(&temporary)
-        .and_then(|mut file| {
-            // The mode given at creation is cut by the umask.
-            file.set_permissions(std::fs::Permissions::from_mode(FILE_MODE))?;
-            file.write_all(text.as_bytes())
-        })
-        .and_then(|()| std::fs::rename(&temporary, path));
-    if written.is_err() {
-        let _nothing_to_tidy_is_fine = std::fs::remove_file(&temporary);
-    }
-    written
 }
 
 #[cfg(test)]

@@ -264,7 +264,7 @@ fn a_ledger_that_cannot_be_made_stops_everything_before_anybody_is_asked() {
         (world.path("unmounted/ledger.db"), ["does not exist", "mount it; otherwise create the folder"]),
         // Nobody can make a file there, not even root.
         (PathBuf::from("/proc/makegood.db"), ["cannot create /proc/makegood.db", "this user may write there"]),
-        (folder, ["a-folder cannot be written", "give this user the right to write"]),
+        (folder, ["cannot open", "it is a folder"]),
     ];
     for (path, says) in in_the_way {
         world.set("ledger.path", &path.display().to_string());

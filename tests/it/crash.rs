@@ -212,3 +212,33 @@ fn killed_before_every_odd_write_a_command_has_every_reward_once_after_a_look() 
 fn killed_before_every_even_write_a_command_has_every_reward_once_after_a_look() {
     killed_before_every_write((2..).step_by(2));
 }
+
+/// Nothing is there yet: the ledger, its lock and its mark are made in this pass, each of which can be cut off by half.
+fn killed_before_writes_of_the_very_first_pass(nths: impl Iterator<Item = u64>) {
+    let target = Target::Deduplicating;
+    let mut killed = 0;
+    for nth in nths {
+        let world = target.world();
+        let (ran, _) = harmed(&world, Harm::KilledAtWrite(nth), &["once", "--json"]);
+        if ran.exit == 0 {
+            break;
+        }
+        assert_eq!(ran.exit, -1, "write {nth}: {ran}");
+        killed += 1;
+        // Nobody needs to help: a pass that is killed leaves nothing that the next one stumbles over.
+        target.comes_to_rest(&world);
+        let left: Vec<String> = world.ledger_files().into_keys().collect();
+        assert!(left.iter().all(|name| !name.contains("draft")), "write {nth}: {left:?}");
+    }
+    assert!(killed > 25, "{killed} were killed");
+}
+
+#[test]
+fn killed_before_every_odd_write_of_the_very_first_pass_every_reward_is_there_once() {
+    killed_before_writes_of_the_very_first_pass((1..).step_by(2));
+}
+
+#[test]
+fn killed_before_every_even_write_of_the_very_first_pass_every_reward_is_there_once() {
+    killed_before_writes_of_the_very_first_pass((2..).step_by(2));
+}

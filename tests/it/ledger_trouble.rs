@@ -210,6 +210,27 @@ fn a_disk_that_is_full_from_any_even_write_on_ends_the_pass_and_nothing_is_deliv
     assert!(failed > 25, "{failed} passes met the full disk");
 }
 
+/// Nothing is there yet: ledger, lock and mark are made on a disk that fills up at this write. Then there is room, and nobody needs
+/// to help.
+#[test]
+fn a_disk_that_is_full_from_any_write_of_the_very_first_pass_on_wedges_nothing() {
+    let mut failed = 0;
+    for nth in 1.. {
+        let world = given([owed(1)]);
+        let (ran, calls) = harmed(&world, Harm::FullFrom(nth), &["once", "--json"]);
+        match ran.exit {
+            1 => failed += 1,
+            0 if calls.writes < nth => break,
+            0 => {}
+            _ => panic!("write {nth}: {ran}"),
+        }
+        run_to_rest(&world, crate::audit::nobody);
+        at_rest(&world, &[1]).exits(0);
+        assert_eq!(effects(&world).get(&1), Some(&1), "write {nth}: {ran}");
+    }
+    assert!(failed > 25, "{failed} passes met the full disk");
+}
+
 #[test]
 fn a_disk_that_fails_at_any_one_sync_ends_the_pass_and_nothing_is_delivered_twice() {
     let failed = disk_fails(1.., Harm::SyncFails, |calls| calls.syncs, "disk");

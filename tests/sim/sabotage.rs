@@ -140,7 +140,8 @@ impl Sabotage {
     pub fn prepare(self, world: &World) {
         if self == Self::IgnoreClaims {
             world.witness.execute(
-                "CREATE TRIGGER ignored AFTER INSERT ON claims WHEN NEW.owner <> 'makegood' \
+                // For this connection alone: a ledger whose schema was changed is opened by nobody.
+                "CREATE TEMP TRIGGER ignored AFTER INSERT ON main.claims WHEN NEW.owner <> 'makegood' \
                  BEGIN DELETE FROM claims WHERE commission_id = NEW.commission_id; END",
                 &[],
             );
@@ -151,14 +152,22 @@ impl Sabotage {
     pub fn after_life(self, world: &World, path: &Path) {
         let id = |sql: &str| world.witness.query(sql, &[], |row| row.get::<_, i64>(0)).pop();
         let run = |sql: &str| world.witness.execute(sql, &[]);
+        // The guard is back before anybody opens the ledger again, or its schema would be found to be altered.
+        let unguarded = |guard: &str, sql: &str| {
+            let text = format!("SELECT sql FROM main.sqlite_schema WHERE name = '{guard}'");
+            let text = world.witness.query(&text, &[], |row| row.get::<_, String>(0)).pop().expect("a guard");
+            run(&format!("DROP TRIGGER {guard}"));
+            run(sql);
+            run(&text);
+        };
         match self {
             Self::RecordAfterwards => {
                 let copy = Connection::open(path).expect("the copy can be opened");
                 copy_ledger(&copy, &mut world.witness.conn.borrow_mut());
             }
             Self::ForgetDelivered => {
-                run("DROP TRIGGER IF EXISTS delivered_is_never_delivered_again");
-                run(
+                unguarded(
+                    "delivered_is_never_delivered_again",
                     "UPDATE rewards SET state = 'waiting', next_attempt_at = state_since, delivered_by = NULL WHERE state = 'delivered'",
                 );
             }
@@ -166,9 +175,8 @@ impl Sabotage {
                 run("UPDATE rewards SET amount = amount + 1 WHERE state = 'delivered'");
             }
             Self::TearJournal => {
-                run("DROP TRIGGER IF EXISTS journal_is_append_only_delete");
                 if let Some(entry) = id("SELECT id FROM journal WHERE to_state = 'delivering'") {
-                    world.witness.execute("DELETE FROM journal WHERE id = ?1", &[&entry]);
+                    unguarded("journal_is_append_only_delete", &format!("DELETE FROM journal WHERE id = {entry}"));
                 }
             }
             Self::LoseAttempt => {
@@ -180,9 +188,9 @@ impl Sabotage {
                 run("UPDATE passes SET finished = NULL");
             }
             Self::SilenceAttention => {
-                run("DROP VIEW attention");
+                run("DROP VIEW IF EXISTS temp.attention");
                 run(
-                    "CREATE VIEW attention AS SELECT commission_id, state, NULL AS reason, state_since AS since, unit, amount, recipient, \
+                    "CREATE TEMP VIEW attention AS SELECT commission_id, state, NULL AS reason, state_since AS since, unit, amount, recipient, \
                      NULL AS recipient_email, target, NULL AS detail, '' AS what_to_do FROM rewards WHERE 0",
                 );
             }

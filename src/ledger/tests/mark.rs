@@ -15,9 +15,7 @@ pub(super) fn restored(world: World, work: impl FnOnce(&World)) -> World {
     work(&world);
     let World { place, ledger } = world;
     drop(ledger);
-    for suffix in ["-wal", "-shm"] {
-        assert!(!place.beside(suffix).exists());
-    }
+    assert_eq!(std::fs::metadata(place.beside("-wal")).unwrap().len(), 0, "it would spoil the copy");
     std::fs::write(place.path(), backup).unwrap();
     World { ledger: place.open(), place }
 }
@@ -96,9 +94,14 @@ fn it_is_brought_up_to_what_handlers_wrote_themselves_and_never_taken_back() {
 
 #[test]
 fn what_is_no_mark_is_refused_and_left_as_it_is() {
-    for bad in
-        ["", "rubbish", "makegood ledger mark: journal x at noon\n", "makegood ledger mark: journal 1\n", "\u{fffd}"]
-    {
+    for bad in [
+        "",
+        "rubbish",
+        "makegood ledger mark: journal 0000000000000000001 at 2026-01-01T12:00:0",
+        "makegood ledger mark: journal x at noon\n",
+        "makegood ledger mark: journal 1\n",
+        "\u{fffd}",
+    ] {
         let world = World::new();
         world.in_state(1, RewardState::Delivered);
         std::fs::write(world.place.beside(".mark"), bad).unwrap();
@@ -130,4 +133,65 @@ fn one_from_before_the_first_delivery_forbids_nothing() {
     world.ledger.accept_as_it_is().unwrap();
     assert_eq!(world.ledger.marked_position().unwrap().unwrap().journal, 0);
     assert!(!is_behind(&world));
+}
+
+#[test]
+fn what_is_no_mark_means_nothing_beside_a_ledger_that_knows_no_delivery() {
+    for bad in [&b""[..], b"makegood ledger mark: jour", b"\xff\xfe"] {
+        let world = World::new();
+        let reward = world.waiting(1);
+        std::fs::write(world.place.beside(".mark"), bad).unwrap();
+        assert!(!is_behind(&world));
+        world.begin(&reward);
+        assert_eq!(world.ledger.marked_position().unwrap(), Some(world.ledger.position().unwrap()));
+    }
+}
+
+#[test]
+fn a_time_that_is_empty_is_a_time_for_a_mark() {
+    let world = World::new();
+    let reward = world.waiting(1);
+    world.begin(&reward);
+    let sql = "INSERT INTO journal (commission_id, at, from_state, to_state, reason, actor) \
+               VALUES (1, '', 'delivering', 'delivered', 'x', 'handler')";
+    world.elsewhere(sql);
+    world.ledger.catch_up_mark().unwrap();
+    assert_eq!(world.ledger.marked_position().unwrap(), Some(Position { journal: 3, at: String::new() }));
+    assert!(!is_behind(&world));
+}
+
+#[test]
+fn a_mark_that_is_no_regular_file_is_refused_and_not_waited_for() {
+    let world = World::new();
+    world.in_state(1, RewardState::Delivered);
+    let mark = world.place.beside(".mark");
+    let plants: [&dyn Fn(); 3] = [
+        &|| std::os::unix::fs::symlink("/dev/zero", &mark).unwrap(),
+        &|| std::os::unix::fs::symlink(world.place.beside("-nowhere"), &mark).unwrap(),
+        &|| rustix::fs::mknodat(rustix::fs::CWD, &mark, rustix::fs::FileType::Fifo, 0o644.into(), 0).unwrap(),
+    ];
+    for plant in plants {
+        std::fs::remove_file(&mark).unwrap();
+        plant();
+        let error = world.ledger.require_not_behind().unwrap_err();
+        assert!(matches!(&error, LedgerError::File { doing: "read", .. }), "{error:?}");
+    }
+}
+
+#[test]
+fn what_a_dead_process_left_of_a_mark_is_swept_away_and_what_a_living_one_writes_is_not() {
+    let world = World::new();
+    let (dead, alive, other) = (
+        files::draft_of(&world.place.beside(".mark")).unwrap(),
+        files::draft_of(&world.place.beside(".mark")).unwrap(),
+        world.place.beside(".mark.draft"),
+    );
+    assert_ne!(dead, alive, "nobody can guess it");
+    for path in [&dead, &alive, &other] {
+        std::fs::write(path, "x").unwrap();
+    }
+    let writing = std::fs::File::open(&alive).unwrap();
+    writing.try_lock().unwrap();
+    files::sweep_drafts(&world.place.beside(".mark"));
+    assert_eq!([&dead, &alive, &other].map(|path| path.exists()), [false, true, true]);
 }

@@ -59,6 +59,51 @@ fn the_mode_of_a_new_ledger_does_not_hang_on_the_umask() {
 }
 
 #[test]
+fn a_ledger_that_nobody_has_open_keeps_an_empty_log_beside_it() {
+    let world = World::new();
+    world.waiting(1);
+    assert_ne!(std::fs::metadata(world.place.beside("-wal")).unwrap().len(), 0);
+    let World { place, ledger } = world;
+    drop(ledger);
+    assert_eq!(std::fs::metadata(place.beside("-wal")).unwrap().len(), 0, "what is in no log cannot spoil a copy");
+    assert!(place.beside("-shm").exists());
+}
+
+#[test]
+fn a_schema_that_somebody_changed_is_refused_and_named() {
+    for (sql, words) in [
+        ("CREATE VIEW mine AS SELECT 1", "the view \"mine\", which makegood does not know"),
+        ("CREATE TABLE shopping (item)", "the table \"shopping\""),
+        ("CREATE INDEX mine ON rewards (receipt)", "the index \"mine\""),
+        ("DROP TRIGGER rewards_are_never_deleted", "lacks the trigger \"rewards_are_never_deleted\""),
+        ("DROP VIEW owed; CREATE VIEW owed AS SELECT * FROM rewards", "another view \"owed\""),
+        ("CREATE TRIGGER mine AFTER INSERT ON claims BEGIN UPDATE rewards SET amount = 1; END", "the trigger \"mine\""),
+    ] {
+        let place = Place::new();
+        drop(place.open());
+        place.shell().execute_batch(sql).unwrap();
+        for error in [
+            Ledger::open(&place.path(), ACCOUNT, at(0)).unwrap_err(),
+            Ledger::open_read_only(&place.path()).unwrap_err(),
+        ] {
+            assert!(matches!(&error, LedgerError::Altered { what, .. } if what.contains(words)), "{sql}: {error:?}");
+            explains(&error, &place);
+        }
+    }
+}
+
+/// A person's ANALYZE is no change of the schema.
+#[test]
+fn what_sqlite_notes_of_a_ledger_for_itself_is_fine() {
+    let world = World::new();
+    world.waiting(1);
+    world.elsewhere("ANALYZE");
+    let World { place, ledger } = world;
+    drop(ledger);
+    assert_eq!(place.open().account_id().unwrap(), ACCOUNT);
+}
+
+#[test]
 fn what_was_written_is_there_when_the_ledger_is_opened_again() {
     let place = Place::new();
     let first = World { ledger: place.open(), place };
@@ -393,7 +438,6 @@ fn an_empty_wal_is_none() {
     set_mode(place.folder.path(), 0o755);
     std::fs::write(place.beside("-wal"), "").unwrap();
     assert_eq!(Ledger::open_read_only(&place.path()).unwrap().states().unwrap()["waiting"], 1);
-    assert!(!place.beside("-shm").exists(), "looking leaves nothing behind");
 }
 
 #[test]

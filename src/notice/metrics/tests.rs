@@ -3,6 +3,7 @@
 #![allow(clippy::float_cmp, reason = "counts, and times in whole seconds: exact")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::PermissionsExt;
 
 use super::*;
 use crate::{
@@ -227,7 +228,7 @@ fn the_file_is_replaced_as_a_whole_and_readable_by_anyone() {
     let before = std::fs::File::open(&path).unwrap();
     pass(&ledger, 100, 4, None);
     metrics.write(Some(&path), &ledger);
-    let old = io::read_to_string(before).unwrap();
+    let old = std::io::read_to_string(before).unwrap();
     let new = std::fs::read_to_string(&path).unwrap();
     assert_eq!(parsed(&old, "12345")["makegood_api_requests_total{}"], 0.0);
     assert_eq!(parsed(&new, "12345")["makegood_api_requests_total{}"], 4.0);
