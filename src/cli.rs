@@ -169,6 +169,15 @@ pub enum LedgerCommand {
         #[arg(value_name = "FILE")]
         file: PathBuf,
     },
+    /// Put a copy in the place of the ledger, which is kept beside it; shows first what it would do
+    Restore {
+        /// The copy
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Do it, after having looked
+        #[arg(long)]
+        yes: bool,
+    },
     /// Print the help of a command
     #[command(hide = true)]
     Help {

@@ -5,12 +5,12 @@ use std::{fmt::Write, path::Path};
 
 use serde_json::json;
 
-use super::{Exit, Failure, Outside, configuration, plan, print, print_json, text};
+use super::{Exit, Failure, Outside, configuration, enter, plan, print, print_json, text};
 use crate::{
     cli::Cli,
     clock::{Clock, SystemClock},
     domain::{CommissionId, timestamp_text},
-    ledger::{BackedUp, Ledger, LedgerError, Position, RewardState, acquire_pass_lock, as_owner, find_ledger},
+    ledger::{BackedUp, Copy, Ledger, LedgerError, Position, RewardState, acquire_pass_lock, as_owner, find_ledger},
     reconcile::{Decision, Item, Plan, in_full},
 };
 
@@ -106,6 +106,82 @@ pub(super) fn backup(cli: &Cli, file: &Path) -> Result<Exit, Failure> {
         print(&text::wrapped(&copied, 0))?;
     }
     Ok(Exit::Done)
+}
+
+/// Puts a copy in the ledger's place. The copy is opened as who we are, all else is done as the ledger's owner.
+pub(super) async fn restore(cli: &Cli, file: &Path, yes: bool) -> Result<Exit, Failure> {
+    let mut settings = configuration(cli)?.settings;
+    let copy = Copy::open(file)?;
+    enter(&mut settings)?;
+    let (path, account_id) = (&settings.ledger.path, &settings.firstpromoter.account_id);
+    let _pass_lock = if yes { Some(acquire_pass_lock(path, "ledger restore", &SystemClock).await?) } else { None };
+    let now_there = there_now(path, account_id)?;
+    let staged = copy.stage(path, account_id)?;
+    let (position, rewards) = (staged.position.clone(), staged.rewards);
+    let kept = if yes { staged.install(path, SystemClock.now())? } else { None };
+    let holds = |rewards: u64, position: &Position| {
+        format!(
+            "{} up to journal entry {} ({})",
+            text::counted(rewards, "reward"),
+            position.journal,
+            text::when(&position.at)
+        )
+    };
+    if cli.json {
+        let holds = |rewards: u64, position: &Position| json!({"rewards": rewards, "journal": position.journal, "at": position.at});
+        print_json(&json!({
+            "ledger": path, "file": file, "copy": holds(rewards, &position),
+            "there": now_there.as_ref().ok().and_then(Option::as_ref).map(|(rewards, position)| holds(*rewards, position)),
+            "kept": kept, "restored": yes,
+        }))?;
+        return Ok(Exit::Done);
+    }
+    let mut out = text::wrapped(&format!("{}: {}; sound.", file.display(), holds(rewards, &position)), 0);
+    out.push_str(&text::wrapped(
+        &match &now_there {
+            Ok(Some((rewards, position))) => {
+                format!("The ledger in its place, {}: {}.", path.display(), holds(*rewards, position))
+            }
+            Ok(None) => format!("There is no ledger at {} to be replaced.", path.display()),
+            Err(why) => format!("The ledger in its place, {}, cannot be read: {why}", path.display()),
+        },
+        0,
+    ));
+    out.push('\n');
+    out.push_str(&text::wrapped(
+        &match (yes, kept) {
+            (true, kept) => {
+                let kept = kept.map(|kept| format!(" What lay there is kept as {}.", kept.display())).unwrap_or_default();
+                format!(
+                    "Restored.{kept} What was delivered since the copy was taken is forgotten: nothing is delivered before you have \
+                     looked at what is at stake and accepted it: `makegood ledger accept`"
+                )
+            }
+            (false, _) => {
+                format!("Nothing is changed. To put the copy there: `makegood ledger restore {} --yes`", file.display())
+            }
+        },
+        0,
+    ));
+    print(&out)?;
+    Ok(Exit::Done)
+}
+
+type Holding = Option<(u64, Position)>;
+
+/// What lies in the ledger's place: none, this much, or why nobody can tell (it is damaged: most often why it is replaced). That of
+/// another account is not replaced.
+fn there_now(path: &Path, account_id: &str) -> Result<Result<Holding, String>, LedgerError> {
+    let looked = Ledger::open_read_only(path).and_then(|ledger| {
+        ledger.require_account(account_id)?;
+        Ok(Some((ledger.states()?.values().sum(), ledger.position()?)))
+    });
+    match looked {
+        Err(LedgerError::Missing { .. }) => Ok(Ok(None)),
+        Err(error @ LedgerError::OtherAccount { .. }) => Err(error),
+        Err(error) => Ok(Err(in_full(&error))),
+        Ok(holding) => Ok(Ok(holding)),
+    }
 }
 
 /// Everything that FirstPromoter lists as owed and this ledger does not call delivered, in words: also what waits, what is held, and

@@ -137,6 +137,7 @@ pub async fn dispatch(cli: &Cli) -> Exit {
         Command::Reverse { id, reason } => reverse::reverse(cli, *id, reason).await,
         Command::Ledger { command: LedgerCommand::Accept { yes } } => ledger::accept(cli, *yes).await,
         Command::Ledger { command: LedgerCommand::Backup { file } } => ledger::backup(cli, file),
+        Command::Ledger { command: LedgerCommand::Restore { file, yes } } => ledger::restore(cli, file, *yes).await,
         Command::Ledger { command: LedgerCommand::Help { words } } => {
             let below = std::iter::once("ledger".to_owned()).chain(words.iter().cloned()).chain(["--help".to_owned()]);
             help::help(cli, &below.collect::<Vec<_>>())

@@ -27,6 +27,7 @@ mod migrate;
 mod passes;
 mod place;
 mod queries;
+mod restore;
 mod reward;
 mod state;
 #[cfg(test)]
@@ -56,6 +57,7 @@ pub use mark::Position;
 pub use measures::{Counted, Standing, Tally, Waits};
 pub use passes::{Counts, PassId};
 pub use place::{as_owner, become_owner, find_ledger};
+pub use restore::{Copy, Staged};
 pub use reward::{Facts, Reward};
 pub use state::{DeliveredBy, Drift, Forgot, HoldReason, RewardState};
 pub use transitions::{Aftermath, Author, Begun, Change, Seen};

@@ -36,6 +36,7 @@ mod planted;
 mod policy;
 mod reading;
 mod readers;
+mod restore;
 mod sandbox_itself;
 mod secrets;
 mod service;
