@@ -30,10 +30,14 @@ const LINKS_MAX: usize = 40;
 
 /// The one name of the ledger that `path` leads to; `path` itself where it is no link.
 pub fn find_ledger(path: &Path) -> Result<PathBuf, LedgerError> {
-    let failed = |source: io::Error| match source.kind() {
-        io::ErrorKind::PermissionDenied => LedgerError::Forbidden { path: path.to_owned() },
-        io::ErrorKind::NotFound => LedgerError::NoFolder { path: path.to_owned() },
-        _ => LedgerError::File { doing: "look at", path: path.to_owned(), source },
+    let failed = |source: io::Error| {
+        if source.kind() == io::ErrorKind::PermissionDenied {
+            LedgerError::Forbidden { path: path.to_owned() }
+        } else if source.kind() == io::ErrorKind::NotFound {
+            LedgerError::NoFolder { path: path.to_owned() }
+        } else {
+            LedgerError::File { doing: "look at", path: path.to_owned(), source }
+        }
     };
     let (found, links) = match walk(path) {
         Ok(walked) => walked,
@@ -142,10 +146,11 @@ fn switch(owner: Owner, for_good: bool) -> io::Result<()> {
     if std::fs::read_dir("/proc/self/task")?.count() != 1 {
         return Err(io::Error::other("other threads of this process would stay root"));
     }
-    let (real_uid, real_gid) = (for_good.then_some(owner.uid), for_good.then_some(owner.gid));
+    // Where it is not for good, the way back stays open: only the effective ones change.
+    let (user, group) = (for_good.then_some(owner.uid), for_good.then_some(owner.gid));
     set_thread_groups(&groups_of(owner))?;
-    set_thread_res_gid(real_gid, owner.gid, real_gid)?;
-    Ok(set_thread_res_uid(real_uid, owner.uid, real_uid)?)
+    set_thread_res_gid(group, owner.gid, group)?;
+    Ok(set_thread_res_uid(user, owner.uid, user)?)
 }
 
 /// The groups that the local files give to a user: what it may do with a folder for metrics, or a command target, hangs on them.

@@ -94,8 +94,8 @@ fn a_fifo_or_a_folder_in_the_place_of_a_file_is_named_and_not_waited_for() {
             let made = std::process::Command::new(make).arg(world.path(name)).status();
             assert!(made.unwrap().success());
             for args in [&["once", "--json"][..], &["plan", "--json"], &["status", "--json"], &["check", "--json"]] {
-                let locks = name.ends_with(".lock") && args[0] != "once";
-                if locks || (name.ends_with(".mark") && args[0] == "status") {
+                let locks = name == "ledger.db.lock" && args[0] != "once";
+                if locks || (name == "ledger.db.mark" && args[0] == "status") {
                     continue;
                 }
                 let ran = world.run(args).exits(1);

@@ -21,7 +21,7 @@ fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().map_or(default, |text| text.parse().expect("a number"))
 }
 
-/// SplitMix64: the moment of a kill is the only thing here that is random.
+/// `SplitMix64`: the moment of a kill is the only thing here that is random.
 fn random(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
     let mut it = *state;

@@ -1,6 +1,7 @@
 //! Scenarios: the sandbox over HTTP, a real ledger file, real processes.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a scenario that cannot go on has failed")]
+#![allow(clippy::print_stderr, reason = "what could not be tested here is said by name")]
 
 #[path = "../sandbox/mod.rs"]
 mod sandbox;
@@ -34,8 +35,8 @@ mod people;
 mod plan;
 mod planted;
 mod policy;
-mod reading;
 mod readers;
+mod reading;
 mod restore;
 mod sandbox_itself;
 mod secrets;
