@@ -234,7 +234,8 @@ fn a_disk_that_is_full_from_any_write_of_the_very_first_pass_on_wedges_nothing()
 #[test]
 fn a_disk_that_fails_at_any_one_sync_ends_the_pass_and_nothing_is_delivered_twice() {
     let failed = disk_fails(1.., Harm::SyncFails, |calls| calls.syncs, "disk");
-    assert!(failed > 8, "{failed} passes met the failing disk");
+    // An outcome is written again, so that a sync which fails once costs a pass only before an attempt.
+    assert!(failed > 4, "{failed} passes met the failing disk");
 }
 
 /// A world whose ledger was copied after 1 and 2; 3 was delivered since, and the copy put back. FirstPromoter lost the mark of

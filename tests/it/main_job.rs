@@ -197,7 +197,9 @@ fn what_was_marked_is_read_back_after_marking() {
     assert_eq!(log[mark].json(), json!({ "ids": [1] }));
     let after: Vec<_> = log.iter().skip(mark + 1).map(Ask::pairs).collect();
     let asked_for = |name: &str, value: &str| after[0].contains(&(name.to_owned(), value.to_owned()));
-    assert!(after.len() == 1 && asked_for("ids[]", "1") && asked_for("filters[fulfilled]", "yes"), "{after:?}");
+    assert!(after.len() == 2 && asked_for("ids[]", "1") && asked_for("filters[fulfilled]", "yes"), "{after:?}");
+    // Under `no` it must not come back: nothing else vouches for the filter yet.
+    assert!(after[1].contains(&("filters[fulfilled]".to_owned(), "no".to_owned())), "{after:?}");
     assert_eq!(world.sandbox.firstpromoter.requests_to(Endpoint::Mark), 1);
 }
 

@@ -422,9 +422,8 @@ fn an_address_and_a_level_can_be_changed_by_a_reload() {
     assert_eq!(service.count("DEBUG"), 0);
     service.pass(&world);
     room.eventually_has(1);
-    firstpromoter_refuses(&world, true);
+    world.sandbox.firstpromoter.lock().faults.listing = crate::sandbox::once(status(500));
     service.pass(&world);
-    service.pass(&world);
-    eventually("what repeats is said at debug", || service.said("DEBUG"));
+    eventually("what is tried again is said at debug", || service.said("DEBUG"));
     service.stops();
 }

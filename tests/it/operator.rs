@@ -112,7 +112,7 @@ fn show_says_what_was_tried() {
     says(&world.run(&["show", "1"]).exits(0), &["the next pass tries again"]);
     world.once().exits(3);
     let show = world.run(&["show", "1"]).exits(3);
-    says(&show, &["held for a person to decide, refused_by_target", "makegood resolve 1 --retry", "2 attempts"]);
+    says(&show, &["Held for a person to decide, refused_by_target", "makegood resolve 1 --retry", "2 attempts"]);
     world.run(&["resolve", "1", "--dismiss", "--reason", "a refund"]).exits(0);
     says(&world.run(&["show", "1"]).exits(0), &["Not delivered: a person decided so", "a refund"]);
 }

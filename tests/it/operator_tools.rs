@@ -91,7 +91,7 @@ fn help_prints_a_topic_of_the_manual_or_what_clap_says_of_a_command() {
     for (topic, words) in [
         ("delivery", "Idempotency-Key"),
         ("ledger", "outcome_unknown"),
-        ("decisions", "the fuse"),
+        ("decisions", "max_deliveries_per_pass"),
         ("configuration", "deliver_from"),
         ("operation", "SIGUSR1"),
     ] {
