@@ -5,7 +5,7 @@
 //!
 //! Guarantees: the crates that handle requests as bytes (HTTP, TLS) are never heard below a warning, whatever
 //! `RUST_LOG` and `log.level` say and whatever an entry looks like: their finer levels print headers and bodies, and so
-//! the secrets in them. No entry holds a secret, or text that a terminal would obey: [`Clean`] stands before every look.
+//! the secrets in them. No entry holds a secret, or text that a terminal would obey: `Clean` stands before every look.
 //! What the command line or `RUST_LOG` says of levels goes before the configuration.
 //!
 //! Assumptions: called once, by the program, before anything is logged. How an entry looks is settled before the first

@@ -13,12 +13,12 @@
 //! - Who receives is not guessed from a broken row: a party or a reward whose key is absent, that has no readable id, or
 //!   that is named twice and differently, is [`Reference::Unreadable`]. Only an explicit null says that there is none
 //!   (for a reward, also what emulators write for a commission made by hand: `{}`, `{"id": null}`, `{"id": 0}`).
-//! - Text is bounded: a name is cut to [`TEXT_MAX`] characters; an email or uid that is longer, or no text, leaves its
+//! - Text is bounded: a name is cut to `TEXT_MAX` characters; an email or uid that is longer, or no text, leaves its
 //!   party unreadable, because a cut one would be another's.
 //! - A row without a usable positive id makes the whole listing unreadable: what is listed could not be told apart from
 //!   what is not.
 //!
-//! - Memory is bounded: an answer of more than [`ROWS_MAX`] rows is unreadable.
+//! - Memory is bounded: an answer of more than `ROWS_MAX` rows is unreadable.
 //!
 //! Assumptions: the flat `promoter_id`, `referral_id`, `campaign_id`, `reward_id` of webhook samples mean what the nested
 //! objects' `id` means.

@@ -1,10 +1,10 @@
 //! Text that others wrote (names, emails, receipts, answers, reasons), on its way to where it is read.
 //!
-//! One function for each kind of reader: [`line`] and [`lines`] for people, [`json`] for programs, [`chat`] for rooms and
+//! One function for each kind of reader: [`line`](line()) and [`lines`] for people, [`json`] for programs, [`chat`] for rooms and
 //! monitors. [`quote`] and [`cut`] bound what is stored. [`secrets`] takes out what is secret.
 //!
 //! Guarantees:
-//! - What [`line`] returns is one line: it moves no cursor, changes no colour, turns no direction, starts no new line in a
+//! - What [`line`](line()) returns is one line: it moves no cursor, changes no colour, turns no direction, starts no new line in a
 //!   terminal, a log or an editor. [`json`] changes no value: it escapes the same characters.
 //! - What [`chat`] returns calls nobody (`@channel`), shows no email, and is neither link nor image, whether the room reads
 //!   Slack's markup, Markdown or plain text.
@@ -39,7 +39,7 @@ pub fn line(text: &str) -> String {
     text.chars().map(|c| if acts(c) { ' ' } else { c }).collect()
 }
 
-/// For people; of what acts only line breaks and tabs (`\n`, `\t`) remain, so that the text itself must be ours, and what it quotes a [`line`].
+/// For people; of what acts only line breaks and tabs (`\n`, `\t`) remain, so that the text itself must be ours, and what it quotes a [`line`](line()).
 pub fn lines(text: &str) -> String {
     text.chars().map(|c| if acts(c) && !matches!(c, '\n' | '\t') { ' ' } else { c }).collect()
 }

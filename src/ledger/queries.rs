@@ -97,7 +97,7 @@ impl Ledger {
     }
 
     /// The cached answer of `GET /rewards`: who receives what comes from each rule, as far as it was read within the last
-    /// [`RULES_AGE_MAX`]. A rule can be changed at FirstPromoter; what is older must be asked for again. So must one that
+    /// `RULES_AGE_MAX`. A rule can be changed at FirstPromoter; what is older must be asked for again. So must one that
     /// was read in the future: a clock was ahead.
     pub fn reward_rules(&self, now: Timestamp) -> Result<BTreeMap<i64, Option<RecipientKind>>, LedgerError> {
         let (since, now) = (timestamp_text(before(now, RULES_AGE_MAX)), timestamp_text(now));
