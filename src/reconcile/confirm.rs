@@ -140,10 +140,15 @@ fn confirm_one(
 
 /// Decides again on what FirstPromoter says now.
 fn still_unfulfilled(item: &mut Item, commission: Commission, claimed_until: Option<Timestamp>, cx: Context<'_>) {
-    if commission.status != CommissionStatus::Approved {
-        item.decision = Decision::Nothing("no longer approved just now; the next pass decides");
-        item.listed = false;
-        return;
+    match &commission.status {
+        // A status that nobody knows is decided upon as the listing's was: what is owed is held, what was delivered is marked, and
+        // stands in `attention` when that fails. Left alone here, it would be left alone in every pass.
+        CommissionStatus::Approved | CommissionStatus::Unknown(_) => {}
+        CommissionStatus::Pending | CommissionStatus::Denied => {
+            item.decision = Decision::Nothing("no longer approved just now; the next pass decides");
+            item.listed = false;
+            return;
+        }
     }
     item.facts = plan::facts(&commission, cx.policy, cx.rules);
     let entry = Entry { reward: item.reward.as_ref(), claimed_until };

@@ -329,3 +329,20 @@ fn an_answer_to_marking_without_a_word_is_settled_by_what_reads_back() {
         then_it_is_marked(&world, [1]);
     }
 }
+
+#[test]
+fn what_was_delivered_and_has_a_status_nobody_knows_is_marked_or_asks_for_a_person() {
+    let world = given([owed(1)]);
+    world.sandbox.firstpromoter.lock().faults.mark = always(status(422));
+    world.once().exits(0);
+    world.sandbox.firstpromoter.change(1, |it| *it = it.clone().odd("status", json!("rejected_by_moon")));
+    world.once().exits(0);
+    let ran = world.once().exits(3);
+    assert_eq!(marking_of(&world, 1).1, 3, "{ran}");
+    assert_eq!(world.attention().into_values().collect::<Vec<_>>(), ["not_marked"]);
+    world.sandbox.firstpromoter.lock().faults.mark = never();
+    the_time_has_come(&world);
+    world.once().exits(0);
+    assert_eq!((world.state_of(1).as_str(), world.sandbox.merchant.requests()), ("fulfilled", 1));
+    world.then_nothing_more_happens().exits(0);
+}
