@@ -16,7 +16,7 @@ chmod 755 "$tools"
 reader=()
 if [ "$(id -u)" = 0 ]; then
     other=(setpriv --reuid 65534 --regid 65534 --groups 4321)
-    if (cd / && "${other[@]}" "$tools/venv/bin/python" -c 'import datasette') 2>/dev/null; then
+    if (cd / && "${other[@]}" env HOME=/ "$tools/venv/bin/python" -c 'import datasette') 2>/dev/null; then
         mkdir "$tools/state"
         cp "$ledger" "$ledger-wal" "$ledger-shm" "$tools/state/" # all three: makegood leaves them
         chown -R 4321:4321 "$tools/state"
