@@ -21,7 +21,7 @@ use clap::Parser;
 mod sim;
 
 use sim::{
-    fault::Mix,
+    fault::{self, Mix},
     sabotage::Sabotage,
     story::{Scratch, Verdict},
 };
@@ -45,6 +45,12 @@ struct Args {
     /// Break this step on purpose
     #[arg(long, default_value = "None", value_parser = sabotage)]
     sabotage: Sabotage,
+    /// Faults and rules that wait for their mends, to be switched on
+    #[arg(long)]
+    with: Vec<String>,
+    /// Threads
+    #[arg(long)]
+    jobs: Option<usize>,
 }
 
 fn sabotage(name: &str) -> Result<Sabotage, String> {
@@ -53,6 +59,7 @@ fn sabotage(name: &str) -> Result<Sabotage, String> {
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    let _first = fault::ASKED_FOR.set(args.with.clone());
     if args.worlds == 1 {
         let verdict = Scratch::new().run(args.seed, args.sabotage, true);
         print!("{}", verdict.trace);
@@ -90,7 +97,8 @@ fn run(args: &Args) -> (u64, Mix, Vec<Verdict>) {
     let found = Mutex::new((0, Mix::default(), Vec::new()));
     let said = Mutex::new(Instant::now());
     thread::scope(|scope| {
-        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+        let cores = || thread::available_parallelism().map_or(1, usize::from);
+        for _ in 0..args.jobs.unwrap_or_else(cores) {
             scope.spawn(|| {
                 let scratch = Scratch::new();
                 let mut mix = Mix::default();

@@ -64,7 +64,7 @@ impl World {
     fn start(self: &Rc<Self>, life: Life) -> Rc<Process> {
         let process = self.enter(|number| Process::new(number, &life));
         self.say(&process.name, || format!("starts: {:?}", life.fate));
-        self.spawn(Some(Rc::clone(&process)), live(Rc::clone(self), Rc::clone(&process), life.passes));
+        self.spawn(Some(Rc::clone(&process)), live(Rc::clone(self), Rc::clone(&process), life));
         process
     }
 

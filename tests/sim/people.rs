@@ -116,7 +116,7 @@ impl World {
     }
 
     fn resolve(&self, reward: &Reward, fault: Fault, to: &str) {
-        let now = timestamp_text(self.now());
+        let now = timestamp_text(self.local());
         self.say("operator", || format!("{}: {to}", reward.id));
         self.meet(fault);
         self.witness.transaction(|tx| {
@@ -133,8 +133,9 @@ impl World {
             )?
             .execute((reward.id, &now, to))
         });
-        if to == "delivered" {
-            self.note_word(reward.id);
+        match to {
+            "delivered" => self.note_word(reward.id),
+            _ => self.note_cleared(reward.id),
         }
     }
 }

@@ -22,7 +22,7 @@ use makegood::{
 use rusqlite::{Connection, backup::Backup};
 
 use super::{
-    firstpromoter::{SimApi, transient},
+    firstpromoter::{SimApi, rejected, transient},
     merchant::SimTargets,
     terms::{ACCOUNT, Terms},
     world::World,
@@ -91,11 +91,37 @@ sabotages! {
     Fidget,
     /// Never completes a pass again.
     GiveUp,
+    /// Takes the time of a whole pass for its beginning: no answer grows old.
+    StopTheClock,
+    /// Takes a target that has moved for the one it was.
+    OverlookMoves,
+    /// Goes on with a restored ledger.
+    TrustCopies,
+    /// Forgets how often a target has refused.
+    ForgetRefusals,
+    /// Takes a delivery that it has heard of for unknown.
+    LoseOutcome,
+    /// Never gets around to some deliveries.
+    StarveSome,
+    /// Never gets around to some marks.
+    MarkSome,
+    /// Looks away from what was taken back.
+    ForgetReversed,
+    /// Takes words that nobody knows for approved.
+    ReadAnything,
 }
 
 impl Sabotage {
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|it| format!("{it:?}") == name)
+    }
+
+    pub fn stops_the_clock(self) -> bool {
+        self == Self::StopTheClock
+    }
+
+    pub fn trusts_copies(self) -> bool {
+        self == Self::TrustCopies
     }
 
     pub fn ignores_lock(self) -> bool {
@@ -116,6 +142,12 @@ impl Sabotage {
     }
 
     pub fn settings(self, terms: &Terms, ledger: &Path) -> Settings {
+        let mut terms = terms.clone();
+        if self == Self::OverlookMoves {
+            for target in &mut terms.targets {
+                target.place = 0;
+            }
+        }
         let mut settings = terms.settings(ledger);
         let policy = &mut settings.policy;
         match self {
@@ -194,6 +226,12 @@ impl Sabotage {
                      NULL AS recipient_email, target, NULL AS detail, '' AS what_to_do FROM rewards WHERE 0",
                 );
             }
+            Self::ForgetRefusals => {
+                run("DELETE FROM target_health");
+            }
+            Self::ForgetReversed => {
+                run("UPDATE rewards SET drift = NULL WHERE state = 'reversed'");
+            }
             Self::Fidget => {
                 run(
                     "UPDATE rewards SET last_error = coalesce(last_error, '') || '!' WHERE state IN ('held', 'fulfilled')",
@@ -267,6 +305,13 @@ impl Api for SabotagedApi {
                 rows.extend(ids.filter_map(|id| listed.get(id).cloned()));
             }
         }
+        if self.sabotage == Sabotage::ReadAnything {
+            for row in &mut rows {
+                if matches!(row.status, domain::CommissionStatus::Unknown(_)) {
+                    row.status = domain::CommissionStatus::Approved;
+                }
+            }
+        }
         if query.ids.is_empty() {
             if query.page == 1 {
                 self.listed.borrow_mut().clear();
@@ -284,6 +329,9 @@ impl Api for SabotagedApi {
     }
 
     async fn mark_fulfilled(&self, ids: &[CommissionId]) -> Result<Batch, ApiError> {
+        if self.sabotage == Sabotage::MarkSome && ids.iter().any(|id| id.0 % 3 == 0) {
+            return Err(rejected("POST /commissions/mark_fulfilled"));
+        }
         let answer = self.api.mark_fulfilled(ids).await;
         if answer.is_ok() {
             self.marked.borrow_mut().extend(ids);
@@ -333,6 +381,9 @@ impl Deliver for SabotagedTargets {
                     RecipientKind::Referral => RecipientKind::Promoter,
                 };
             }
+            Sabotage::StarveSome if delivery.commission_id.0 % 3 == 0 => {
+                return Outcome::NotDelivered { detail: "not today".to_owned(), retry_after: None };
+            }
             Sabotage::PretendDelivery => return Outcome::Delivered { receipt: None },
             Sabotage::DeliverTwice => {
                 let _lost = self.targets.deliver(target, &delivery).await;
@@ -340,6 +391,9 @@ impl Deliver for SabotagedTargets {
             _ => {}
         }
         match self.targets.deliver(target, &delivery).await {
+            Outcome::Delivered { .. } if self.sabotage == Sabotage::LoseOutcome => {
+                Outcome::Unknown { detail: "lost".to_owned(), retry_after: None }
+            }
             Outcome::Unknown { detail, retry_after } if self.sabotage == Sabotage::UnknownIsNo => {
                 Outcome::NotDelivered { detail, retry_after }
             }
