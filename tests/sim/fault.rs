@@ -142,27 +142,7 @@ faults! {
 }
 
 /// Faults and rules that wait for their mends: off, but where they are asked for.
-pub const WAITING: &[&str] = &[
-    "ReadPutsOff",
-    "Age",
-    "ReadBack",
-    "MarksRefusedBlindly",
-    "RefusalsPause",
-    "KnownIsKept",
-    "ReversalIsWatched",
-    "MarkedInTime",
-    "TargetMoves",
-    "TargetFlips",
-    "TargetRetyped",
-    "PagesAreTiny",
-    "StatusUnheardOf",
-    "TimesUnreadable",
-    "Unmarkable",
-    "ClockAhead",
-    "ClockBehind",
-    "RestoredHere",
-    "RestoredElsewhere",
-];
+pub const WAITING: &[&str] = &["StatusUnheardOf"];
 
 /// Those of [`WAITING`] that are asked for in this program.
 pub static ASKED_FOR: OnceLock<Vec<String>> = OnceLock::new();

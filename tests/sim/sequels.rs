@@ -64,7 +64,10 @@ impl Audit<'_> {
             for request in &requests {
                 let mut in_a_row = BTreeSet::new();
                 let mut last_pass = None;
-                for (heard, of) in heard.iter().filter(|(heard, _)| heard.at < request.at) {
+                // A refusal heard at the very instant may not be known yet; a success, which lets the next one go, is.
+                let earlier =
+                    |heard: &Heard| heard.at < request.at || (heard.at == request.at && heard.what != Said::Refused);
+                for (heard, of) in heard.iter().filter(|(heard, _)| earlier(heard)) {
                     match (heard.what, known(of).as_deref()) {
                         (Said::Refused, Some("refused")) => {
                             in_a_row.insert(of.commission);
