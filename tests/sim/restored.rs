@@ -21,6 +21,8 @@ const DELIVERIES: &str = "SELECT coalesce(max(id), 0) FROM journal WHERE to_stat
 pub struct Copies {
     taken: Option<Taken>,
     forgetful: Option<Forgetful>,
+    /// A copy was restored, and nobody has accepted it: also where only a handler's entries are lost, makegood may ask.
+    pending: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -45,6 +47,11 @@ impl Copies {
     /// Nothing may be delivered from the ledger.
     pub fn is_forgetful(&self) -> bool {
         self.forgetful.is_some()
+    }
+
+    /// A person has to accept the ledger before all can come to rest.
+    pub fn is_pending(&self) -> bool {
+        self.pending
     }
 
     /// Nor may a handler take a claim there.
@@ -125,9 +132,12 @@ impl World {
 
     fn somebody_restores_a_copy(&self) {
         let (here, elsewhere) = (self.strikes_later(Fault::RestoredHere), self.strikes_later(Fault::RestoredElsewhere));
-        let taken = self.copies.borrow().taken.filter(|_| here || elsewhere);
+        // Without a mark, a copy from before the first delivery looks like a new ledger: no guarantee is given for it.
+        let tells = |it: &Taken| here || (elsewhere && (it.stamped || it.last_delivery > 0));
+        let taken = self.copies.borrow().taken.filter(tells);
         let Some(taken) = taken else { return };
         self.copies.borrow_mut().taken = None;
+        self.copies.borrow_mut().pending = true;
         let sql = format!("{DELIVERIES} AND actor = 'makegood'");
         let delivered: i64 = self.witness.query(&sql, &[], |row| row.get(0)).pop().unwrap_or_default();
         let behind = here && delivered > taken.last;
@@ -178,7 +188,7 @@ impl World {
     /// Before it is all over.
     pub fn a_person_accepts_the_ledger(self: &Rc<Self>) {
         let under_way = || self.firstpromoter.borrow().commissions.keys().any(|id| self.merchant.borrow().awaits(*id));
-        if !self.copies.borrow().is_forgetful() || under_way() {
+        if !self.copies.borrow().is_pending() || under_way() {
             return;
         }
         let has_it: BTreeSet<i64> = self.evidence.borrow().effects.iter().map(|it| it.commission).collect();
@@ -196,6 +206,7 @@ impl World {
         self.meet(Fault::RestoredAccepted);
         self.accept();
         self.copies.borrow_mut().forgetful = None;
+        self.copies.borrow_mut().pending = false;
     }
 
     fn accept(&self) {

@@ -109,7 +109,7 @@ fn tell(world: &Rc<World>) -> Vec<Violation> {
     world.tasks.borrow_mut().clear();
     world.set_clock(0);
     world.say("", || "--- nothing goes wrong any more".to_owned());
-    if world.copies.borrow().is_forgetful() {
+    if world.copies.borrow().is_pending() {
         world.idle(EVERYTHING_HAS_ARRIVED);
         world.a_person_accepts_the_ledger();
     }
