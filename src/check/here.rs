@@ -77,6 +77,9 @@ fn with_credential_hint(key: &str, remedy: &str) -> String {
 
 fn found_at(name: String, config_file: &Path, origin: SecretOrigin) -> Check {
     let (place, file, remedy) = match origin {
+        SecretOrigin::TakenAtStart => {
+            return Check::ok(name, "not looked at: the service has what systemd gave it at its start, and keeps that");
+        }
         SecretOrigin::Environment(variable) => {
             return Check::ok(name, format!("in the environment variable {variable}"));
         }

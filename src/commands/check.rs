@@ -18,7 +18,10 @@ struct Document {
 }
 
 pub(super) async fn check(cli: &Cli, offline: bool) -> Result<Exit, Failure> {
-    let loaded = config::environment().and_then(|env| config::load(&cli.config, &env));
+    let env = config::environment();
+    // In the journal of a reload only what is wrong is news.
+    let wrong_only = env.as_ref().is_ok_and(|env| config::reloads(env));
+    let loaded = env.and_then(|env| config::load(&cli.config, &env));
     let (document, exit) = match loaded {
         Ok(config) => {
             let checks = check::all(&cli.config, &config, offline).await;
@@ -34,7 +37,7 @@ pub(super) async fn check(cli: &Cli, offline: bool) -> Result<Exit, Failure> {
     if cli.json {
         print_json(&document)?;
     } else {
-        print(&in_words(&document.checks, Ink::for_stdout()))?;
+        print(&in_words(&document.checks, wrong_only, Ink::for_stdout()))?;
     }
     Ok(exit)
 }
@@ -52,9 +55,9 @@ fn exit(checks: &[Check]) -> Exit {
     }
 }
 
-fn in_words(checks: &[Check], ink: Ink) -> String {
+fn in_words(checks: &[Check], wrong_only: bool, ink: Ink) -> String {
     let mut out = String::new();
-    for check in checks {
+    for check in checks.iter().filter(|check| !wrong_only || check.result != Verdict::Ok) {
         let word = check.result.as_str();
         let line = text::wrapped(&format!("{}: {}", check.name, check.detail), 9);
         let _infallible = write!(out, "{}  {}", ink.word(word, &format!("{word:<7}")), line.trim_start());
@@ -70,7 +73,10 @@ fn in_words(checks: &[Check], ink: Ink) -> String {
         (0, failed) => format!("{failed} failed"),
         (warnings, failed) => format!("{failed} failed, {}", text::counted(warnings, "warning")),
     };
-    let _infallible = writeln!(out, "\n{}: {summary}.", text::counted(checks.len() as u64, "check"));
+    if !out.is_empty() {
+        out.push('\n');
+    }
+    let _infallible = writeln!(out, "{}: {summary}.", text::counted(checks.len() as u64, "check"));
     out
 }
 
@@ -101,7 +107,7 @@ mod tests {
     fn the_summary_counts_what_is_not_well() {
         let of = |results: &[Verdict]| {
             let checks: Vec<Check> = results.iter().map(|result| check("a", *result)).collect();
-            in_words(&checks, Ink::PLAIN).lines().last().unwrap_or_default().to_owned()
+            in_words(&checks, false, Ink::PLAIN).lines().last().unwrap_or_default().to_owned()
         };
         assert_eq!(of(&[Verdict::Ok]), "1 check: all is well.");
         assert_eq!(of(&[Verdict::Ok, Verdict::Warning]), "2 checks: 1 warning.");

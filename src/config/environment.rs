@@ -16,14 +16,23 @@ pub(super) const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
 /// Where systemd puts what a service keeps.
 pub(super) const STATE_DIRECTORY: &str = "STATE_DIRECTORY";
 
+/// Set by systemd for what `ExecReload=` runs, and for nothing else.
+pub(super) const MAINPID: &str = "MAINPID";
+
+/// Whether this process was started by `ExecReload=` of a unit: systemd gives credentials to the main process at its start, and none
+/// to a reload. Debian 12's sets `CREDENTIALS_DIRECTORY` and shuts the folder, Debian 13's does not set it.
+pub fn reloads(env: &[(String, String)]) -> bool {
+    env.iter().any(|(name, value)| name == MAINPID && !value.is_empty())
+}
+
 /// How an origin in the environment begins; a variable's name follows.
 pub(super) const PLACE: &str = "environment variable ";
 
 /// No key lies deeper; a name with more parts is not even looked at.
 const DEEPEST: usize = 8;
 
-/// The variables of this process that [`load`](super::load) wants: `MAKEGOOD_*`, `CREDENTIALS_DIRECTORY` and `STATE_DIRECTORY`. What is not
-/// UTF-8 is an error if it is ours, and else none of our business.
+/// The variables of this process that [`load`](super::load) wants: `MAKEGOOD_*` and three of systemd's. What is
+/// not UTF-8 is an error if it is ours, and else none of our business.
 pub fn environment() -> Result<Vec<(String, String)>, ConfigError> {
     collect(std::env::vars_os())
 }
@@ -35,7 +44,7 @@ pub(super) fn collect(
     for (name, value) in variables {
         // Lossy is enough to decide whose it is: the prefix is ASCII.
         let shown = name.to_string_lossy().into_owned();
-        if !shown.starts_with(PREFIX) && ![CREDENTIALS_DIRECTORY, STATE_DIRECTORY].contains(&shown.as_str()) {
+        if !shown.starts_with(PREFIX) && ![CREDENTIALS_DIRECTORY, STATE_DIRECTORY, MAINPID].contains(&shown.as_str()) {
             continue;
         }
         match (name.into_string(), value.into_string()) {

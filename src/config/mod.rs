@@ -46,7 +46,7 @@ mod unit;
 mod words;
 
 pub(crate) use address::{LOCALHOST, is_loopback};
-pub use environment::environment;
+pub use environment::{environment, reloads};
 pub use error::{ConfigError, Problem};
 pub use schedule::next_times;
 pub(crate) use secrets::SIGNING_SECRET_BYTES;

@@ -37,6 +37,7 @@ const LARGEST_FILE: u64 = 64 * 1024;
 pub struct SecretSources {
     file: String,
     credentials: Option<PathBuf>,
+    reloads: bool,
     slots: Vec<Slot>,
 }
 
@@ -50,7 +51,7 @@ impl SecretSources {
     pub(super) fn new(file: &Path, env: &[(String, String)], slots: Vec<Slot>) -> Self {
         let credentials = env.iter().find(|(name, value)| name == CREDENTIALS_DIRECTORY && !value.is_empty());
         let credentials = credentials.map(|(_, value)| PathBuf::from(value)).or_else(|| unit::credentials(file));
-        Self { file: file.display().to_string(), credentials, slots }
+        Self { file: file.display().to_string(), credentials, reloads: environment::reloads(env), slots }
     }
 }
 
@@ -265,6 +266,8 @@ pub enum SecretOrigin {
     File(PathBuf),
     /// A systemd credential.
     Credential(PathBuf),
+    /// What systemd handed to the service at its start, if anything: a reload cannot look.
+    TakenAtStart,
 }
 
 /// What there is to say of one secret; never the secret.
@@ -283,6 +286,9 @@ impl SecretSources {
     pub fn found(&self) -> Vec<SecretFound> {
         let credentials = self.credentials.as_deref();
         let found = self.slots.iter().map(|slot| {
+            if self.reloads && matches!(slot.given, Given::Nowhere) {
+                return SecretFound { key: slot.key.clone(), origin: Some(SecretOrigin::TakenAtStart), problem: None };
+            }
             let (given, problem) = match (slot.fetch(credentials), &slot.kind) {
                 (Ok(Some(_)), _) => (true, None),
                 (Ok(None), Kind::ApiKey) => (false, Some(no_api_key(self, slot))),

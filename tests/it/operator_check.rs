@@ -358,6 +358,27 @@ fn a_check_without_the_network_asks_nobody_and_warns_without_failing() {
     world.run(&["check", "--offline", "--json"]).exits(2);
 }
 
+/// systemd gives credentials to the main process at its start, and none to what `ExecReload=` runs: Debian 12's names their folder
+/// and shuts it, Debian 13's does not name it. Every `systemctl reload` failed on both.
+#[test]
+fn a_reload_does_not_miss_the_credentials_that_only_the_service_has() {
+    let mut world = a_world_in_order();
+    world.without_secrets();
+    let shut = world.path("makegood.toml").join("makegood.service");
+    for credentials in ["", shut.to_str().unwrap()] {
+        world.env("CREDENTIALS_DIRECTORY", credentials).env("MAINPID", "");
+        world.run(&["check", "--offline"]).exits(2);
+        world.env("MAINPID", "4711");
+        let ran = world.run(&["check", "--offline", "--json"]).exits(0);
+        comes_to(&ran, "secret firstpromoter.api_key", "ok", &["at its start"]);
+        let words = world.run(&["check", "--offline"]).exits(0);
+        assert_eq!(words.stdout.lines().count(), 1, "the journal is spared what is well: {words}");
+    }
+    world.set("policy.grace", "soon");
+    let ran = world.run(&["check", "--offline"]).exits(2);
+    assert!(ran.stdout.contains("policy.grace"), "{ran}");
+}
+
 /// What systemd runs first; where it fails, `systemctl reload` does, and no signal is sent.
 #[test]
 fn the_units_reload_checks_the_configuration_before_the_signal() {
