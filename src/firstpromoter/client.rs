@@ -369,6 +369,23 @@ impl<C: Clock> Api for Client<C> {
         })
     }
 
+    async fn wait_for_room(&self, requests: u32) -> bool {
+        loop {
+            let room = {
+                let (ticks, pacer) = &mut *self.lock();
+                let now_ms = ticks.read(self.clock.now());
+                pacer.room_for(requests, now_ms)
+            };
+            match room {
+                None => return false,
+                Some(Admission::Go) => return true,
+                // Too long to wait: the request itself fails, and says so.
+                Some(Admission::Blocked(ms)) if Duration::from_millis(ms) > PATIENCE => return true,
+                Some(Admission::Full(ms) | Admission::Blocked(ms)) => self.sleep(Duration::from_millis(ms)).await,
+            }
+        }
+    }
+
     fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
     }

@@ -96,6 +96,12 @@ pub trait Api {
     /// `GET /rewards`, whole; one request where there are fewer than 20.
     async fn rewards(&self) -> Result<Vec<RewardRule>, ApiError>;
 
+    /// Waits until so many requests may leave at once, and returns true; returns false at once where the pace never lets so
+    /// many leave in a minute. Reserves nothing.
+    async fn wait_for_room(&self, _requests: u32) -> bool {
+        true
+    }
+
     /// HTTP requests sent so far by this client, retries included.
     fn requests(&self) -> u64;
 }

@@ -79,6 +79,20 @@ impl Pacer {
         Admission::Go
     }
 
+    /// Whether so many requests may leave at `now_ms`. Counts none of them. Nothing where the ceiling in force never lets so
+    /// many leave in a minute.
+    pub fn room_for(&mut self, requests: u32, now_ms: u64) -> Option<Admission> {
+        let now_ms = self.advance(now_ms);
+        let most_before = u64::from(self.ceiling(now_ms)).checked_sub(u64::from(requests))?;
+        Some(if now_ms < self.blocked_until_ms {
+            Admission::Blocked(self.blocked_until_ms - now_ms)
+        } else if self.in_window > most_before {
+            Admission::Full(self.until_below(most_before + 1).saturating_sub(now_ms).max(1))
+        } else {
+            Admission::Go
+        })
+    }
+
     /// FirstPromoter answered 429: half as fast from now on, and nothing before `retry_after`.
     pub fn limited(&mut self, now_ms: u64, retry_after: Option<Duration>) {
         let now_ms = self.advance(now_ms);
@@ -212,6 +226,23 @@ mod tests {
         assert_eq!(pacer.admit(1_000), Admission::Blocked(7_000));
         assert_eq!(pacer.admit(7_999), Admission::Blocked(1));
         assert_eq!(pacer.admit(8_000), Admission::Go);
+    }
+
+    #[test]
+    fn room_for_several_is_there_when_all_of_them_may_leave() {
+        let mut pacer = Pacer::new(4);
+        assert_eq!(pacer.room_for(5, 0), None, "never so many in a minute");
+        assert_eq!(pacer.room_for(4, 0), Some(Admission::Go));
+        for now in [0, 10_000] {
+            assert_eq!(pacer.admit(now), Admission::Go);
+        }
+        assert_eq!(pacer.room_for(2, 10_000), Some(Admission::Go));
+        assert_eq!(pacer.room_for(3, 10_000), Some(Admission::Full(50_100)), "when the first one is forgotten");
+        assert_eq!(pacer.room_for(4, 10_000), Some(Admission::Full(60_100)), "when both are");
+        assert_eq!(pacer.room_for(4, 70_100), Some(Admission::Go));
+        pacer.limited(70_100, Some(Duration::from_secs(7)));
+        assert_eq!(pacer.room_for(2, 70_100), Some(Admission::Blocked(7_000)));
+        assert_eq!(pacer.room_for(3, 70_100), None, "half of four");
     }
 
     #[test]

@@ -89,6 +89,8 @@ pub(crate) struct Upstream {
     /// How long each page takes, on this clock.
     pub(crate) takes_seconds: Cell<u64>,
     pub(crate) clock: RefCell<Option<QuickClock>>,
+    /// No more requests than that may leave within a minute.
+    pub(crate) per_minute: u32,
     /// Ids that spoil every call that they are in.
     pub(crate) poison: Vec<CommissionId>,
     /// Answers to marking, then that everything is completed.
@@ -117,6 +119,7 @@ impl Upstream {
             broken_after: u64::MAX,
             takes_seconds: Cell::new(0),
             clock: RefCell::default(),
+            per_minute: 300,
             poison: Vec::new(),
             marks: RefCell::default(),
             batches: RefCell::default(),
@@ -185,6 +188,10 @@ impl Api for Upstream {
 
     async fn rewards(&self) -> Result<Vec<RewardRule>, ApiError> {
         Ok(Vec::new())
+    }
+
+    async fn wait_for_room(&self, requests: u32) -> bool {
+        requests <= self.per_minute
     }
 
     fn requests(&self) -> u64 {

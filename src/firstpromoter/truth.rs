@@ -16,7 +16,18 @@
 //! - **Unfulfilled canaries.** Up to two commissions that this pass was shown as unfulfilled ride along. Where they come
 //!   under `yes`, and nothing at all comes under `no`, nothing is believed to be fulfilled.
 //! - **Age.** [`Answers::asked_at`] is the time before the oldest of the questions left. An answer counts as that old,
-//!   however long it, a retry, or a wait for the pace took.
+//!   however long it or a retry took.
+//!
+//! # A slow pace
+//!
+//! At one request a minute (`firstpromoter.requests_per_minute = 1`, or after many 429) both questions cannot leave within
+//! one minute, and the answer under `yes` is always older than a minute when the one under `no` comes. So the questions leave
+//! when there is room for both. Where the pace never has so much room, the age counts from the question under `no`, which
+//! alone says that something is still unfulfilled; the one under `yes` proves the filter, and may be [`PROOF_VALID`] older.
+//! Suppose somebody fulfils a commission between the two: it is not in the answer under `no`, and is not delivered. Suppose
+//! the filter is ignored from then on: the canaries that came under `yes` come under `no`, too, and nothing is believed.
+//! Before there is a first canary, a filter that breaks between the two questions goes unnoticed, as it does at any pace;
+//! at this one there is a minute for it, not a second.
 //!
 //! What proves one question says nothing of another, which may have met a filter that works again. So canaries ride along
 //! in each.
@@ -32,7 +43,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use chrono::TimeDelta;
 use thiserror::Error;
+use tokio::sync::Mutex;
 
 use super::{
     Api, ListingError,
@@ -52,6 +65,12 @@ const FULFILLED_MAX: usize = 60;
 /// How many unfulfilled canaries ride along: somebody may fulfil one at this moment.
 const UNFULFILLED: usize = 2;
 
+/// What both questions take at the most where none of their pages is capped: a second page shows that no more comes.
+const BOTH_WAYS: u32 = 4;
+/// How much older than the question under `no` its proof may be, where the pace has no room for both. Two pages under `yes`,
+/// and the first one under `no`, leave within two minutes at any pace.
+const PROOF_VALID: TimeDelta = TimeDelta::seconds(150);
+
 /// The commissions that prove an answer.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Canaries {
@@ -69,7 +88,7 @@ pub struct Answers {
     pub unfulfilled: BTreeMap<CommissionId, Commission>,
     /// What FirstPromoter calls fulfilled.
     pub fulfilled: HashSet<CommissionId>,
-    /// Before the oldest of the questions left.
+    /// Before the oldest of the questions left; at a slow pace, of those under `no`.
     pub asked_at: Timestamp,
 }
 
@@ -122,6 +141,8 @@ pub struct Truth<'a, A, C> {
     api: &'a A,
     clock: &'a C,
     canaries: Canaries,
+    /// Held by those who ask at a slow pace: two at once would take each other's room.
+    slow: Mutex<()>,
 }
 
 impl<'a, A: Api, C: Clock> Truth<'a, A, C> {
@@ -129,7 +150,7 @@ impl<'a, A: Api, C: Clock> Truth<'a, A, C> {
     pub fn new(api: &'a A, clock: &'a C, mut canaries: Canaries) -> Self {
         canaries.fulfilled.truncate(FULFILLED_MAX);
         canaries.unfulfilled.truncate(UNFULFILLED);
-        Self { api, clock, canaries }
+        Self { api, clock, canaries, slow: Mutex::new(()) }
     }
 
     /// Asks about commissions that may stand anywhere, in any number.
@@ -155,11 +176,11 @@ impl<'a, A: Api, C: Clock> Truth<'a, A, C> {
     }
 
     async fn ask(&self, ids: &[CommissionId], expect: Expect) -> Result<Answers, TruthError> {
-        let mut answers = Answers::none(self.clock.now());
+        let mut all = None;
         for some in each_once(ids).chunks(QUESTION) {
-            answers.take(self.ask_proved(some, expect).await?, some);
+            Answers::add(&mut all, self.ask_proved(some, expect).await?, some);
         }
-        Ok(answers)
+        Ok(all.unwrap_or_else(|| Answers::none(self.clock.now())))
     }
 
     async fn ask_proved(&self, ids: &[CommissionId], expect: Expect) -> Result<Answers, TruthError> {
@@ -169,12 +190,12 @@ impl<'a, A: Api, C: Clock> Truth<'a, A, C> {
         if few.len() == all.len() || answers.find(few, Canary::Sings).is_some() {
             return answers.proved_by(few, &self.canaries.unfulfilled);
         }
-        let mut proved = Answers::none(self.clock.now());
+        let mut proved = None;
         for some in ids.chunks(QUESTION - all.len()) {
             let answers = self.ask_once(some, all, expect).await?;
-            proved.take(answers.proved_by(all, &self.canaries.unfulfilled)?, some);
+            Answers::add(&mut proved, answers.proved_by(all, &self.canaries.unfulfilled)?, some);
         }
-        Ok(proved)
+        Ok(proved.unwrap_or_else(|| Answers::none(self.clock.now())))
     }
 
     async fn ask_once(
@@ -183,6 +204,11 @@ impl<'a, A: Api, C: Clock> Truth<'a, A, C> {
         canaries: &[CommissionId],
         expect: Expect,
     ) -> Result<Answers, TruthError> {
+        let slow = !self.api.wait_for_room(BOTH_WAYS).await;
+        let _alone = if slow { Some(self.slow.lock().await) } else { None };
+        if slow {
+            self.api.wait_for_room(1).await;
+        }
         let asked_at = self.clock.now();
         let witnesses = &self.canaries.unfulfilled;
         let all = [ids, canaries, witnesses].concat();
@@ -201,6 +227,11 @@ impl<'a, A: Api, C: Clock> Truth<'a, A, C> {
         let rest = |some: &[CommissionId]| -> Vec<CommissionId> {
             some.iter().copied().filter(|id| !answers.fulfilled.contains(id)).collect()
         };
+        if slow {
+            self.api.wait_for_room(1).await;
+            let now = self.clock.now();
+            answers.asked_at = if now - asked_at <= PROOF_VALID { now } else { asked_at };
+        }
         // That a canary which was fulfilled a moment ago does not come is not worth another page.
         let (wanted, expected) = (rest(&all), rest(no));
         let question = Ids { asked: &all, wanted: &wanted, expected: &expected, fulfilled: Some(false) };
@@ -215,13 +246,14 @@ impl Answers {
         Self { unfulfilled: BTreeMap::new(), fulfilled: HashSet::new(), asked_at }
     }
 
-    /// Adds what other answers say of these.
-    fn take(&mut self, mut answers: Self, ids: &[CommissionId]) {
+    /// Adds what answers say of these.
+    fn add(all: &mut Option<Self>, mut answers: Self, ids: &[CommissionId]) {
+        let all = all.get_or_insert_with(|| Self::none(answers.asked_at));
         for id in ids {
-            self.unfulfilled.extend(answers.unfulfilled.remove_entry(id));
-            self.fulfilled.extend(answers.fulfilled.take(id));
+            all.unfulfilled.extend(answers.unfulfilled.remove_entry(id));
+            all.fulfilled.extend(answers.fulfilled.take(id));
         }
-        self.asked_at = self.asked_at.min(answers.asked_at);
+        all.asked_at = all.asked_at.min(answers.asked_at);
     }
 
     /// Whether `yes` alone is proved: it showed a fulfilled canary, and none of the unfulfilled ones.

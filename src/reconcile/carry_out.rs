@@ -132,7 +132,9 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
     ) {
         let mut old_answers = 0;
         while !left.is_empty() {
-            match self.deliver_chunk(&target, &mut left, asked_at.take(), way, round).await {
+            // Answers that come too late come sooner for fewer: one page holds them all, whatever the server's pages are.
+            let many = (QUESTION / 10_usize.pow(old_answers)).max(1);
+            match self.deliver_chunk(&target, &mut left, many, asked_at.take(), way, round).await {
                 Ok(0) => old_answers += 1,
                 Ok(_) => old_answers = 0,
                 Err(error) => return round.fail(error),
@@ -143,12 +145,13 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         }
     }
 
-    /// Takes a chunk from the front, confirms it, and delivers what may start in time; puts back what was too late. Returns how
+    /// Takes so many from the front, confirms it, and delivers what may start in time; puts back what was too late. Returns how
     /// many are done with.
     async fn deliver_chunk(
         &self,
         target: &str,
         left: &mut Vec<CommissionId>,
+        many: usize,
         asked_at: Option<Timestamp>,
         way: &Way<'_, A, C>,
         round: &Round<'_>,
@@ -159,7 +162,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
             left.clear();
             return Ok(0);
         }
-        let chunk: Vec<CommissionId> = left.drain(..left.len().min(QUESTION)).collect();
+        let chunk: Vec<CommissionId> = left.drain(..left.len().min(many)).collect();
         let asked_at = if let Some(asked_at) = asked_at {
             asked_at
         } else {

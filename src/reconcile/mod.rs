@@ -111,7 +111,9 @@ pub enum PassError {
     FilterBroken(TruthError),
     /// FirstPromoter's answers were too old to deliver on, each time they came.
     #[error(
-        "{rewards} rewards wait: FirstPromoter took longer than {} s to answer whether they are still unfulfilled, {times} times in a row, and          no reward is delivered on an older answer. Check firstpromoter.requests_per_minute, and whether FirstPromoter is slow; the next          pass tries again",
+        "{rewards} rewards wait: FirstPromoter took longer than {} s to answer whether they are still unfulfilled, {times} times in a row, \
+         and no reward is delivered on an older answer. Check firstpromoter.requests_per_minute, and whether FirstPromoter is slow; the next pass \
+         tries again",
         deliver::CONFIRMATION_VALID.as_secs()
     )]
     OldAnswers {

@@ -17,7 +17,10 @@ use crate::{
     delivery::Delivery,
     domain::{Amount, Commission, CommissionStatus, Promoter, Reference, Referral, RewardRef, Unit},
     failure::Outcome,
-    firstpromoter::{Batch, BatchStatus, CommissionQuery},
+    firstpromoter::{
+        Batch, BatchStatus, CommissionQuery,
+        pace::{Admission, Pacer},
+    },
 };
 
 fn now() -> Timestamp {
@@ -78,6 +81,8 @@ struct Outside {
     quick_after: Cell<Option<u64>>,
     /// When each commission was asked for last, under `yes` and under `no`.
     asked_at: RefCell<BTreeMap<(CommissionId, bool), Timestamp>>,
+    /// How many requests a minute may leave, if there is a ceiling.
+    pace: RefCell<Option<(u32, Pacer)>>,
     /// Happens at FirstPromoter during each delivery.
     meanwhile: RefCell<Option<fn(&mut Commission)>>,
     clock: Noon,
@@ -91,7 +96,21 @@ impl Default for Noon {
 
 impl Outside {
     fn asked(&self) {
+        while !self.passes_after_a_wait(|pacer, now_ms| Some(pacer.admit(now_ms))).unwrap() {}
         self.requests.set(self.requests.get() + 1);
+    }
+
+    /// Whether the pace lets it through; else its wait is over now. Nothing where it never does.
+    fn passes_after_a_wait(&self, ask: impl Fn(&mut Pacer, u64) -> Option<Admission>) -> Option<bool> {
+        let mut pace = self.pace.borrow_mut();
+        let Some((_, pacer)) = &mut *pace else { return Some(true) };
+        match ask(pacer, u64::try_from(self.clock.0.get().num_milliseconds()).unwrap())? {
+            Admission::Go => Some(true),
+            Admission::Full(ms) | Admission::Blocked(ms) => {
+                self.clock.0.set(self.clock.0.get() + chrono::TimeDelta::milliseconds(ms.cast_signed()));
+                Some(false)
+            }
+        }
     }
 
     fn put(&self, commission: Commission) {
@@ -146,6 +165,16 @@ impl Api for Outside {
         Ok(vec![RewardRule { id: 9, name: None, is_promoter_reward: self.rule.get() }])
     }
 
+    async fn wait_for_room(&self, requests: u32) -> bool {
+        loop {
+            match self.passes_after_a_wait(|pacer, now_ms| pacer.room_for(requests, now_ms)) {
+                None => return false,
+                Some(true) => return true,
+                Some(false) => {}
+            }
+        }
+    }
+
     fn requests(&self) -> u64 {
         self.requests.get()
     }
@@ -156,8 +185,11 @@ impl Deliver for Outside {
         assert_eq!(target, "app");
         for yes in [true, false] {
             let asked_at = self.asked_at.borrow()[&(delivery.commission_id, yes)];
-            let age = (self.clock.now() - asked_at).num_seconds();
-            assert!((0..=60).contains(&age), "{} is delivered on an answer {age} s old", delivery.commission_id);
+            let age = (self.clock.now() - asked_at).num_milliseconds();
+            // What proves the filter may be older where the pace lets no two questions leave within a minute.
+            let slow = self.pace.borrow().as_ref().is_some_and(|(per_minute, _)| *per_minute < 4);
+            let valid_ms = if yes && slow { 180_000 } else { 60_000 };
+            assert!((0..=valid_ms).contains(&age), "{} is delivered on an answer {age} ms old", delivery.commission_id);
         }
         self.delivered.borrow_mut().push(delivery.commission_id);
         self.clock.0.set(self.clock.0.get() + self.delivery_takes.get());
@@ -430,6 +462,27 @@ async fn answers_that_are_always_too_old_end_the_pass_with_a_word() {
     assert_eq!((world.outside.requests(), world.state(1).as_str()), (2 + 1 + 6, "waiting"));
     world.outside.answer_takes.set(chrono::TimeDelta::zero());
     assert_eq!(world.pass().await.counts.fulfilled, 1);
+}
+
+#[tokio::test]
+async fn every_pace_that_may_be_configured_delivers() {
+    for per_minute in 1..=5 {
+        for count in if per_minute == 1 { &[1, 17, 100][..] } else { &[1, 2] } {
+            let (count, world) = (*count, World::new());
+            *world.outside.pace.borrow_mut() = Some((per_minute, Pacer::new(per_minute)));
+            let case = format!("{count} at {per_minute} a minute");
+            // The first without a canary, later with some, one of which is gone.
+            for round in 0..3 {
+                (1..=count).for_each(|id| world.outside.put(commission(1000 * round + id)));
+                let held = commission(1000 * round + 500);
+                world.outside.put(Commission { is_self_referral: true, ..held });
+                let report = world.try_pass(&[]).await.unwrap();
+                assert_eq!((report.error, report.counts.fulfilled), (None, count.unsigned_abs()), "{case}, {round}");
+                world.outside.commissions.borrow_mut().remove(&CommissionId(1000 * round + count));
+                world.outside.clock.0.set(world.outside.clock.0.get() + chrono::TimeDelta::minutes(5));
+            }
+        }
+    }
 }
 
 /// A filter is turned upside down after `gone` happened to all canaries but the one that was fulfilled first.

@@ -66,6 +66,10 @@ impl<A: Api> Api for Felt<'_, A> {
         self.feel(self.inner.commissions(query)).await
     }
 
+    async fn wait_for_room(&self, requests: u32) -> bool {
+        self.feel(self.inner.wait_for_room(requests)).await
+    }
+
     async fn mark_fulfilled(&self, ids: &[CommissionId]) -> Result<Batch, ApiError> {
         self.feel(self.inner.mark_fulfilled(ids)).await
     }

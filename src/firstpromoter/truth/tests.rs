@@ -158,3 +158,15 @@ async fn an_answer_is_as_old_as_its_oldest_question() {
     let answers = Truth::new(&upstream, &clock, canaries([501], [])).still_unfulfilled(&ids(1..=150)).await.unwrap();
     assert_eq!((answers.asked_at, (clock.now() - before).num_seconds()), (before, 80));
 }
+
+#[tokio::test]
+async fn at_a_slow_pace_an_answer_is_as_old_as_its_question_under_no_unless_its_proof_is_too_old() {
+    for (takes_seconds, age_seconds) in [(20, 20), (61, 61), (150, 150), (151, 302)] {
+        let upstream = Upstream { per_minute: 1, ..upstream(3, 5) };
+        let clock = QuickClock::new();
+        upstream.takes_seconds.set(takes_seconds);
+        *upstream.clock.borrow_mut() = Some(clock.clone());
+        let answers = Truth::new(&upstream, &clock, canaries([501], [])).still_unfulfilled(&ids([1])).await.unwrap();
+        assert_eq!((clock.now() - answers.asked_at).num_seconds(), age_seconds, "each answer takes {takes_seconds} s");
+    }
+}
