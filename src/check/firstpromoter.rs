@@ -1,8 +1,8 @@
 //! FirstPromoter: reachable, the key accepted, the listing as expected, the filters honoured, `/rewards` readable, the clock.
 //!
-//! At most five questions: the first pages of what is fulfilled and of what is not, the same of some ids, and `/rewards`
-//! (one more where there are more than 20 rules). Fulfilled is asked for before unfulfilled: what is marked in between is
-//! then in neither answer, and never in both.
+//! Five questions: the first page of what is fulfilled and of what is not, some ids both ways, and `/rewards`. A question whose
+//! answer has a second page is one more, and so is each of those that `firstpromoter::truth` asks again with more canaries.
+//! The ids are asked about as a pass does it, with the same proofs: what a pass refuses to believe has failed here.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -16,14 +16,24 @@ use crate::{
     clock::SystemClock,
     config::{RecipientPolicy, Settings},
     domain::{Amount, Commission, CommissionId, CommissionStatus, Unit},
-    firstpromoter::{Api, ApiError, Client, CommissionQuery, RewardRule, Sample, listing::PER_PAGE},
+    firstpromoter::{
+        Api, ApiError, Client, CommissionQuery, ListingError, RewardRule, Sample, Truth, TruthError,
+        listing::PER_PAGE,
+        truth::{Answers, Canaries},
+    },
 };
 
-/// All the questions together take no longer.
+/// All the questions together take no longer, but for what the pace makes them wait.
 const PATIENCE: Duration = Duration::from_mins(1);
+
+/// How many questions there are with second pages, about.
+const QUESTIONS: u32 = 8;
 
 /// How many ids of each listing are asked for again.
 const ASKED_AGAIN: usize = 2;
+
+/// How many of those that the ledger knows as fulfilled are looked at one by one. All of them are canaries.
+const LOOKED_AT: usize = 3;
 
 /// How far the clocks may differ.
 const CLOCK_MAX: TimeDelta = TimeDelta::seconds(60);
@@ -45,7 +55,13 @@ pub(super) async fn firstpromoter(
     settings: &Settings,
     canaries: &[CommissionId],
 ) -> Vec<Check> {
-    within(PATIENCE, client, settings.policy.recipient, canaries).await
+    let patience = patience(settings.firstpromoter.requests_per_minute);
+    within(patience, client, settings.policy.recipient, canaries).await
+}
+
+/// A slow pace is not a slow FirstPromoter.
+fn patience(requests_per_minute: u32) -> Duration {
+    PATIENCE + Duration::from_mins(u64::from(QUESTIONS / requests_per_minute.max(1)))
 }
 
 async fn within(
@@ -81,12 +97,17 @@ async fn ask_all(
     checks.push(Check::ok(REACHABLE, format!("{} answers, and takes the key", client.host())));
     checks.push(listings.shape());
     checks.push(listings.status());
-    match ask_by_ids(client, &listings, canaries).await {
-        Ok(by_ids) => {
-            checks.push(listings.judge_fulfilled(&by_ids, canaries));
-            checks.push(listings.judge_ids(&by_ids));
+    let asked = listings.to_ask_again(canaries);
+    match ask_by_ids(client, &listings, &asked, canaries).await {
+        Ok(answers) => {
+            checks.push(listings.judge_fulfilled(&answers, canaries));
+            checks.push(listings.judge_ids(&asked));
         }
-        Err(error) => checks.push(refused(IDS, &error)),
+        Err(TruthError::Listing(error)) => checks.push(not_listed(&error)),
+        Err(error @ (TruthError::BothWays(_) | TruthError::SilentCanary(_))) => {
+            checks.push(filter_broken(&error));
+            checks.push(listings.judge_ids(&asked));
+        }
     }
     checks.push(match recipient {
         RecipientPolicy::Always(kind) => Check::ok(REWARDS, format!("not needed: policy.recipient is {kind}")),
@@ -128,40 +149,54 @@ struct Listings {
     unfulfilled: Sample,
 }
 
-/// The same ids, asked for both ways.
-#[derive(Default)]
-struct ByIds {
-    asked: BTreeSet<CommissionId>,
-    fulfilled: HashSet<CommissionId>,
-    unfulfilled: HashSet<CommissionId>,
-    /// Of the unfulfilled those that could be fulfilled.
-    contradicting: HashSet<CommissionId>,
-}
-
-/// The canaries, and some of each listing; nothing where there are none.
+/// Asks about these as a pass does; nothing where there are none.
 async fn ask_by_ids(
     client: &Client<SystemClock>,
     listings: &Listings,
+    asked: &BTreeSet<CommissionId>,
     canaries: &[CommissionId],
-) -> Result<ByIds, ApiError> {
-    let both = listings.overlap();
-    let some = |sample: &Sample| sample.rows.iter().map(|row| row.id).take(ASKED_AGAIN).collect::<Vec<_>>();
-    let asked: BTreeSet<CommissionId> = canaries
-        .iter()
-        .copied()
-        .chain(both.into_iter().take(ASKED_AGAIN))
-        .chain(some(&listings.fulfilled))
-        .chain(some(&listings.unfulfilled))
-        .collect();
-    if asked.is_empty() {
-        return Ok(ByIds::default());
-    }
+) -> Result<Answers, TruthError> {
+    let unfulfilled = listings.unfulfilled.rows.iter().map(|row| row.id).collect();
+    let canaries = Canaries { fulfilled: canaries.to_vec(), unfulfilled };
     let ids: Vec<CommissionId> = asked.iter().copied().collect();
-    let fulfilled = client.commissions(&query(&ids, true)).await?;
-    let unfulfilled = client.commissions(&query(&ids, false)).await?;
-    let set = |rows: &[Commission]| rows.iter().map(|row| row.id).collect();
-    let contradicting = unfulfilled.iter().filter(|row| row.can_be_fulfilled()).map(|row| row.id).collect();
-    Ok(ByIds { asked, fulfilled: set(&fulfilled), unfulfilled: set(&unfulfilled), contradicting })
+    Truth::new(client, &SystemClock, canaries).either(&ids).await
+}
+
+/// Why single commissions could not be asked for.
+fn not_listed(error: &ListingError) -> Check {
+    match error {
+        ListingError::Api(error) => refused(IDS, error),
+        ListingError::FilterIgnored { unasked } => Check::failed(
+            IDS,
+            format!("commission {unasked} came, which was not asked for: the filter is ignored"),
+            ASK_SUPPORT,
+        ),
+        ListingError::PageIgnored { .. } | ListingError::TooManyPages => {
+            let text = error.to_string();
+            let (detail, remedy) = text.rsplit_once("; ").unwrap_or((&text, ASK_SUPPORT));
+            Check::failed(IDS, detail, remedy)
+        }
+    }
+}
+
+/// What makes every pass refuse to believe the filter.
+fn filter_broken(error: &TruthError) -> Check {
+    match error {
+        TruthError::BothWays(id) => {
+            let detail = format!("commission {id} is listed as fulfilled and as unfulfilled: the filter is ignored");
+            Check::failed(FULFILLED, detail, ASK_SUPPORT)
+        }
+        TruthError::SilentCanary(id) => Check::failed(
+            FULFILLED,
+            format!(
+                "commission {id}, fulfilled according to the ledger, is listed as unfulfilled, and none of the latest as fulfilled"
+            ),
+            format!(
+                "look at {id} in FirstPromoter: if it should be fulfilled, mark it so there; if the list is wrong, ask FirstPromoter's support"
+            ),
+        ),
+        TruthError::Listing(error) => not_listed(error),
+    }
 }
 
 impl Listings {
@@ -214,68 +249,47 @@ impl Listings {
         }
     }
 
-    /// The same id must not be fulfilled and unfulfilled, and what the ledger knows as fulfilled must not be unfulfilled.
-    fn judge_fulfilled(&self, by_ids: &ByIds, canaries: &[CommissionId]) -> Check {
-        if let Some(id) = by_ids.fulfilled.intersection(&by_ids.unfulfilled).min() {
-            let detail = format!("commission {id} is listed as fulfilled and as unfulfilled: the filter is ignored");
-            return Check::failed(FULFILLED, detail, ASK_SUPPORT);
-        }
-        let wrong = canaries.iter().find(|id| by_ids.contradicting.contains(id));
-        let right = canaries.iter().filter(|id| by_ids.fulfilled.contains(id)).count();
-        let (yes, no) = (self.fulfilled.rows.len(), self.unfulfilled.rows.len());
-        match (wrong, right) {
-            (Some(id), 0) => {
-                let detail = format!(
-                    "commission {id}, fulfilled according to the ledger, is listed as unfulfilled, and none of the latest as fulfilled"
-                );
-                Check::failed(
-                    FULFILLED,
-                    detail,
-                    format!(
-                        "look at {id} in FirstPromoter: if it should be fulfilled, mark it so there; if the list is wrong, ask FirstPromoter's support"
-                    ),
-                )
-            }
-            (Some(id), _) => Check::warning(
+    /// The latest that the ledger knows as fulfilled, some of what was listed twice, and some of each listing.
+    fn to_ask_again(&self, canaries: &[CommissionId]) -> BTreeSet<CommissionId> {
+        let some = |sample: &Sample| sample.rows.iter().map(|row| row.id).take(ASKED_AGAIN).collect::<Vec<_>>();
+        let both = self.overlap().into_iter().take(ASKED_AGAIN);
+        let latest = canaries.iter().copied().take(LOOKED_AT);
+        latest.chain(both).chain(some(&self.fulfilled)).chain(some(&self.unfulfilled)).collect()
+    }
+
+    /// The answers are proved. One that the ledger knows as fulfilled may still be unfulfilled.
+    fn judge_fulfilled(&self, answers: &Answers, canaries: &[CommissionId]) -> Check {
+        let latest = &canaries[..canaries.len().min(LOOKED_AT)];
+        let contradicts = |id: &&CommissionId| answers.unfulfilled.get(id).is_some_and(Commission::can_be_fulfilled);
+        if let Some(id) = latest.iter().find(contradicts) {
+            return Check::warning(
                 FULFILLED,
                 format!("honoured, but commission {id}, fulfilled according to the ledger, is listed as unfulfilled"),
                 format!("see `makegood show {id}`, and mark it fulfilled in FirstPromoter, if it should be"),
-            ),
-            (None, 1..) => Check::ok(
-                FULFILLED,
-                format!(
-                    "asked both ways: what the ledger knows as fulfilled ({right} asked for) is, and no id is both"
-                ),
-            ),
-            (None, 0) if yes > 0 && no > 0 => Check::ok(
-                FULFILLED,
-                format!("asked both ways: {yes} fulfilled and {no} not on the first pages, and no id is both"),
-            ),
-            (None, 0) => Check::ok(
-                FULFILLED,
-                format!("cannot be told yet: {yes} fulfilled and {no} not; each pass proves it before it delivers"),
-            ),
-        }
-    }
-
-    fn judge_ids(&self, by_ids: &ByIds) -> Check {
-        let unasked = by_ids.fulfilled.union(&by_ids.unfulfilled).find(|id| !by_ids.asked.contains(id));
-        if let Some(id) = unasked {
-            return Check::failed(
-                IDS,
-                format!("commission {id} came, which was not asked for: the filter is ignored"),
-                ASK_SUPPORT,
             );
         }
-        let others = self.rows().filter(|row| !by_ids.asked.contains(&row.id)).count();
-        let asked = by_ids.asked.len();
-        if asked == 0 || others == 0 {
+        let right = latest.iter().filter(|id| answers.fulfilled.contains(id)).count();
+        let (yes, no) = (self.fulfilled.rows.len(), self.unfulfilled.rows.len());
+        let detail = if right > 0 {
+            format!("asked both ways: what the ledger knows as fulfilled ({right} asked for) is, and no id is both")
+        } else if yes > 0 && no > 0 {
+            format!("asked both ways: {yes} fulfilled and {no} not on the first pages, and no id is both")
+        } else {
+            format!("cannot be told yet: {yes} fulfilled and {no} not; each pass proves it before it delivers")
+        };
+        Check::ok(FULFILLED, detail)
+    }
+
+    /// Others would have ended the questions.
+    fn judge_ids(&self, asked: &BTreeSet<CommissionId>) -> Check {
+        let others = self.rows().filter(|row| !asked.contains(&row.id)).count();
+        if asked.is_empty() || others == 0 {
             return Check::ok(
                 IDS,
                 "cannot be told yet: there are too few commissions; each pass proves it before it delivers",
             );
         }
-        Check::ok(IDS, format!("asked for {asked}, and no other came"))
+        Check::ok(IDS, format!("asked for {}, and no other came", asked.len()))
     }
 }
 
@@ -320,94 +334,4 @@ fn clock(ahead: TimeDelta) -> Check {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{super::Verdict, *};
-    use crate::{config::FirstPromoterSettings, firstpromoter::wire};
-
-    fn sample(rows: &str) -> Sample {
-        Sample { rows: wire::commissions(rows).unwrap(), wrapped: false }
-    }
-
-    fn approved(ids: &[i64]) -> Sample {
-        let row = |id: &i64| format!(r#"{{"id":{id},"status":"approved","unit":"points","amount":5,"promoter_id":1}}"#);
-        sample(&format!("[{}]", ids.iter().map(row).collect::<Vec<_>>().join(",")))
-    }
-
-    fn ids(ids: &[i64]) -> Vec<CommissionId> {
-        ids.iter().copied().map(CommissionId).collect()
-    }
-
-    #[tokio::test]
-    async fn a_check_ends_in_time_however_slow_firstpromoter_is() {
-        // Accepted by the kernel, never answered.
-        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let settings = FirstPromoterSettings {
-            account_id: "12345".to_owned(),
-            base_url: format!("http://{}", silent.local_addr().unwrap()).parse().unwrap(),
-            requests_per_minute: 300,
-            timeout: Duration::from_mins(10),
-        };
-        let client = Client::new(&settings, &"key".into(), SystemClock).unwrap();
-        let checks = within(Duration::from_millis(200), &client, RecipientPolicy::Auto, &[]).await;
-        assert_eq!(checks.len(), 1, "{checks:?}");
-        assert_eq!(
-            (checks[0].result, checks[0].detail.contains("within 0.2 s")),
-            (Verdict::Failed, true),
-            "{checks:?}"
-        );
-    }
-
-    #[test]
-    fn the_clock_may_be_a_minute_off() {
-        for (seconds, result) in
-            [(0, Verdict::Ok), (60, Verdict::Ok), (-60, Verdict::Ok), (61, Verdict::Warning), (-61, Verdict::Warning)]
-        {
-            assert_eq!(clock(TimeDelta::seconds(seconds)).result, result, "{seconds}");
-        }
-        assert!(clock(TimeDelta::seconds(-90)).detail.contains("90 s behind"));
-        assert!(clock(TimeDelta::seconds(90)).detail.contains("90 s ahead"));
-    }
-
-    #[test]
-    fn rows_that_lack_what_a_decision_needs_are_counted() {
-        let rows = r#"[{"id":1,"status":"approved","unit":"points","promoter_id":1},{"id":2,"unit":"cash"},{"id":3,"status":"approved","amount":1}]"#;
-        let check = Listings { fulfilled: approved(&[]), unfulfilled: sample(rows) }.shape();
-        assert_eq!(check.result, Verdict::Warning);
-        for words in ["1 without an amount", "1 without a unit", "1 without promoter and referral"] {
-            assert!(check.detail.contains(words), "{words}: {check:?}");
-        }
-        assert!(!check.detail.contains("status"), "cash is none of our business: {check:?}");
-    }
-
-    #[test]
-    fn the_filter_fulfilled_is_judged_by_what_is_both_and_by_what_the_ledger_knows() {
-        for (name, yes, no, by_yes, by_no, canaries, result) in [
-            ("honoured", &[1, 2][..], &[3][..], &[1][..], &[3][..], &[][..], Verdict::Ok),
-            ("ignored", &[1, 2], &[1, 2], &[1, 2], &[1, 2], &[], Verdict::Failed),
-            ("marked in between", &[1], &[1, 3], &[1], &[3], &[], Verdict::Ok),
-            ("yes is nothing, no is everything", &[], &[1, 9], &[], &[1, 9], &[9], Verdict::Failed),
-            ("one was taken back", &[8], &[1, 9], &[8], &[1, 9], &[8, 9], Verdict::Warning),
-            ("a canary that is gone", &[8], &[1], &[8], &[1], &[9], Verdict::Ok),
-            ("nothing there", &[], &[], &[], &[], &[], Verdict::Ok),
-        ] {
-            let listings = Listings { fulfilled: approved(yes), unfulfilled: approved(no) };
-            let set = |numbers: &[i64]| ids(numbers).into_iter().collect::<HashSet<_>>();
-            let (fulfilled, unfulfilled) = (set(by_yes), set(by_no));
-            let by_ids = ByIds { asked: BTreeSet::new(), fulfilled, contradicting: unfulfilled.clone(), unfulfilled };
-            let check = listings.judge_fulfilled(&by_ids, &ids(canaries));
-            assert_eq!(check.result, result, "{name}: {check:?}");
-            assert_eq!(check.what_to_do.is_some(), result != Verdict::Ok, "{name}");
-            let by_ids = ByIds { contradicting: HashSet::new(), ..by_ids };
-            let denied = listings.judge_fulfilled(&by_ids, &ids(canaries));
-            assert!(name == "ignored" || denied.result == Verdict::Ok, "{name}, but all of the wrong ones were denied");
-        }
-    }
-
-    #[test]
-    fn rules_that_do_not_say_who_receives_are_named() {
-        let rule = |id, is_promoter_reward| RewardRule { id, name: None, is_promoter_reward };
-        assert_eq!(rewards(&[rule(1, Some(true)), rule(2, Some(false))]).result, Verdict::Ok);
-        let check = rewards(&[rule(1, Some(true)), rule(7, None)]);
-        assert_eq!((check.result, check.detail.ends_with("of 7")), (Verdict::Warning, true), "{check:?}");
-    }
-}
+mod tests;

@@ -11,12 +11,9 @@ use crate::{
     config::Settings,
     domain::{CommissionId, Timestamp},
     ledger::{Ledger, LedgerError, become_owner, find_ledger, folder_of},
-    reconcile::in_full,
+    reconcile::{CANDIDATES, in_full},
     service::late::{Lateness, lateness},
 };
-
-/// How many commissions that the ledger knows as fulfilled FirstPromoter is asked about.
-const CANARIES: u32 = 3;
 
 /// Less room than this is worth a look, in bytes.
 const ROOM_MIN: u64 = 100 * 1024 * 1024;
@@ -61,7 +58,7 @@ fn look(settings: &Settings, now: Timestamp) -> Result<(String, Vec<CommissionId
     let size_kib = fs::metadata(path).map_or(0, |metadata| metadata.len()).div_ceil(1024);
     let plural = if rewards == 1 { "" } else { "s" };
     let detail = format!("{}: sound, not behind its mark; {rewards} reward{plural}, {size_kib} KiB", path.display());
-    Ok((detail, ledger.canaries(CANARIES)?, passes(&lateness(&ledger, settings, now)?, now)))
+    Ok((detail, ledger.canaries(CANDIDATES)?, passes(&lateness(&ledger, settings, now)?, now)))
 }
 
 /// Whether they complete as often as the schedule says.

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// How many canaries are known: of those that nothing speaks against, and of those that FirstPromoter contradicted before.
-pub(super) const CANDIDATES: u32 = 40;
+pub(crate) const CANDIDATES: u32 = 40;
 /// First-time holds are confirmed too, so that a person is not asked about what is fulfilled; a backlog by its first rows.
 const HOLDS_CONFIRMED: usize = 100;
 

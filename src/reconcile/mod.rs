@@ -35,6 +35,7 @@ use std::collections::{BTreeMap, HashMap};
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use confirm::CANDIDATES;
 pub use report::{Line, Report};
 
 use crate::{

@@ -260,6 +260,20 @@ fn a_server_that_answers_yes_with_nothing_is_found_by_what_the_ledger_knows() {
 }
 
 #[test]
+fn the_latest_ones_taken_back_are_no_broken_filter_where_an_older_one_proves_it_to_a_pass() {
+    let world = given([commission(1).approved(LONG_AGO)]);
+    world.once().exits(0);
+    world.sandbox.firstpromoter.add_all((2..=4).map(|id| commission(id).approved(LONG_AGO)));
+    world.once().exits(0);
+    private(&world);
+    (2..=4).for_each(|id| world.sandbox.firstpromoter.unfulfil(id));
+    let ran = check(&world).exits(3);
+    comes_to(&ran, "filter fulfilled", "warning", &["honoured, but commission", "makegood show"]);
+    world.sandbox.firstpromoter.add(commission(5).approved(LONG_AGO));
+    assert_eq!(world.once().exits(3).json["delivered"], 1, "a pass believes it, too");
+}
+
+#[test]
 fn rewards_are_needed_for_recipient_auto_only() {
     let mut world = a_world_in_order();
     world.sandbox.firstpromoter.lock().faults.rewards = always(status(403));
