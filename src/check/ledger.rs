@@ -10,7 +10,7 @@ use crate::{
     commands::ago,
     config::Settings,
     domain::{CommissionId, Timestamp},
-    ledger::{Ledger, LedgerError, become_owner, find_ledger, folder_of},
+    ledger::{Health, Ledger, LedgerError, become_owner, find_ledger, folder_of},
     reconcile::{CANDIDATES, in_full},
     service::late::{Lateness, lateness},
 };
@@ -42,13 +42,16 @@ pub(super) fn ledger(settings: &Settings, now: Timestamp) -> (Settings, Vec<Chec
 fn looked_at(settings: &Settings, now: Timestamp) -> (Vec<Check>, Vec<CommissionId>) {
     let path = &settings.ledger.path;
     match look(settings, now) {
-        Ok((detail, canaries, passes)) => (vec![Check::ok(NAME, detail), rights(path), passes], canaries),
+        Ok((detail, canaries, more)) => {
+            let checks = [Check::ok(NAME, detail), rights(path)];
+            (checks.into_iter().chain(more).collect(), canaries)
+        }
         Err(LedgerError::Missing { .. }) => (vec![to_be_created(path, settings)], Vec::new()),
         Err(error) => (vec![Check::failed_as_told(NAME, &in_full(&error))], Vec::new()),
     }
 }
 
-fn look(settings: &Settings, now: Timestamp) -> Result<(String, Vec<CommissionId>, Check), LedgerError> {
+fn look(settings: &Settings, now: Timestamp) -> Result<(String, Vec<CommissionId>, Vec<Check>), LedgerError> {
     let path = &settings.ledger.path;
     let ledger = Ledger::open_read_only(path)?;
     ledger.require_account(&settings.firstpromoter.account_id)?;
@@ -58,7 +61,26 @@ fn look(settings: &Settings, now: Timestamp) -> Result<(String, Vec<CommissionId
     let size_kib = fs::metadata(path).map_or(0, |metadata| metadata.len()).div_ceil(1024);
     let plural = if rewards == 1 { "" } else { "s" };
     let detail = format!("{}: sound, not behind its mark; {rewards} reward{plural}, {size_kib} KiB", path.display());
-    Ok((detail, ledger.canaries(CANDIDATES)?, passes(&lateness(&ledger, settings, now)?, now)))
+    let mut more = vec![passes(&lateness(&ledger, settings, now)?, now)];
+    let health = ledger.health()?;
+    let configured = health.iter().filter(|(target, _)| settings.targets.contains_key(*target));
+    more.extend(configured.filter_map(|(target, health)| paused(target, health, now)));
+    Ok((detail, ledger.canaries(CANDIDATES)?, more))
+}
+
+/// A target whose deliveries wait.
+fn paused(target: &str, health: &Health, now: Timestamp) -> Option<Check> {
+    let in_a_row = format!("{} in a row", health.in_words());
+    let until = |at: Timestamp| at.format("%Y-%m-%dT%H:%M:%SZ");
+    let what = if let Some(at) = health.closed_until(now) {
+        format!("{in_a_row}; they wait until {}", until(at))
+    } else {
+        let over = health.retry_at.filter(|at| *at <= now)?;
+        format!("{in_a_row}; they waited until {}, and the next pass tries a few", until(over))
+    };
+    let last = health.last_error.as_deref().map(|words| format!(". The last: {words}")).unwrap_or_default();
+    let remedy = "repair the target, or correct its section in the configuration: what waits goes by itself then";
+    Some(Check::warning(format!("deliveries to {target}"), format!("{what}{last}"), remedy))
 }
 
 /// Whether they complete as often as the schedule says.

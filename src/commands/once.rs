@@ -17,7 +17,7 @@ use crate::{
     ledger::{Ledger, acquire_pass_lock},
     notice::Metrics,
     reconcile::{Order, Pass, Progress, Report, Trigger},
-    service::triggers,
+    service::{late::is_late, triggers},
 };
 
 pub(super) async fn once(cli: &Cli, only: &[CommissionId], max_deliveries: Option<u64>) -> Result<Exit, Failure> {
@@ -41,7 +41,8 @@ pub(super) async fn once(cli: &Cli, only: &[CommissionId], max_deliveries: Optio
     let order = Order { trigger: Trigger::Command, only: only.to_vec(), max_deliveries };
     let report = pass.run(&order).await;
     bar.clear();
-    Metrics::new(&settings.firstpromoter.account_id).write(settings.notice.textfile.as_deref(), &ledger);
+    let late = is_late(&ledger, &settings, SystemClock.now());
+    Metrics::new(&settings.firstpromoter.account_id).write(settings.notice.textfile.as_deref(), &ledger, late);
     let report = report?;
     if cli.json {
         print_json(&report)?;

@@ -45,6 +45,8 @@ pub(super) struct Failing {
     pub(super) since: Timestamp,
     /// Of the last one.
     pub(super) error: String,
+    /// Three that `schedule.poll` asked for have come and gone.
+    pub(super) late: bool,
 }
 
 /// What makegood had to deliver itself.

@@ -12,6 +12,7 @@ use crate::{
     domain::{Timestamp, timestamp_text},
     foreign::{chat, cut, redact},
     ledger::{Attention, Health},
+    service::late::MISSED,
 };
 
 /// More rewards than these are counted, not listed in the text.
@@ -33,7 +34,9 @@ pub(super) fn compose(account_id: &str, news: &News, now: Timestamp) -> Value {
             "at": timestamp_text(now),
             "attention": news.attention.iter().take(LISTED_MAX).map(reward).collect::<Vec<_>>(),
             "attention_count": news.attention.len(),
-            "failing": news.failing.as_ref().map(|it| json!({ "since": timestamp_text(it.since), "error": short(&it.error) })),
+            "failing": news.failing.as_ref().map(|it| json!({
+                "since": timestamp_text(it.since), "late": it.late, "error": short(&it.error),
+            })),
             "handler": news.handler.map(|it| json!({
                 "caught": it.caught.caught, "of": it.caught.of, "within_s": it.within.as_secs(),
             })),
@@ -81,7 +84,12 @@ fn line(it: &Attention) -> String {
 
 fn failing(it: &Failing) -> String {
     let since = timestamp_text(it.since);
-    format!("passes have not completed since {since}; nothing is delivered. The last error: {}", short(&it.error))
+    let late = if it.late {
+        format!("; they are late: {MISSED} that schedule.poll asked for have come and gone")
+    } else {
+        String::new()
+    };
+    format!("passes have not completed since {since}{late}; nothing is delivered. The last error: {}", short(&it.error))
 }
 
 fn handler(it: &Broken) -> String {

@@ -40,13 +40,13 @@ impl Metrics {
         Self { account_id: account_id.to_owned(), tally: RefCell::default(), quiet: Quiet::default() }
     }
 
-    /// Writes where things stand to `textfile` (`metrics.textfile`; nothing where it is none). That it cannot be written is
+    /// Writes where things stand, and whether passes are `late`, to `textfile` (`metrics.textfile`; nothing where it is none). That it cannot be written is
     /// said once, and is no error of anybody's.
-    pub fn write(&self, textfile: Option<&Path>, ledger: &Ledger) {
+    pub fn write(&self, textfile: Option<&Path>, ledger: &Ledger, late: bool) {
         let Some(path) = textfile else { return };
         sweep_drafts(path);
         let written = self
-            .text(ledger)
+            .text(ledger, late)
             .map_err(|error| in_full(&error))
             .and_then(|text| replace_file(path, text.as_bytes(), FILE_MODE, false).map_err(|error| error.to_string()));
         match written {
@@ -55,11 +55,12 @@ impl Metrics {
         }
     }
 
-    fn text(&self, ledger: &Ledger) -> Result<String, LedgerError> {
+    fn text(&self, ledger: &Ledger, late: bool) -> Result<String, LedgerError> {
         let mut tally = self.tally.borrow_mut();
         ledger.count(&mut tally)?;
         let mut text = Text { account_id: escaped(&self.account_id), out: String::new() };
         text.standing(&ledger.standing()?);
+        text.late(late);
         text.targets(&ledger.health()?);
         text.counted(&tally.counted);
         Ok(text.out)
@@ -97,6 +98,12 @@ impl Text {
         let name = "makegood_last_completed_pass_timestamp_seconds";
         self.head(name, "gauge", "When the last pass over everything completed, in Unix time; 0 before the first.");
         self.series(name, &[], standing.completed.map_or(0, |at| at.timestamp()));
+    }
+
+    fn late(&mut self, late: bool) {
+        let name = "makegood_passes_late";
+        self.head(name, "gauge", "1 where three scheduled passes came and went since one last completed.");
+        self.series(name, &[], u8::from(late));
     }
 
     /// Of targets in trouble only: the ledger does not know the others' names.

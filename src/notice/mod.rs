@@ -128,21 +128,21 @@ impl Notice {
         }
     }
 
-    /// A pass ended at `now`: writes, pings and alerts what there is. Returns when that is done, or soon after `stop` is
+    /// A pass ended at `now`, and passes are `late` or not: writes, pings and alerts what there is. Returns when that is done, or soon after `stop` is
     /// cancelled.
     pub async fn after_pass(
         &self,
         wires: &Wires,
         ledger: &Ledger,
         result: &Result<Report, String>,
-        now: Timestamp,
+        (now, late): (Timestamp, bool),
         stop: &CancellationToken,
     ) {
         let error = match result {
             Ok(report) => report.error.as_deref(),
             Err(error) => Some(error.as_str()),
         };
-        self.metrics.write(wires.textfile.as_deref(), ledger);
+        self.metrics.write(wires.textfile.as_deref(), ledger, late);
         if error.is_some() && stop.is_cancelled() {
             // Neither good nor bad news: the next service goes on from here.
             return;
@@ -152,7 +152,7 @@ impl Notice {
             tokio::time::sleep(LAST_WORDS).await;
         };
         tokio::select! {
-            ((), ()) = async { tokio::join!(self.ping(wires, error), self.alert(wires, ledger, error, now)) } => {}
+            ((), ()) = async { tokio::join!(self.ping(wires, error), self.alert(wires, ledger, error, (now, late))) } => {}
             () = enough => {}
         }
     }
@@ -170,10 +170,10 @@ impl Notice {
         };
     }
 
-    async fn alert(&self, wires: &Wires, ledger: &Ledger, error: Option<&str>, now: Timestamp) {
+    async fn alert(&self, wires: &Wires, ledger: &Ledger, error: Option<&str>, (now, late): (Timestamp, bool)) {
         let Some((channel, settings)) = &wires.alert else { return };
         self.load(ledger);
-        let findings = self.find(ledger, error, settings, now);
+        let findings = self.find(ledger, error, settings, (now, late));
         let news = self.state.borrow().told.news(&findings);
         if news.is_empty() {
             self.state.borrow_mut().keep(ledger, news.told, now);
@@ -200,14 +200,23 @@ impl Notice {
         }
     }
 
-    fn find(&self, ledger: &Ledger, error: Option<&str>, settings: &AlertSettings, now: Timestamp) -> Findings {
+    fn find(
+        &self,
+        ledger: &Ledger,
+        error: Option<&str>,
+        settings: &AlertSettings,
+        (now, late): (Timestamp, bool),
+    ) -> Findings {
         let mut state = self.state.borrow_mut();
         let failing = match error {
             None => {
                 state.failing_since = None;
                 None
             }
-            Some(error) => Some(alert::Failing { since: state.failing_since(ledger, now), error: error.to_owned() }),
+            Some(error) => {
+                let since = state.failing_since(ledger, now);
+                Some(alert::Failing { since, error: error.to_owned(), late })
+            }
         };
         // A ledger that cannot be read is told as the failure of passes.
         let (attention, caught) = (ledger.attention().ok(), ledger.caught(settings.caught_within, now).ok());

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// So many scheduled polls may come and go without a pass that completes, and one less is a hiccup.
-const MISSED: usize = 3;
+pub(crate) const MISSED: usize = 3;
 
 /// How far behind the schedule passes are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,10 +30,15 @@ pub fn lateness(ledger: &Ledger, settings: &Settings, now: Timestamp) -> Result<
         Some(at) => at,
         None => ledger.bound_at()?.unwrap_or(now),
     };
-    Ok(Lateness { completed, since, late: is_late(&settings.schedule.poll, since, now) })
+    Ok(Lateness { completed, since, late: missed_three(&settings.schedule.poll, since, now) })
 }
 
-fn is_late(poll: &str, since: Timestamp, now: Timestamp) -> bool {
+/// Whether they are late; not where the ledger cannot be read, which is an error of its own.
+pub fn is_late(ledger: &Ledger, settings: &Settings, now: Timestamp) -> bool {
+    lateness(ledger, settings, now).is_ok_and(|it| it.late)
+}
+
+fn missed_three(poll: &str, since: Timestamp, now: Timestamp) -> bool {
     next_times(poll, since, MISSED).get(MISSED - 1).is_some_and(|third| *third <= now)
 }
 
@@ -61,7 +66,7 @@ mod tests {
     fn the_third_scheduled_poll_without_a_pass_that_completes_is_late() {
         let at = |text: &str| text.parse::<Timestamp>().unwrap();
         let since = at("2026-01-01T12:00:03Z");
-        let late = |poll, now| is_late(poll, since, at(now));
+        let late = |poll, now| missed_three(poll, since, at(now));
         assert!(!late("0 */5 * * * *", "2026-01-01T12:14:59Z"), "two were missed");
         assert!(late("0 */5 * * * *", "2026-01-01T12:15:00Z"));
         assert!(late("0 */5 * * * *", "2026-01-04T12:00:00Z"));

@@ -24,6 +24,7 @@ use crate::{
     telemetry,
 };
 use failures::Failures;
+use late::is_late;
 use pulse::{Felt, Pulse};
 use triggers::{Triggers, Wake};
 
@@ -103,7 +104,9 @@ impl<A: Api, D: Deliver, C: Clock> Service<A, D, C> {
                     let result = result.map_err(|ended| ended.why);
                     let now = self.clock.now();
                     systemd::status(&span.in_scope(|| failures.note(&result, stop.is_cancelled(), now)));
-                    watched(notice.after_pass(&self.parts.wires, &self.ledger, &result, now, &stop), || true).await;
+                    let late = is_late(&self.ledger, &self.parts.settings, now);
+                    let told = notice.after_pass(&self.parts.wires, &self.ledger, &result, (now, late), &stop);
+                    watched(told, || true).await;
                     if for_good {
                         systemd::stopping();
                         // The next process finds the attempt as a crash leaves it, and looks at everything anew.

@@ -240,6 +240,7 @@ fn passes_that_keep_failing_are_alerted_after_an_hour_and_their_end_too() {
     room.eventually_has(1);
     let text = room.texts().pop().unwrap();
     assert!(text.contains("passes have not completed since 2") && text.contains("(403)"), "{text}");
+    assert!(!text.contains("late") && room.posts()[0]["makegood"]["failing"]["late"] == false, "{text}");
     service.pass(&world);
     firstpromoter_refuses(&world, false);
     service.pass(&world);
@@ -248,6 +249,33 @@ fn passes_that_keep_failing_are_alerted_after_an_hour_and_their_end_too() {
     service.pass(&world);
     service.stops();
     assert_eq!(room.heard().len(), 2, "{:#?}", room.texts());
+}
+
+#[test]
+fn passes_that_are_late_by_the_schedule_are_called_late_in_alert_and_metrics() {
+    let mut world = on_demand([]);
+    let (room, path) = (with_alert(&mut world), world.path("makegood.prom"));
+    world.set("alert.failing_for", "0s").set("metrics.textfile", path.to_str().unwrap());
+    let late = || fs::read_to_string(&path).unwrap().contains("makegood_passes_late{account=\"12345\"} 1\n");
+    world.once().exits(0);
+    assert!(!late());
+    firstpromoter_refuses(&world, true);
+    world.once().exits(1);
+    assert!(!late());
+    // The schedule asks for a pass each New Year.
+    world.forge("UPDATE passes SET started = '2020-06-01T00:00:00.000Z', finished = '2020-06-01T00:00:01.000Z'");
+    let service = Service::start(&world);
+    service.pass(&world);
+    room.eventually_has(1);
+    assert!(late());
+    let text = room.texts().pop().unwrap();
+    assert!(text.contains("they are late: 3 that schedule.poll asked for have come and gone"), "{text}");
+    assert_eq!(room.posts()[0]["makegood"]["failing"]["late"], true);
+    firstpromoter_refuses(&world, false);
+    service.pass(&world);
+    room.eventually_has(2);
+    service.stops();
+    assert!(!late());
 }
 
 #[test]

@@ -431,3 +431,32 @@ fn passes_that_do_not_complete_are_late_and_said_to_be() {
     world.once();
     assert_eq!(world.status().exits(0).json["late"], false);
 }
+
+#[test]
+fn a_target_that_is_paused_is_a_warning_that_says_until_when() {
+    let world = a_world_in_order();
+    let health = |retry_at: &str| {
+        world.forge(&format!(
+            "INSERT OR REPLACE INTO target_health (target, failures, refusals, retry_at, last_error) \
+             VALUES ('app', 10, 0, {retry_at}, 'it answered 500')"
+        ));
+        world.query("SELECT retry_at FROM target_health")[0]["retry_at"].as_str().unwrap_or_default().to_owned()
+    };
+    health("NULL");
+    all_is_well_but(&check(&world), &[]);
+    let in_ten_minutes = health("strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '+10 minutes')");
+    let ran = check(&world).exits(3);
+    comes_to(
+        &ran,
+        "deliveries to app",
+        "warning",
+        &["10 failures in a row", "wait until", &in_ten_minutes[..19], "500"],
+    );
+    all_is_well_but(&ran, &["deliveries to app"]);
+    let over = health("strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '-10 minutes')");
+    let ran = check(&world).exits(3);
+    comes_to(&ran, "deliveries to app", "warning", &["waited until", &over[..19], "the next pass tries a few"]);
+    // A clock that was ahead wrote it: nothing waits so long.
+    health("'2099-01-01T00:00:00.000Z'");
+    all_is_well_but(&check(&world), &[]);
+}

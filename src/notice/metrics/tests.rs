@@ -139,7 +139,7 @@ fn refused() -> Outcome {
 }
 
 fn metrics_of(metrics: &Metrics, ledger: &Ledger) -> Series {
-    parsed(&metrics.text(ledger).unwrap(), &metrics.account_id)
+    parsed(&metrics.text(ledger, false).unwrap(), &metrics.account_id)
 }
 
 #[test]
@@ -223,11 +223,11 @@ fn the_file_is_replaced_as_a_whole_and_readable_by_anyone() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("makegood.prom");
     let (ledger, metrics) = (ledger(), Metrics::new("12345"));
-    metrics.write(Some(&path), &ledger);
+    metrics.write(Some(&path), &ledger, false);
     // A reader that has it open goes on reading what it was.
     let before = std::fs::File::open(&path).unwrap();
     pass(&ledger, 100, 4, None);
-    metrics.write(Some(&path), &ledger);
+    metrics.write(Some(&path), &ledger, false);
     let old = std::io::read_to_string(before).unwrap();
     let new = std::fs::read_to_string(&path).unwrap();
     assert_eq!(parsed(&old, "12345")["makegood_api_requests_total{}"], 0.0);
@@ -240,9 +240,9 @@ fn the_file_is_replaced_as_a_whole_and_readable_by_anyone() {
 fn a_file_that_cannot_be_written_is_nobodys_error() {
     let folder = tempfile::tempdir().unwrap();
     for path in ["none/makegood.prom", "..", "/"] {
-        Metrics::new("12345").write(Some(&folder.path().join(path)), &ledger());
+        Metrics::new("12345").write(Some(&folder.path().join(path)), &ledger(), false);
     }
     std::fs::create_dir(folder.path().join("taken.prom")).unwrap();
-    Metrics::new("12345").write(Some(&folder.path().join("taken.prom")), &ledger());
+    Metrics::new("12345").write(Some(&folder.path().join("taken.prom")), &ledger(), false);
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
 }
