@@ -1,5 +1,7 @@
 //! The command line.
 
+pub(crate) mod bounded;
+
 use std::{path::PathBuf, time::Duration};
 
 use clap::{ArgAction, ArgGroup, Parser, Subcommand};
@@ -88,10 +90,10 @@ pub enum Command {
         dismiss: bool,
         /// What the recipient's system calls the delivery
         // Not `requires`: clap lets that go where something present excludes what is required.
-        #[arg(long, value_name = "R", conflicts_with_all = ["retry", "dismiss"])]
+        #[arg(long, value_name = "R", value_parser = bounded::receipt(), conflicts_with_all = ["retry", "dismiss"])]
         receipt: Option<String>,
         /// Why, for the journal
-        #[arg(long, value_name = "TEXT")]
+        #[arg(long, value_name = "TEXT", value_parser = bounded::any_reason())]
         reason: Option<String>,
     },
     /// Take back what was delivered: unfulfilled at FirstPromoter, reversed in the ledger, never delivered again
@@ -100,7 +102,7 @@ pub enum Command {
         #[arg(value_name = "ID", value_parser = commission_id)]
         id: CommissionId,
         /// Why, for the journal
-        #[arg(long, value_name = "TEXT", value_parser = reason)]
+        #[arg(long, value_name = "TEXT", value_parser = bounded::reason())]
         reason: String,
     },
     /// Look after the ledger itself
@@ -137,7 +139,7 @@ pub enum Command {
         #[arg(long = "for", value_name = "PERIOD", default_value = "10m", value_parser = claim_period)]
         period: Duration,
         /// Who takes it; the same owner may renew
-        #[arg(long, value_name = "NAME", default_value = "webhook", value_parser = owner)]
+        #[arg(long, value_name = "NAME", default_value = "webhook", value_parser = bounded::owner())]
         owner: String,
     },
     /// For a webhook handler: write that a commission was delivered; ends the claim
@@ -146,10 +148,10 @@ pub enum Command {
         #[arg(value_name = "ID", value_parser = commission_id)]
         id: CommissionId,
         /// What the recipient's system calls the delivery
-        #[arg(long, value_name = "R")]
+        #[arg(long, value_name = "R", value_parser = bounded::receipt())]
         receipt: Option<String>,
         /// Who delivered it: the owner of the claim
-        #[arg(long, value_name = "NAME", default_value = "webhook", value_parser = owner)]
+        #[arg(long, value_name = "NAME", default_value = "webhook", value_parser = bounded::owner())]
         owner: String,
     },
 }
@@ -232,26 +234,11 @@ fn whom(text: &str) -> Result<Whom, String> {
     }
 }
 
-fn reason(text: &str) -> Result<String, String> {
-    match text.trim() {
-        "" => Err("say why: it is kept in the journal".to_owned()),
-        text => Ok(text.to_owned()),
-    }
-}
-
 fn claim_period(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text)
         .ok()
         .filter(|period| !period.is_zero() && *period <= CLAIM_MAX)
         .ok_or_else(|| "a period is a number with a unit, as 10m or 2h; at most 7d".to_owned())
-}
-
-fn owner(text: &str) -> Result<String, String> {
-    match text {
-        "" => Err("an owner has a name".to_owned()),
-        "makegood" => Err("makegood claims under this name itself; choose another".to_owned()),
-        name => Ok(name.to_owned()),
-    }
 }
 
 #[cfg(test)]
@@ -280,6 +267,30 @@ mod tests {
             for command in ["show", "claim"] {
                 assert!(Cli::try_parse_from(["makegood", command, text]).is_err(), "{command} {text:?}");
             }
+        }
+    }
+
+    #[test]
+    fn a_text_that_the_ledger_keeps_is_refused_where_it_is_too_long() {
+        for (args, argument, max) in [
+            (&["resolve", "7", "--dismiss", "--reason"][..], "--reason", 1_000),
+            (&["reverse", "7", "--reason"], "--reason", 1_000),
+            (&["resolve", "7", "--delivered", "--receipt"], "--receipt", 500),
+            (&["record", "7", "--receipt"], "--receipt", 500),
+            (&["record", "7", "--owner"], "--owner", 100),
+            (&["claim", "7", "--owner"], "--owner", 100),
+        ] {
+            let given = |length: usize| {
+                let text = "é".repeat(length);
+                Cli::try_parse_from(["makegood"].into_iter().chain(args.iter().copied()).chain([text.as_str()]))
+            };
+            given(max).unwrap();
+            let error = given(max + 1).unwrap_err();
+            let words = error.to_string();
+            for said in [argument, &format!("{} characters", max + 1), &format!("at most {max}"), "Nothing was done"] {
+                assert!(words.contains(said), "{args:?}: {said:?} is missing from {words}");
+            }
+            assert!(!words.contains("éé") && error.exit_code() == 2, "{words}");
         }
     }
 

@@ -25,7 +25,7 @@ use serde::Serialize;
 use tracing::{error, warn};
 
 use crate::{
-    cli::{Cli, Command, LedgerCommand},
+    cli::{Cli, Command, LedgerCommand, bounded::OWNER_MAX},
     clock::SystemClock,
     config::{self, Config, ConfigError, NoticeSecrets, Settings},
     delivery::Targets,
@@ -243,5 +243,5 @@ fn operator() -> String {
         .into_iter()
         .filter_map(|name| std::env::var(name).ok())
         .find(|it| !it.is_empty());
-    named.unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()))
+    named.map_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()), |name| foreign::cut(&name, OWNER_MAX))
 }

@@ -31,7 +31,7 @@ mod signature;
 const READ_MAX_BYTES: usize = 64 * 1024;
 
 /// How much of it is kept (the manual's 500 characters).
-const EXCERPT_MAX_CHARS: usize = 500;
+pub(crate) const EXCERPT_MAX_CHARS: usize = 500;
 
 /// What is handed to a target: the body of the manual's section "Delivery to an `http` target", field for field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

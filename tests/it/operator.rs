@@ -149,3 +149,23 @@ fn what_firstpromoter_wrote_reaches_the_terminal_without_control_characters() {
         assert!(!ran.stdout.contains(|c: char| c.is_control() && c != '\n'), "{ran}");
     }
 }
+
+#[test]
+fn a_text_that_is_too_long_for_the_ledger_is_refused_and_changes_nothing() {
+    let world = given([commission(1).approved(LONG_AGO)]);
+    world.run(&["claim", "1", "--owner", "hook"]).exits(0);
+    let before = world.dump();
+    let long = "r".repeat(100_000);
+    for args in [
+        ["record", "1", "--owner", "hook", "--receipt", &long],
+        ["resolve", "1", "--delivered", "--json", "--receipt", &long],
+        ["resolve", "1", "--dismiss", "--json", "--reason", &long],
+        ["reverse", "1", "--json", "-v", "--reason", &long],
+    ] {
+        let ran = world.run(&args).exits(2);
+        assert!(ran.stderr.contains("100000 characters, and at most"), "{ran}");
+        assert!(ran.stderr.len() < 1_000 && ran.stderr.contains(args[4]), "{ran}");
+    }
+    assert_eq!(world.dump(), before);
+    world.run(&["record", "1", "--owner", "hook", "--receipt", &long[..500]]).exits(0);
+}
