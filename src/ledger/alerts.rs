@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use rusqlite::{OptionalExtension, named_params};
 
-use super::{Ledger, LedgerError, reward::time};
+use super::{FailureKind, Ledger, LedgerError, reward::time};
 use crate::domain::{Timestamp, timestamp_text};
 
 /// How passes went lately, those over single commissions aside.
@@ -69,9 +69,9 @@ impl Ledger {
             let failing_since = conn
                 .prepare_cached(
                     "SELECT started AS at FROM passes WHERE id > :id AND kind <> 'commissions' AND finished IS NOT NULL \
-                     AND error NOT LIKE 'stopped by a signal%' ORDER BY id LIMIT 1",
+                     AND error IS NOT NULL AND error_kind IS NOT :stopped ORDER BY id LIMIT 1",
                 )?
-                .query_row(named_params! {":id": id}, |row| time(row, "at"))
+                .query_row(named_params! {":id": id, ":stopped": FailureKind::Stopped.as_str()}, |row| time(row, "at"))
                 .optional()?
                 .flatten();
             Ok(Streak { completed, failing_since })

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::ErrorCode;
 use thiserror::Error;
 
-use super::{Forgot, RewardState, reward::Odd};
+use super::{FailureKind, Forgot, RewardState, reward::Odd};
 use crate::domain::CommissionId;
 
 /// Why the ledger could not be used.
@@ -395,12 +395,12 @@ impl LedgerError {
 
     /// Somebody else writes, and will have ended some time.
     pub(crate) fn is_lock(&self) -> bool {
-        matches!(self, Self::Locked { .. })
+        self.kind() == FailureKind::LedgerLocked
     }
 
     /// The disk would not have it just now.
     pub(crate) fn is_disk(&self) -> bool {
-        matches!(self, Self::Full { .. } | Self::Disk { .. } | Self::ReadOnly { .. } | Self::File { .. })
+        self.kind() == FailureKind::LedgerDisk
     }
 
     /// Puts SQLite's error into words; `path` names the ledger.

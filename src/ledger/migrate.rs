@@ -20,18 +20,29 @@ use super::{
 };
 
 /// Each brings `user_version` from its index to the next.
-pub(super) const MIGRATIONS: [&str; 3] = [
+pub(super) const MIGRATIONS: [&str; 4] = [
     include_str!("migrations/0001-initial.sql"),
     include_str!("migrations/0002-alerts.sql"),
     include_str!("migrations/0003-rewards-rebuilt.sql"),
+    include_str!("migrations/0004-kinds-of-failures.sql"),
 ];
-/// Not part of any migration: these follow the tables, and are always the current ones.
+/// Not part of any migration: these follow the tables, and are always the current ones. Before one of these files is changed
+/// together with a new migration, a copy of it is kept for the version before ([`views_and_guards`]).
 const VIEWS: &str = include_str!("migrations/views.sql");
 const GUARDS: &str = include_str!("migrations/guards.sql");
 
 /// The schema that this program reads and writes.
 pub(super) fn known_version() -> i64 {
     i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX)
+}
+
+/// The views and guards of a version; none where its migrations hold them.
+fn views_and_guards(version: i64) -> Option<[&'static str; 2]> {
+    match version {
+        ..=2 => None,
+        3 => Some([include_str!("migrations/0003-views.sql"), GUARDS]),
+        _ => Some([VIEWS, GUARDS]),
+    }
 }
 
 /// What a ledger of this version consists of. That of older versions is as they were released, views and guards included.
@@ -48,9 +59,13 @@ pub(super) fn known_schema(version: i64) -> rusqlite::Result<Vec<Object>> {
         let known = schema(&conn)?;
         return Ok(CURRENT.get_or_init(|| known).clone());
     }
-    let until = usize::try_from(version).unwrap_or_default();
-    for sql in MIGRATIONS.iter().take(until) {
-        conn.execute_batch(sql)?;
+    let until = usize::try_from(version).unwrap_or_default().min(MIGRATIONS.len());
+    let migrations = &MIGRATIONS[..until];
+    if let Some(of_its_time) = views_and_guards(version) {
+        make_tables(&conn, 0, migrations)?;
+        make_anew(&conn, of_its_time)?;
+    } else {
+        migrations.iter().try_for_each(|sql| conn.execute_batch(sql))?;
     }
     schema(&conn)
 }
@@ -118,20 +133,28 @@ impl Ledger {
 
 /// Runs the migrations from `from` on. Returns the table of a row that refers to one that is not there, if there is any.
 fn bring_up(tx: &Connection, from: i64, migrations: &[&str]) -> rusqlite::Result<Option<String>> {
+    make_tables(tx, from, migrations)?;
+    make_anew(tx, [VIEWS, GUARDS])?;
+    tx.pragma_update(None, "application_id", APPLICATION_ID)?;
+    tx.pragma_update(None, "user_version", i64::try_from(migrations.len()).unwrap_or(i64::MAX))?;
+    let mut check = tx.prepare("PRAGMA foreign_key_check")?;
+    let mut orphans = check.query([])?;
+    orphans.next()?.map(|row| row.get("table")).transpose()
+}
+
+fn make_tables(tx: &Connection, from: i64, migrations: &[&str]) -> rusqlite::Result<()> {
     let pending = usize::try_from(from).unwrap_or(usize::MAX);
     for sql in migrations.iter().skip(pending) {
         // They name tables that a migration may drop, and SQLite renames no table that a view cannot find.
         drop_views_and_guards(tx)?;
         tx.execute_batch(sql)?;
     }
+    Ok(())
+}
+
+fn make_anew(tx: &Connection, views_and_guards: [&str; 2]) -> rusqlite::Result<()> {
     drop_views_and_guards(tx)?;
-    tx.execute_batch(VIEWS)?;
-    tx.execute_batch(GUARDS)?;
-    tx.pragma_update(None, "application_id", APPLICATION_ID)?;
-    tx.pragma_update(None, "user_version", i64::try_from(migrations.len()).unwrap_or(i64::MAX))?;
-    let mut check = tx.prepare("PRAGMA foreign_key_check")?;
-    let mut orphans = check.query([])?;
-    orphans.next()?.map(|row| row.get("table")).transpose()
+    views_and_guards.iter().try_for_each(|sql| tx.execute_batch(sql))
 }
 
 fn drop_views_and_guards(tx: &Connection) -> rusqlite::Result<()> {

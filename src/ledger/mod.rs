@@ -14,6 +14,7 @@ mod backup;
 mod claims;
 mod decisions;
 mod error;
+mod failure;
 mod fence;
 mod files;
 mod fingerprints;
@@ -49,6 +50,7 @@ pub use backup::BackedUp;
 pub use claims::{CLAIM_MAX, Claimed, LiveClaim};
 pub use decisions::Resolution;
 pub use error::LedgerError;
+pub use failure::{FailureKind, PassFailure};
 pub(crate) use files::{folder_of, replace as replace_file, sweep_drafts};
 pub use health::Health;
 pub use journal::{Attention, Dossier};
@@ -294,13 +296,6 @@ impl Ledger {
     pub fn on_commit(&mut self, hook: impl FnMut() -> bool + Send + 'static) -> Result<(), LedgerError> {
         let hooked = self.conn.0.commit_hook(Some(hook));
         hooked.map_err(|source| self.explain(source))
-    }
-
-    /// Asks `wait` in place of sleeping while somebody else holds the lock, with how often it was asked; false: the write fails.
-    /// The simulator's other seam, whose time is not the wall's. Nothing else uses it.
-    pub fn on_busy(&mut self, wait: fn(i32) -> bool) -> Result<(), LedgerError> {
-        let asked = self.conn.0.busy_handler(Some(wait));
-        asked.map_err(|source| self.explain(source))
     }
 
     /// Runs something that reads.

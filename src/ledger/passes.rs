@@ -3,7 +3,7 @@
 use rusqlite::named_params;
 use serde::Serialize;
 
-use super::{Ledger, LedgerError};
+use super::{FailureKind, Ledger, LedgerError, PassFailure};
 use crate::domain::{Timestamp, timestamp_text};
 
 /// `passes.id`
@@ -34,33 +34,36 @@ impl Ledger {
     pub fn begin_pass(&self, trigger: &str, kind: &str, now: Timestamp) -> Result<PassId, LedgerError> {
         self.write(|tx| {
             tx.prepare_cached(
-                "UPDATE passes SET finished = :now, error = 'abandoned: its process ended before it did' WHERE finished IS NULL",
+                "UPDATE passes SET finished = :now, error = 'abandoned: its process ended before it did', error_kind = :abandoned \
+                 WHERE finished IS NULL",
             )?
-            .execute(named_params! {":now": timestamp_text(now)})?;
+            .execute(named_params! {":now": timestamp_text(now), ":abandoned": FailureKind::Abandoned.as_str()})?;
             tx.prepare_cached("INSERT INTO passes (trigger, kind, started) VALUES (:trigger, :kind, :now)")?
                 .execute(named_params! {":trigger": trigger, ":kind": kind, ":now": timestamp_text(now)})?;
             Ok(tx.last_insert_rowid())
         })
     }
 
-    /// Writes how a pass ended; `error` where it did not complete.
+    /// Writes how a pass ended; `failure` where it did not complete.
     pub fn finish_pass(
         &self,
         id: PassId,
         counts: &Counts,
-        error: Option<&str>,
+        failure: Option<&PassFailure>,
         now: Timestamp,
     ) -> Result<(), LedgerError> {
         let whole = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         self.write(|tx| {
             tx.prepare_cached(
                 "UPDATE passes SET finished = :now, listed = :listed, missing = :missing, delivered = :delivered, \
-                 fulfilled = :fulfilled, held = :held, failed = :failed, api_requests = :api_requests, error = :error WHERE id = :id",
+                 fulfilled = :fulfilled, held = :held, failed = :failed, api_requests = :api_requests, error = :error, \
+                 error_kind = :error_kind WHERE id = :id",
             )?
             .execute(named_params! {
                 ":id": id, ":now": timestamp_text(now), ":listed": whole(counts.listed), ":missing": whole(counts.missing),
                 ":delivered": whole(counts.delivered), ":fulfilled": whole(counts.fulfilled), ":held": whole(counts.held),
-                ":failed": whole(counts.failed), ":api_requests": whole(counts.api_requests), ":error": error,
+                ":failed": whole(counts.failed), ":api_requests": whole(counts.api_requests),
+                ":error": failure.map(|it| it.text.as_str()), ":error_kind": failure.map(|it| it.kind.as_str()),
             })
         })
         .map(|_| ())

@@ -189,6 +189,7 @@ fn every_word_that_a_column_may_hold_is_explained() {
     assert_eq!(told("Drift", "drift"), checked(&conn, "rewards", "drift"));
     assert_eq!(told("Table rewards", "delivered_by"), checked(&conn, "rewards", "delivered_by"));
     assert_eq!(told("Table attempts", "outcome"), checked(&conn, "attempts", "outcome"));
+    assert_eq!(told("Why a pass did not complete", "kind"), checked(&conn, "passes", "error_kind"));
     let triggers = [Trigger::Start, Trigger::Schedule, Trigger::Signal, Trigger::Command];
     let passes = rows(Topic::Ledger, "Table passes", "column");
     let trigger = passes.iter().find(|row| plain(&row[0]) == "trigger").unwrap();

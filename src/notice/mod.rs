@@ -139,7 +139,7 @@ impl Notice {
         stop: &CancellationToken,
     ) {
         let error = match result {
-            Ok(report) => report.error.as_deref(),
+            Ok(report) => report.error.as_ref().map(|it| it.text.as_str()),
             Err(error) => Some(error.as_str()),
         };
         self.metrics.write(wires.textfile.as_deref(), ledger, late);

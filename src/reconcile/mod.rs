@@ -19,6 +19,7 @@
 mod carry_out;
 mod confirm;
 mod deliver;
+mod failure;
 mod mark;
 mod observe;
 mod outcome;
@@ -44,7 +45,6 @@ use crate::{
     delivery::{Deliver, Fingerprint},
     domain::{CommissionId, Timestamp},
     firstpromoter::{Api, ApiError, ListingError, RewardRule, TruthError},
-    foreign,
     ledger::{Facts, Ledger, LedgerError, Reward, RewardState},
 };
 use plan::Rules;
@@ -189,8 +189,8 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         let mut report = Report::new(pass_id, order);
         let result = self.work(order, &mut report).await;
         report.counts.api_requests = self.api.requests() - requests_before;
-        report.error = result.as_ref().err().map(|error| foreign::stored(&in_full(error)));
-        let finished = self.ledger.finish_pass(pass_id, &report.counts, report.error.as_deref(), self.clock.now());
+        report.error = result.as_ref().err().map(PassError::failure);
+        let finished = self.ledger.finish_pass(pass_id, &report.counts, report.error.as_ref(), self.clock.now());
         // Goes before what its cause does to the pass's own row: the caller must not go on.
         if let Err(PassError::Ledger(unwritten @ LedgerError::Unwritten { .. })) = result {
             return Err(unwritten);

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::{Decision, Item, Order};
 use crate::{
     domain::{CommissionId, Timestamp},
-    ledger::{Aftermath, Author, Counts, Ledger, LedgerError, PassId, RewardState},
+    ledger::{Aftermath, Author, Counts, Ledger, LedgerError, PassFailure, PassId, RewardState},
 };
 
 /// What a pass did. Serialises as the manual's `once --json`.
@@ -25,8 +25,9 @@ pub struct Report {
     pub counts: Counts,
     /// How many rewards stand in `attention` now.
     pub needs_attention: u64,
-    /// Why it did not complete.
-    pub error: Option<String>,
+    /// Why it did not complete. Serialises as `error`, its words, and `error_kind`.
+    #[serde(flatten, serialize_with = "PassFailure::beside")]
+    pub error: Option<PassFailure>,
     /// How many deliveries were wanted when the fuse blew.
     pub fuse_wanted: Option<u64>,
     /// Those that moved, and those that need somebody.

@@ -21,6 +21,7 @@ use crate::{
         Batch, BatchStatus, CommissionQuery,
         pace::{Admission, Pacer},
     },
+    ledger::FailureKind,
 };
 
 fn now() -> Timestamp {
@@ -30,22 +31,9 @@ fn now() -> Timestamp {
 /// It is noon, until somebody moves it.
 struct Noon(Cell<chrono::TimeDelta>);
 
-thread_local! {
-    /// A shell in which somebody holds the ledger's write lock.
-    static LOCKING: RefCell<Option<rusqlite::Connection>> = const { RefCell::new(None) };
-    /// What waiting for it took.
-    static WAITED: Cell<chrono::TimeDelta> = const { Cell::new(chrono::TimeDelta::zero()) };
-}
-
-/// In place of waiting for the lock: 14 s later it is free.
-fn wait_for_the_lock(_: i32) -> bool {
-    WAITED.set(WAITED.get() + chrono::TimeDelta::seconds(14));
-    LOCKING.take().is_some()
-}
-
 impl Clock for Noon {
     fn now(&self) -> Timestamp {
-        now() + self.0.get() + WAITED.get()
+        now() + self.0.get()
     }
 
     async fn sleep(&self, _: Duration) {}
@@ -294,7 +282,13 @@ impl World {
     /// That the filter does not work.
     async fn finds_out_and_does_not_deliver(&self, only: &[i64], id: i64) {
         let report = self.try_pass(only).await.unwrap();
-        assert!(report.error.as_ref().is_some_and(|error| error.contains("filters[fulfilled]")), "{report:?}");
+        assert!(
+            report
+                .error
+                .as_ref()
+                .is_some_and(|it| it.kind == FailureKind::UntrustedAnswer && it.text.contains("filters[fulfilled]")),
+            "{report:?}"
+        );
         assert!(!self.outside.delivered.borrow().contains(&CommissionId(id)), "{report:?}");
     }
 
@@ -340,40 +334,13 @@ async fn what_is_owed_is_delivered_marked_and_left_alone_from_then_on() {
     assert_eq!(world.outside.delivered.borrow().len(), 3);
 }
 
-/// Suppose the answer is 50 s old, and a script holds the write lock for 14 s just when the intent is to be written.
-#[tokio::test]
-async fn an_answer_that_grew_old_while_the_ledger_was_locked_is_asked_for_again() {
-    let mut world = World::new();
-    world.ledger.on_busy(wait_for_the_lock).unwrap();
-    (1..=2).for_each(|id| world.outside.put(commission(id)));
-    world.outside.delivery_takes.set(chrono::TimeDelta::seconds(50));
-    let lock_before_the_second = |progress| {
-        if matches!(progress, Progress::Delivering(1, _)) {
-            let shell = world.shell();
-            shell.execute_batch("BEGIN IMMEDIATE").unwrap();
-            LOCKING.set(Some(shell));
-        }
-    };
-    let pass = Pass {
-        api: &world.outside,
-        targets: &world.outside,
-        ledger: &world.ledger,
-        clock: &world.outside.clock,
-        settings: &world.settings,
-        stop: &CancellationToken::new(),
-        progress: &lock_before_the_second,
-    };
-    let report = pass.run(&Order::poll(Trigger::Command)).await.unwrap();
-    assert_eq!((report.error, report.counts.delivered), (None, 2));
-    assert_eq!(WAITED.get().num_seconds(), 14, "the lock was met");
-}
-
 #[tokio::test]
 async fn an_id_that_nobody_knows_is_an_error_and_the_others_are_dealt_with() {
     let world = World::new();
     world.outside.put(commission(5));
     let report = world.try_pass(&[5, 6]).await.unwrap();
-    assert!(report.error.unwrap().contains("no commission 6"));
+    let error = report.error.unwrap();
+    assert!(error.kind == FailureKind::NoSuchCommission && error.text.contains("no commission 6"), "{error:?}");
     assert_eq!(world.state(5), "fulfilled");
 }
 
@@ -499,7 +466,8 @@ async fn answers_that_are_always_too_old_end_the_pass_with_a_word() {
     world.outside.answer_takes.set(chrono::TimeDelta::seconds(31));
     let report = world.try_pass(&[]).await.unwrap();
     let error = report.error.unwrap();
-    assert!(error.contains("1 rewards wait") && error.contains("requests_per_minute"), "{error}");
+    assert_eq!(error.kind, FailureKind::Unavailable);
+    assert!(error.text.contains("1 rewards wait") && error.text.contains("requests_per_minute"), "{error}");
     assert_eq!((world.outside.requests(), world.state(1).as_str()), (2 + 1 + 6, "waiting"));
     world.outside.answer_takes.set(chrono::TimeDelta::zero());
     assert_eq!(world.pass().await.counts.fulfilled, 1);

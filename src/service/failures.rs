@@ -42,7 +42,9 @@ impl Failures {
                 self.over();
                 return summary(report);
             }
-            Ok(report @ Report { error: Some(error), .. }) => (format!("pass {}", report.pass_id), error, done(report)),
+            Ok(report @ Report { error: Some(error), .. }) => {
+                (format!("pass {}", report.pass_id), &error.text, done(report))
+            }
             Err(error) => ("the pass".to_owned(), error, String::new()),
         };
         if stopping {

@@ -68,7 +68,8 @@ SELECT commission_id, at, what, detail, pass_id FROM (
 ORDER BY commission_id, at, source, id;
 
 CREATE VIEW last_pass AS
-SELECT id AS pass_id, trigger, kind, started, finished, listed, missing, delivered, fulfilled, held, failed, api_requests, error
+SELECT id AS pass_id, trigger, kind, started, finished, listed, missing, delivered, fulfilled, held, failed, api_requests, error,
+       error_kind
 FROM passes ORDER BY id DESC LIMIT 1;
 
 CREATE VIEW targets AS

@@ -25,9 +25,11 @@ fn what_was_alerted_is_remembered_over_a_restart_with_the_time_it_was_sent() {
     assert!(world.ledger.alerts().unwrap().is_empty());
 }
 
-fn pass(world: &World, kind: &str, minutes: i64, error: Option<&str>) {
+fn pass(world: &World, kind: &str, minutes: i64, failure: Option<FailureKind>) {
     let pass = world.ledger.begin_pass("schedule", kind, at(minutes)).unwrap();
-    world.ledger.finish_pass(pass, &Counts::default(), error, at(minutes + 1)).unwrap();
+    // In words that tell nothing.
+    let failure = failure.map(|kind| PassFailure { kind, text: "it ended".to_owned() });
+    world.ledger.finish_pass(pass, &Counts::default(), failure.as_ref(), at(minutes + 1)).unwrap();
 }
 
 #[test]
@@ -38,15 +40,15 @@ fn passes_fail_since_the_first_that_did_not_complete_after_the_last_that_did() {
         (completed, failing_since)
     };
     assert_eq!(streak(), (None, None));
-    pass(&world, "poll", 0, Some("down"));
+    pass(&world, "poll", 0, Some(FailureKind::Unavailable));
     assert_eq!(streak(), (None, Some(at(0))));
     pass(&world, "poll", 10, None);
     assert_eq!(streak(), (Some(at(11)), None));
-    pass(&world, "poll", 20, Some("stopped by a signal before the pass was complete"));
+    pass(&world, "poll", 20, Some(FailureKind::Stopped));
     assert_eq!(streak(), (Some(at(11)), None), "a stop says nothing");
-    pass(&world, "poll", 30, Some("down"));
+    pass(&world, "poll", 30, Some(FailureKind::RejectedKey));
     pass(&world, "commissions", 40, None);
-    pass(&world, "poll", 50, Some("still down"));
+    pass(&world, "poll", 50, Some(FailureKind::RejectedKey));
     assert_eq!(streak(), (Some(at(11)), Some(at(30))), "a pass over one commission says nothing");
     world.ledger.begin_pass("schedule", "poll", at(60)).unwrap();
     assert_eq!(streak(), (Some(at(11)), Some(at(30))), "nor one that is under way");
@@ -56,7 +58,7 @@ fn passes_fail_since_the_first_that_did_not_complete_after_the_last_that_did() {
 fn a_pass_that_a_crash_cut_off_has_failed() {
     let world = World::new();
     world.ledger.begin_pass("schedule", "poll", at(0)).unwrap();
-    pass(&world, "poll", 5, Some("down"));
+    pass(&world, "poll", 5, Some(FailureKind::Unavailable));
     assert_eq!(world.ledger.streak().unwrap().failing_since, Some(at(0)));
 }
 

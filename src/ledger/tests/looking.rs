@@ -13,7 +13,8 @@ const REWARDS: &str = "state state_since unit amount recipient promoter_id promo
     mark_attempts mark_error";
 const ATTEMPTS: &str = "id commission_id attempt target started_at finished_at outcome detail pass_id";
 const JOURNAL: &str = "id commission_id at from_state to_state reason actor pass_id";
-const PASSES: &str = "trigger kind started finished listed missing delivered fulfilled held failed api_requests error";
+const PASSES: &str =
+    "trigger kind started finished listed missing delivered fulfilled held failed api_requests error error_kind";
 const CLAIMS: &str = "commission_id owner claimed_at expires_at";
 
 fn has(object: &Map<String, Value>, columns: &str) {
@@ -212,12 +213,13 @@ fn a_pass_leaves_its_numbers_or_its_error() {
     assert_eq!((&open["pass_id"], &open["finished"], &open["error"]), (&Value::from(pass), &Value::Null, &Value::Null));
     let counts =
         Counts { listed: 1, missing: 2, delivered: 3, fulfilled: 4, held: 5, failed: 6, api_requests: u64::MAX };
-    world.ledger.finish_pass(pass, &counts, Some("401"), at(1)).unwrap();
+    let refused = PassFailure { kind: FailureKind::RejectedKey, text: "no".to_owned() };
+    world.ledger.finish_pass(pass, &counts, Some(&refused), at(1)).unwrap();
     let done = world.ledger.last_pass().unwrap().unwrap();
     let expected = serde_json::json!({
         "pass_id": pass, "trigger": "schedule", "kind": "poll", "started": "2026-01-01T12:00:00.000Z",
         "finished": "2026-01-01T12:01:00.000Z", "listed": 1, "missing": 2, "delivered": 3, "fulfilled": 4, "held": 5,
-        "failed": 6, "api_requests": i64::MAX, "error": "401"
+        "failed": 6, "api_requests": i64::MAX, "error": "no", "error_kind": "rejected_key"
     });
     assert_eq!(Value::Object(done), expected);
 }
@@ -231,10 +233,10 @@ fn a_pass_whose_process_died_is_closed_by_the_next_one_and_no_other() {
     let next = world.ledger.begin_pass("signal", "poll", at(3)).unwrap();
     assert!(done < dead && dead < next);
     let of = |pass: PassId| {
-        world.one(&format!("SELECT coalesce(finished, '') || ' ' || coalesce(error, '') FROM passes WHERE id = {pass}"))
+        world.one(&format!("SELECT coalesce(finished, '') || ' ' || coalesce(error_kind || ': ' || error, '') FROM passes WHERE id = {pass}"))
     };
     assert_eq!(of(done), "2026-01-01T12:01:00.000Z ");
-    assert_eq!(of(dead), "2026-01-01T12:03:00.000Z abandoned: its process ended before it did");
+    assert_eq!(of(dead), "2026-01-01T12:03:00.000Z abandoned: abandoned: its process ended before it did");
     assert_eq!(of(next), " ");
 }
 

@@ -1,6 +1,6 @@
 //! Ledgers of earlier schema versions: `tests/fixtures/ledgers/N.db` was written by a makegood whose schema was version N,
-//! with `cargo run --example sandbox -- N.db`; version 2 went on from there into every state. Each is the whole ledger: nothing was
-//! left in its WAL.
+//! with `cargo run --example sandbox -- N.db`; version 2 went on from there into every state, version 3 through passes that did not
+//! complete. Each is the whole ledger: nothing was left in its WAL.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -100,6 +100,48 @@ fn the_ledger_of_version_2_has_every_state_and_every_hold_of_its_time() {
     assert_eq!((app.failures, app.refusals, app.retry_at, app.last_error.clone()), (10, 0, Some(at(9)), None));
 }
 
+/// Nothing else can be told of an old pass, and no kind is guessed.
+#[test]
+fn passes_of_earlier_versions_get_a_kind_where_every_version_wrote_the_same_words() {
+    let kinds = |ledger: &Ledger| {
+        let mut statement = ledger.conn.prepare("SELECT coalesce(error_kind, '-') FROM passes ORDER BY id").unwrap();
+        let kinds = statement.query_map([], |row| row.get::<_, String>(0)).unwrap();
+        kinds.map(Result::unwrap).collect::<Vec<_>>()
+    };
+    // One that completed, no answer, SIGTERM, SIGKILL, and no answer again.
+    let ledger = copy_of(&fixtures()[&3]).open();
+    assert_eq!(kinds(&ledger), ["-", "-", "stopped", "abandoned", "-"]);
+    assert_eq!(ledger.streak().unwrap().failing_since, Some("2026-11-21T19:31:27.588Z".parse().unwrap()));
+    for (version, fixture) in fixtures() {
+        let place = copy_of(&fixture);
+        for error in
+            ["stopped by a signal before the pass was complete", "abandoned: its process ended before it did", "401"]
+        {
+            let sql =
+                "INSERT INTO passes (trigger, kind, started, finished, error) VALUES ('start', 'poll', 'x', 'x', ?1)";
+            place.shell().execute(sql, [error]).unwrap();
+        }
+        assert!(kinds(&place.open()).ends_with(&["stopped", "abandoned", "-"].map(str::to_owned)), "version {version}");
+    }
+}
+
+#[test]
+fn what_somebody_added_to_an_earlier_ledger_is_refused_and_not_dropped_on_the_way() {
+    for (version, fixture) in fixtures() {
+        for sql in [
+            "CREATE VIEW mine AS SELECT 1",
+            "DROP VIEW owed; CREATE VIEW owed AS SELECT 1",
+            "DROP TRIGGER rewards_are_never_deleted",
+        ] {
+            let place = copy_of(&fixture);
+            place.shell().execute_batch(sql).unwrap();
+            let error = Ledger::open(&place.path(), ACCOUNT, at(0)).unwrap_err();
+            assert!(matches!(error, LedgerError::Altered { .. }), "version {version}: {sql}: {error:?}");
+            assert_eq!(version_of(&place.shell()), version);
+        }
+    }
+}
+
 /// Beside the fixtures' own rows, so that guards are tried on rows that were migrated.
 #[test]
 fn every_guard_still_guards_after_a_migration() {
@@ -133,6 +175,8 @@ fn every_guard_still_guards_after_a_migration() {
             "INSERT INTO journal (commission_id, at, to_state, reason, actor) VALUES (4711, 'x', 'held', 'x', 'x')",
             "INSERT INTO attempts (commission_id, attempt, target, started_at) VALUES (4711, 1, 'app', 'x')",
             "UPDATE attempts SET outcome = 'maybe'",
+            "UPDATE passes SET error = 'x', error_kind = 'mood'",
+            "UPDATE passes SET error = NULL, error_kind = 'stopped'",
             "INSERT INTO account VALUES (2, '9', 'x')",
             "INSERT INTO claims VALUES (1, 'x', 'x', 'soon')",
             "INSERT INTO target_health (target) VALUES ('well')",

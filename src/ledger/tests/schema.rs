@@ -153,6 +153,8 @@ fn nonsense_in_the_other_tables_is_refused() {
             "INSERT INTO claims VALUES (5, NULL, '2026-01-01T12:00:00Z', '2026-01-01T12:00:00Z')",
             "INSERT INTO claims VALUES (1, 'handler', '2026-01-01T12:00:00Z', '2026-01-01T12:00:00Z')",
             "INSERT INTO passes (trigger, kind, started) VALUES ('command', NULL, 'now')",
+            "INSERT INTO passes (trigger, kind, started, error, error_kind) VALUES ('command', 'poll', 'now', 'x', 'mood')",
+            "INSERT INTO passes (trigger, kind, started, error_kind) VALUES ('command', 'poll', 'now', 'stopped')",
             "UPDATE claims SET commission_id = 'one'",
         ],
     );

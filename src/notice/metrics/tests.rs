@@ -9,7 +9,7 @@ use super::*;
 use crate::{
     domain::{CommissionId, DeliveryKey, Promoter, RecipientKind, Timestamp},
     failure::Outcome,
-    ledger::{Aftermath, Author, Begun, Counts, Facts, Seen},
+    ledger::{Aftermath, Author, Begun, Counts, Facts, FailureKind, PassFailure, Seen},
 };
 
 /// `name{labels}`, with the labels but for the account in order.
@@ -125,9 +125,10 @@ fn attempt(ledger: &Ledger, number: i64, after_s: i64, outcome: &Outcome, after:
     ledger.change(author, |it| it.finish(id, attempt, outcome, after)).unwrap();
 }
 
-fn pass(ledger: &Ledger, ended_s: i64, api_requests: u64, error: Option<&str>) {
+fn pass(ledger: &Ledger, ended_s: i64, api_requests: u64, failure: Option<FailureKind>) {
     let pass = ledger.begin_pass("schedule", "poll", at(ended_s - 1)).unwrap();
-    ledger.finish_pass(pass, &Counts { api_requests, ..Counts::default() }, error, at(ended_s)).unwrap();
+    let failure = failure.map(|kind| PassFailure { kind, text: "it ended".to_owned() });
+    ledger.finish_pass(pass, &Counts { api_requests, ..Counts::default() }, failure.as_ref(), at(ended_s)).unwrap();
 }
 
 fn delivered() -> Outcome {
@@ -171,7 +172,7 @@ fn what_the_ledger_knows_is_counted_and_counted_on() {
         &Aftermath::Retry(at(9)),
     );
     pass(&ledger, 100, 4, None);
-    pass(&ledger, 200, 3, Some("no answer"));
+    pass(&ledger, 200, 3, Some(FailureKind::Unavailable));
     for round in 0..2 {
         let series = metrics_of(&metrics, &ledger);
         let is = |key: &str, value: f64| assert_eq!(series[key], value, "{key}, {round}");

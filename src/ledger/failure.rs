@@ -1,0 +1,123 @@
+//! What kind of failure a pass ended with: the words of `passes.error_kind`.
+//!
+//! A text says what happened, and holds what differs from one time to the next: a page, a port, an id. So nothing decides by it.
+//! Whether a failure is the one of the pass before, who is alerted, and how a command exits go by its kind.
+//!
+//! Guarantees: every error of the ledger has one kind. Its match names all of them, so that a new error is given a kind by whoever
+//! makes it.
+
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+
+use super::{LedgerError, LockError, state::words};
+
+words! {
+    /// What kind of failure a pass ended with (`passes.error_kind`).
+    FailureKind {
+        /// A signal said stop. Nothing is wrong.
+        Stopped = "stopped",
+        /// Its process ended before it did; the next pass writes this.
+        Abandoned = "abandoned",
+        /// Another process holds the pass, or works with the ledger.
+        Busy = "busy",
+        /// FirstPromoter gave no answer, or none in time: network, timeout, 429, 5xx.
+        Unavailable = "unavailable",
+        /// FirstPromoter does not accept the API key, or forbids this to it: 401, 403.
+        RejectedKey = "rejected_key",
+        /// FirstPromoter refused a request for another reason: 404, 422.
+        Refused = "refused",
+        /// An answer could not be read: a redirect, an empty one, no JSON, too large.
+        UnreadableAnswer = "unreadable_answer",
+        /// Answers contradict one another, or ignore what was asked for.
+        UntrustedAnswer = "untrusted_answer",
+        /// More is listed, owed or open than one pass can have.
+        TooMany = "too_many",
+        /// A person asked for a commission that FirstPromoter does not have.
+        NoSuchCommission = "no_such_commission",
+        /// Another program holds a write lock on the ledger.
+        LedgerLocked = "ledger_locked",
+        /// The ledger, or a file beside it, cannot be written: no room, no right, a disk that fails.
+        LedgerDisk = "ledger_disk",
+        /// The ledger may have forgotten deliveries; a person decides.
+        MayHaveForgotten = "may_have_forgotten",
+        /// The ledger cannot be used for another reason: damaged, missing, altered, of another account or version.
+        Ledger = "ledger",
+        /// What became of an attempt could not be written to the ledger.
+        Unwritten = "unwritten",
+    }
+}
+
+/// Why a pass did not complete.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PassFailure {
+    /// What is decided by.
+    pub kind: FailureKind,
+    /// What a person reads: what happened, where, and what to do.
+    pub text: String,
+}
+
+impl PassFailure {
+    /// Serialises into the fields `error` and `error_kind` of the object around it; both null where there is no failure.
+    pub fn beside<S: Serializer>(failure: &Option<Self>, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Fields<'a> {
+            error: Option<&'a str>,
+            error_kind: Option<FailureKind>,
+        }
+        let failure = failure.as_ref();
+        Fields { error: failure.map(|it| it.text.as_str()), error_kind: failure.map(|it| it.kind) }
+            .serialize(serializer)
+    }
+}
+
+impl fmt::Display for PassFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl LedgerError {
+    /// What kind of failure it is.
+    pub fn kind(&self) -> FailureKind {
+        match self {
+            Self::InUse { .. } => FailureKind::Busy,
+            Self::Locked { .. } => FailureKind::LedgerLocked,
+            Self::File { .. } | Self::Full { .. } | Self::ReadOnly { .. } | Self::Disk { .. } => {
+                FailureKind::LedgerDisk
+            }
+            Self::Behind { .. } | Self::NoMark { .. } | Self::BadMark { .. } | Self::Stamped { .. } => {
+                FailureKind::MayHaveForgotten
+            }
+            Self::Unwritten { .. } => FailureKind::Unwritten,
+            Self::Missing { .. }
+            | Self::NoFolder { .. }
+            | Self::Forbidden { .. }
+            | Self::Link { .. }
+            | Self::CannotBecome { .. }
+            | Self::Exists { .. }
+            | Self::OtherAccount { .. }
+            | Self::Newer { .. }
+            | Self::Older { .. }
+            | Self::Foreign { .. }
+            | Self::Altered { .. }
+            | Self::Unbounded { .. }
+            | Self::Replaced { .. }
+            | Self::Orphans { .. }
+            | Self::Damaged { .. }
+            | Self::Sqlite { .. }
+            | Self::Nonsense { .. }
+            | Self::Moved { .. } => FailureKind::Ledger,
+        }
+    }
+}
+
+impl LockError {
+    /// What kind of failure it is.
+    pub fn kind(&self) -> FailureKind {
+        match self {
+            Self::Busy { .. } => FailureKind::Busy,
+            Self::File { .. } => FailureKind::LedgerDisk,
+        }
+    }
+}
