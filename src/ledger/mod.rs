@@ -298,6 +298,13 @@ impl Ledger {
         hooked.map_err(|source| self.explain(source))
     }
 
+    /// Asks `wait` in place of sleeping while somebody else holds the lock, with how often it was asked; false: the write fails.
+    /// The simulator's other seam, whose time is not the wall's. Nothing else uses it.
+    pub fn on_busy(&mut self, wait: fn(i32) -> bool) -> Result<(), LedgerError> {
+        let asked = self.conn.0.busy_handler(Some(wait));
+        asked.map_err(|source| self.explain(source))
+    }
+
     /// Runs something that reads.
     fn run<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, LedgerError> {
         self.patience.begin();

@@ -72,6 +72,10 @@ impl Confirmed {
     pub(super) fn new(asked_at: Timestamp) -> Self {
         Self { asked_at, late: RefCell::default() }
     }
+
+    fn is_old(&self, now: Timestamp) -> bool {
+        (now - self.asked_at).to_std().unwrap_or(Duration::MAX) > CONFIRMATION_VALID
+    }
 }
 
 impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
@@ -108,22 +112,27 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
     }
 
     async fn deliver_next(&self, it: Ready, trouble: &Trouble, confirmed: &Confirmed, round: &Round<'_>) {
-        let age = (self.clock.now() - confirmed.asked_at).to_std().unwrap_or(Duration::MAX);
         if self.stop.is_cancelled() || round.failure.borrow().is_some() {
             return;
         }
-        if age > CONFIRMATION_VALID {
+        if confirmed.is_old(self.clock.now()) {
             confirmed.late.borrow_mut().push(it.reward.id);
             return;
         }
         let span = info_span!("commission", commission.id = it.reward.id.0, attempt = it.reward.attempts + 1);
-        if let Err(error) = self.deliver_one(&it, trouble, round).instrument(span).await {
+        if let Err(error) = self.deliver_one(&it, trouble, confirmed, round).instrument(span).await {
             round.fail(error);
         }
     }
 
     /// Intent on disk, request, outcome on disk.
-    async fn deliver_one(&self, it: &Ready, trouble: &Trouble, round: &Round<'_>) -> Result<(), LedgerError> {
+    async fn deliver_one(
+        &self,
+        it: &Ready,
+        trouble: &Trouble,
+        confirmed: &Confirmed,
+        round: &Round<'_>,
+    ) -> Result<(), LedgerError> {
         let Ready { reward, target } = it;
         let Some(delivery) = reward.facts.delivery(reward.id, reward.key.clone()) else {
             warn!(
@@ -137,15 +146,21 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         let claim_until = self.clock.now() + timeout + CLAIM_MARGIN;
         let author = round.report.borrow().author(self.clock.now());
         let begun = self.ledger.change(author, |change| {
+            // Again: the write may have waited for a lock, and that is over by now.
+            if confirmed.is_old(self.clock.now()) {
+                confirmed.late.borrow_mut().push(reward.id);
+                return Ok(None);
+            }
             let begun = change.begin(reward, target, claim_until)?;
             if let Begun::Attempt(attempt) = begun {
                 change.note_fingerprint(reward.id, attempt, &fingerprint)?;
             }
-            Ok(begun)
+            Ok(Some(begun))
         })?;
         let attempt = match begun {
-            Begun::Attempt(attempt) => attempt,
-            Begun::Taken => {
+            None => return Ok(()),
+            Some(Begun::Attempt(attempt)) => attempt,
+            Some(Begun::Taken) => {
                 tracing::info!(
                     commission.id = reward.id.0,
                     "commission {}: somebody else took it; left alone",

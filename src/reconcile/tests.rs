@@ -31,9 +31,22 @@ fn now() -> Timestamp {
 /// It is noon, until somebody moves it.
 struct Noon(Cell<chrono::TimeDelta>);
 
+thread_local! {
+    /// A shell in which somebody holds the ledger's write lock.
+    static LOCKING: RefCell<Option<rusqlite::Connection>> = const { RefCell::new(None) };
+    /// What waiting for it took.
+    static WAITED: Cell<chrono::TimeDelta> = const { Cell::new(chrono::TimeDelta::zero()) };
+}
+
+/// In place of waiting for the lock: 14 s later it is free.
+fn wait_for_the_lock(_: i32) -> bool {
+    WAITED.set(WAITED.get() + chrono::TimeDelta::seconds(14));
+    LOCKING.take().is_some()
+}
+
 impl Clock for Noon {
     fn now(&self) -> Timestamp {
-        now() + self.0.get()
+        now() + self.0.get() + WAITED.get()
     }
 
     async fn sleep(&self, _: Duration) {}
@@ -332,6 +345,34 @@ async fn what_is_owed_is_delivered_marked_and_left_alone_from_then_on() {
     assert_eq!(world.writes(), writes);
     assert_eq!(world.outside.requests(), requests + 1);
     assert_eq!(world.outside.delivered.borrow().len(), 3);
+}
+
+/// Suppose the answer is 50 s old, and a script holds the write lock for 14 s just when the intent is to be written.
+#[tokio::test]
+async fn an_answer_that_grew_old_while_the_ledger_was_locked_is_asked_for_again() {
+    let mut world = World::new();
+    world.ledger.on_busy(wait_for_the_lock).unwrap();
+    (1..=2).for_each(|id| world.outside.put(commission(id)));
+    world.outside.delivery_takes.set(chrono::TimeDelta::seconds(50));
+    let lock_before_the_second = |progress| {
+        if matches!(progress, Progress::Delivering(1, _)) {
+            let shell = world.shell();
+            shell.execute_batch("BEGIN IMMEDIATE").unwrap();
+            LOCKING.set(Some(shell));
+        }
+    };
+    let pass = Pass {
+        api: &world.outside,
+        targets: &world.outside,
+        ledger: &world.ledger,
+        clock: &world.outside.clock,
+        settings: &world.settings,
+        stop: &CancellationToken::new(),
+        progress: &lock_before_the_second,
+    };
+    let report = pass.run(&Order::poll(Trigger::Command)).await.unwrap();
+    assert_eq!((report.error, report.counts.delivered), (None, 2));
+    assert_eq!(WAITED.get().num_seconds(), 14, "the lock was met");
 }
 
 #[tokio::test]

@@ -13,6 +13,11 @@
 //! assert_eq!(sandbox.merchant.effects_of(88901).len(), 1);
 //! ```
 //!
+//! It is one of several imitations of FirstPromoter: the simulator (`tests/sim`) has its own, so have the script in
+//! `src/firstpromoter/script.rs` and the unit tests of `src/reconcile`. This one alone speaks HTTP, so it imitates what is on
+//! the wire: routes, headers, JSON, pages, lost connections. They share no code on purpose: a misunderstanding that makegood
+//! shares with one of them is not in the next one, and shows.
+//!
 //! Guarantees: listens on 127.0.0.1 only; a request meets at most one fault; counters count a request before it meets
 //! its fault. Assumptions: one sandbox serves one test.
 

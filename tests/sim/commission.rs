@@ -4,6 +4,7 @@
 use makegood::domain::{self, Timestamp};
 
 use super::{
+    fault::Fault,
     rng::Rng,
     timeline::{DAY, HOUR, Ms, later},
 };
@@ -20,6 +21,24 @@ pub enum Status {
 pub enum Party {
     Promoter,
     Referral,
+}
+
+/// What its target does with a reward, whenever it comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Poison {
+    Fails,
+    Cannot,
+    Refused,
+}
+
+impl Poison {
+    pub fn fault(self) -> Fault {
+        match self {
+            Self::Fails => Fault::PoisonFails,
+            Self::Cannot => Fault::PoisonCannot,
+            Self::Refused => Fault::PoisonRefused,
+        }
+    }
 }
 
 /// What is given to whom: all that must not be wrong.
@@ -45,6 +64,8 @@ impl std::fmt::Display for Content {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Version {
     pub status: Status,
+    /// A word that nobody knows, shown in place of `approved`.
+    pub odd_word: bool,
     pub fulfilled: bool,
     pub unit: &'static str,
     /// Not positive: what FirstPromoter should never say, and may.
@@ -71,6 +92,9 @@ pub struct Commission {
     pub created_at: Timestamp,
     /// When it was approved for the first time, in truth.
     pub approved_at: Option<Timestamp>,
+    pub poison: Option<Poison>,
+    /// Neither of its times can be read.
+    timeless: bool,
     clock: StatusClock,
     /// Each from its time on; the first one from ever.
     versions: Vec<(Timestamp, Version)>,
@@ -119,6 +143,7 @@ impl Commission {
         let custom = rare(150);
         let version = Version {
             status,
+            odd_word: false,
             fulfilled,
             unit: match rng.below(100) {
                 _ if plain => "points",
@@ -139,7 +164,33 @@ impl Commission {
             payout: !rare(40),
         };
         let approved_at = (status == Status::Approved).then_some(status_changed);
-        Self { id, created_at, approved_at, clock, versions: vec![(created_at, version)] }
+        Self {
+            id,
+            created_at,
+            approved_at,
+            poison: None,
+            timeless: false,
+            clock,
+            versions: vec![(created_at, version)],
+        }
+    }
+
+    /// From the beginning it was as `odd` makes it.
+    pub fn was_always(&mut self, odd: impl FnOnce(&mut Version)) {
+        if let Some((_, first)) = self.versions.first_mut() {
+            odd(first);
+        }
+    }
+
+    pub fn lose_times(&mut self) {
+        self.timeless = true;
+        self.clock = StatusClock::Silent;
+        self.was_always(|version| version.status_at = None);
+    }
+
+    /// What FirstPromoter says of when it came to be.
+    pub fn created_told(&self) -> Option<Timestamp> {
+        (!self.timeless).then_some(self.created_at)
     }
 
     pub fn now(&self) -> &Version {
@@ -160,6 +211,19 @@ impl Commission {
             let begun = index == 0 || *since <= to;
             (begun && end.is_none_or(|end| end >= from)).then_some(version)
         })
+    }
+
+    /// FirstPromoter calls it fulfilled when it is asked.
+    pub fn will_show(&self) -> bool {
+        let now = self.now();
+        now.there && now.fulfilled && now.unit != "cash"
+    }
+
+    /// Since when it is as fulfilled as it is now.
+    pub fn fulfilled_since(&self) -> Timestamp {
+        let now = self.now().fulfilled;
+        let since = self.versions.iter().rev().take_while(|(_, version)| version.fulfilled == now).last();
+        since.map_or(self.created_at, |(since, _)| *since)
     }
 
     pub fn change(&mut self, now: Timestamp, change: impl FnOnce(&mut Version)) {
@@ -185,6 +249,7 @@ impl Commission {
             id: domain::CommissionId(self.id),
             status: match version.status {
                 Status::Pending => domain::CommissionStatus::Pending,
+                Status::Approved if version.odd_word => domain::CommissionStatus::from_wire("on_hold"),
                 Status::Approved => domain::CommissionStatus::Approved,
                 Status::Denied => domain::CommissionStatus::Denied,
             },
@@ -215,7 +280,7 @@ impl Commission {
                 .into(),
             campaign: version.campaign.map(|id| domain::Campaign { id, name: None }),
             reward: version.rule.map(|id| domain::RewardRef { id, name: None }).into(),
-            created_at: Some(self.created_at),
+            created_at: self.created_told(),
             status_updated_at: version.status_at,
         }
     }

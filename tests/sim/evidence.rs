@@ -1,10 +1,14 @@
 //! What happened in a world: for the auditor as data, for a person as a trace.
 
-use std::{cell::RefCell, collections::BTreeSet, fmt::Write};
+use std::{cell::RefCell, fmt::Write, rc::Rc};
 
 use makegood::domain::Timestamp;
 
-use super::commission::Content;
+use super::{
+    commission::Content,
+    terms::{Target, Terms},
+    timeline::Ms,
+};
 
 /// A delivery that makegood sent, whatever became of it.
 #[derive(Debug)]
@@ -13,34 +17,58 @@ pub struct Request {
     pub process: usize,
     /// Counted over all processes.
     pub pass: usize,
-    pub target: String,
+    /// As it was configured then.
+    pub target: Target,
+    /// All that was configured then.
+    pub terms: Rc<Terms>,
+    /// By the clock of makegood's machine.
+    pub local: Timestamp,
     pub key: String,
     pub commission: i64,
     pub content: Content,
+    /// Counted by the ledger, from 1.
+    pub attempt: i64,
+    /// What makegood heard of it; nothing where it died before.
+    pub heard: Option<Heard>,
     /// How the ledger stood when it left, read over another connection: the intent was on disk.
     pub intended: bool,
     /// Another request for the same commission was still waiting for its answer.
     pub overlaps: bool,
     /// By this pass.
     pub confirmed: Confirmed,
-    /// It repeats an attempt that was cut off.
-    pub resumes: bool,
+    /// How long the commit of its intent took.
+    pub commit_took: Ms,
+    /// The ledger that it went from may have forgotten deliveries.
+    pub forgetful: bool,
 }
 
-/// When FirstPromoter was asked about a commission, under `fulfilled=no` and `yes`, and had answered.
+/// What makegood hears of a delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heard {
+    pub at: Timestamp,
+    pub what: Said,
+}
+
+/// In the contract's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Said {
+    Delivered,
+    NotDelivered,
+    Unknown,
+    Refused,
+}
+
+/// When the questions about a commission left that were answered, under `fulfilled=no` and under `yes`; the last of each.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Confirmed {
     pub no_asked_at: Option<Timestamp>,
-    pub no_answered_at: Option<Timestamp>,
-    pub yes_answered_at: Option<Timestamp>,
-    /// The last answer of the whole confirmation, this commission's or another's.
-    pub all_answered_at: Option<Timestamp>,
+    pub yes_asked_at: Option<Timestamp>,
 }
 
 impl Confirmed {
-    /// Since when FirstPromoter's answer may hold, and when the confirmation was over; if it was.
-    pub fn span(self) -> Option<(Timestamp, Timestamp)> {
-        self.no_answered_at.and(self.yes_answered_at).and(Some((self.no_asked_at?, self.all_answered_at?)))
+    /// How old what a delivery rests on is: as old as the first of the two questions.
+    pub fn since(self) -> Option<Timestamp> {
+        Some(self.no_asked_at?.min(self.yes_asked_at?))
     }
 }
 
@@ -60,8 +88,7 @@ pub enum By {
 pub struct Effect {
     pub at: Timestamp,
     pub by: By,
-    pub target: String,
-    pub idempotent: bool,
+    pub target: &'static str,
     pub key: String,
     pub commission: i64,
     pub content: Content,
@@ -78,13 +105,25 @@ pub struct Mark {
 /// target that does not deduplicate, nobody can make up.
 #[derive(Debug, Default)]
 pub struct HandlerRun {
+    pub commission: i64,
+    /// By its clock.
     pub claimed_until: Option<Timestamp>,
+    /// By its clock.
     pub recorded_at: Option<Timestamp>,
+    /// Its clock was set, or its ledger replaced, while it held the claim: nobody can make up for that either.
+    pub disturbed: bool,
 }
 
 impl HandlerRun {
     pub fn was_careful(&self) -> bool {
-        matches!((self.recorded_at, self.claimed_until), (Some(recorded), Some(until)) if recorded <= until)
+        let in_time =
+            matches!((self.recorded_at, self.claimed_until), (Some(recorded), Some(until)) if recorded <= until);
+        in_time && !self.disturbed
+    }
+
+    /// It holds a claim, and has not recorded yet.
+    pub fn is_at_it(&self) -> bool {
+        self.claimed_until.is_some() && self.recorded_at.is_none()
     }
 }
 
@@ -103,10 +142,20 @@ pub struct Evidence {
     pub marks: Vec<Mark>,
     pub handlers: Vec<HandlerRun>,
     pub words: Vec<Word>,
-    /// Those that FirstPromoter called fulfilled when they were not, because it ignored the filter.
-    pub misled: BTreeSet<i64>,
+    /// Said by somebody who looked: the recipient does not have it, and nothing is under way.
+    pub cleared: Vec<Word>,
+    /// What was taken back, and when.
+    pub reversed: Vec<Word>,
+    /// Whole passes over everything that completed: when they began and ended.
+    pub completed: Vec<(Timestamp, Timestamp)>,
+    /// When a ledger was replaced by an older copy.
+    pub restored: Vec<Timestamp>,
+    /// Claims that a handler got on a ledger that had to refuse them.
+    pub claims_on_forgetful: Vec<Word>,
     /// `GET /rewards` was refused at some time.
     pub rules_withheld: bool,
+    /// The process of each pass, and when it began.
+    pub begun: Vec<(usize, Timestamp)>,
     /// How many deliveries each pass was allowed.
     pub fuses: Vec<u64>,
 }

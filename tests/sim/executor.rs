@@ -52,6 +52,7 @@ impl World {
         while started.iter().any(|process| !process.ended.get()) {
             assert!(self.turn(Timestamp::MAX_UTC), "a process waits for something that never happens");
         }
+        self.let_go_of_the_lock();
     }
 
     /// Lets time pass without makegood.
@@ -64,7 +65,7 @@ impl World {
     fn start(self: &Rc<Self>, life: Life) -> Rc<Process> {
         let process = self.enter(|number| Process::new(number, &life));
         self.say(&process.name, || format!("starts: {:?}", life.fate));
-        self.spawn(Some(Rc::clone(&process)), live(Rc::clone(self), Rc::clone(&process), life.passes));
+        self.spawn(Some(Rc::clone(&process)), live(Rc::clone(self), Rc::clone(&process), life));
         process
     }
 
@@ -126,5 +127,6 @@ impl World {
         if self.rng.chance(self.restlessness) {
             self.people_act();
         }
+        self.somebody_locks_the_ledger();
     }
 }

@@ -19,6 +19,7 @@ macro_rules! faults {
             pub fn words(self) -> &'static str {
                 match self { $(Self::$name => $words,)* }
             }
+
         }
     };
 }
@@ -99,7 +100,50 @@ faults! {
     OnlySome = "a pass over just some commissions",
     FuseLifted = "a pass with a fuse of its own",
     FuseBlows = "the fuse blows",
+    // What came later: rates from a stream of chance of their own, so that a world without them is the world it was.
+    // FirstPromoter, asked.
+    ReadPutsOff = "FirstPromoter puts a question off, and answers it then",
+    PagesAreTiny = "pages of fewer than twenty rows, whatever is asked for",
+    StatusUnheardOf = "a status that nobody knows, among the approved",
+    TimesUnreadable = "a commission whose times cannot be read",
+    MarksRefusedBlindly = "the filter is ignored from the marking on, and the mark is refused",
+    // The targets.
+    PoisonFails = "a reward whose delivery always fails, without a verdict",
+    PoisonCannot = "a reward whose delivery certainly never takes effect",
+    PoisonRefused = "a reward that is always refused",
+    Unmarkable = "many commissions that cannot be marked",
+    RefusesAll = "a target refuses everything for a while",
+    // The configuration, between two processes.
+    TargetMoves = "a target moves to another address",
+    TargetRenamed = "a target gets another name",
+    TargetFlips = "a target begins or ceases to look at keys",
+    TargetRetyped = "a target becomes one of another type",
+    UnitsChange = "the configured units change",
+    CampaignsChange = "the configured campaigns change",
+    LimitsChange = "the limits change",
+    HoldsChange = "what policy holds changes",
+    // The clock.
+    ClockAhead = "the clock is set ahead",
+    ClockBehind = "the clock is set back",
+    // Backups.
+    CopyTaken = "somebody copies the ledger",
+    BackupTaken = "somebody backs the ledger up",
+    RestoredHere = "a copy is restored beside its mark",
+    RestoredElsewhere = "a copy is restored without a mark",
+    RestoredRefuses = "a restored ledger refuses a handler's claim",
+    RestoredWritten = "a person records on a restored ledger",
+    RestoredAccepted = "a person accepts a restored ledger",
+    // Taking back.
+    Reversed = "a person takes a reward back",
+    Overtaken = "a batch lands after a reverse",
+    // Others on makegood's host.
+    WriteLocked = "makegood waits for somebody who holds the ledger's write lock",
+    LockOutlasts = "a write lock that lasts longer than a write waits for it",
+    DiskSlow = "a commit takes long",
 }
+
+/// In a thousand.
+const OFTEN: u32 = 400;
 
 /// How often each fault strikes in this world, and how often each has been met.
 pub struct Weather {
@@ -109,17 +153,23 @@ pub struct Weather {
 }
 
 impl Weather {
-    pub fn new(rng: &Rng) -> Self {
+    /// `later` is the chance of what came later.
+    pub fn new(rng: &Rng, later: &Rng) -> Self {
         let enabled = *rng.pick(&[0, 60, 150, 300, 600, 1000]);
         // A pass asks often, and one failure ends it: more of them, and nothing would ever be delivered.
         let rates = |fault: Fault| if fault as usize <= Fault::RewardsFail as usize { 2..5 } else { 0..4 };
         let rates = |fault| &[400, 150, 60, 20, 5][rates(fault)];
         let rate = |fault: &Fault| if rng.chance(enabled) { *rng.pick(rates(*fault)) } else { 0 };
-        Self {
-            per_mille: RefCell::new(Fault::ALL.iter().map(rate).collect()),
-            met: RefCell::new(vec![0; Fault::ALL.len()]),
-            fair: Cell::new(false),
-        }
+        let enabled_later = *later.pick(&[0, 0, 60, 150, 300, 600]);
+        let rate_later = |_: &Fault| if later.chance(enabled_later) { *later.pick(&[400, 150, 60, 20]) } else { 0 };
+        let (first, came_later) = Fault::ALL.split_at(Fault::ReadPutsOff as usize);
+        let rates: Vec<u32> = first.iter().map(rate).chain(came_later.iter().map(rate_later)).collect();
+        Self { per_mille: RefCell::new(rates), met: RefCell::new(vec![0; Fault::ALL.len()]), fair: Cell::new(false) }
+    }
+
+    /// It strikes often, in this world.
+    pub fn bring(&self, fault: Fault) {
+        self.per_mille.borrow_mut()[fault as usize] = OFTEN;
     }
 
     /// Whether it strikes this time; then it has been met.
@@ -140,6 +190,11 @@ impl Weather {
     /// Whether it happens in this world at all; for what has a rate of its own.
     pub fn enables(&self, fault: Fault) -> bool {
         self.per_mille.borrow()[fault as usize] > 0 && !self.fair.get()
+    }
+
+    /// Whether it happened in this world before it cleared up.
+    pub fn was_enabled(&self, fault: Fault) -> bool {
+        self.per_mille.borrow()[fault as usize] > 0
     }
 
     pub fn meet(&self, fault: Fault) {

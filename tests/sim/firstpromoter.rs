@@ -11,8 +11,8 @@ use makegood::{
 };
 
 use super::{
-    commission::{Commission, Party, RULES, Status, Version},
-    fault::Fault,
+    commission::{Commission, Party, Poison, RULES, Status, Version},
+    fault::{Fault, Weather},
     marking::Batches,
     process::Process,
     rng::Rng,
@@ -23,6 +23,9 @@ use super::{
 
 /// How old the oldest answer is that a replica gives.
 pub const LAG_MAX: Ms = 2 * MINUTE;
+
+/// How long a question may be put off without failing.
+const PUT_OFF_MAX: Ms = 2 * MINUTE;
 
 /// What `filters[fulfilled]` does at the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +75,39 @@ impl FirstPromoter {
         }
     }
 
+    /// What came later is added to a world that is as it always was.
+    pub fn make_odd(&mut self, weather: &Weather, later: &Rng) {
+        if weather.enables(Fault::PagesAreTiny) {
+            self.cap = 5 + later.below(15);
+            weather.meet(Fault::PagesAreTiny);
+        }
+        let poisons: Vec<Poison> = [Poison::Fails, Poison::Cannot, Poison::Refused]
+            .into_iter()
+            .filter(|poison| weather.enables(poison.fault()))
+            .collect();
+        let per_mille = *later.pick(&[100, 300, 600]);
+        for commission in self.commissions.values_mut() {
+            if !poisons.is_empty() && later.chance(per_mille) {
+                commission.poison = Some(*later.pick(&poisons));
+            }
+            if weather.enables(Fault::Unmarkable) && later.chance(per_mille) {
+                weather.meet(Fault::Unmarkable);
+                commission.was_always(|version| version.payout = false);
+            }
+            if weather.strikes(Fault::StatusUnheardOf, later) {
+                commission.was_always(|version| version.odd_word = true);
+            }
+            if weather.strikes(Fault::TimesUnreadable, later) {
+                commission.lose_times();
+            }
+        }
+    }
+
+    /// The filter breaks now.
+    pub fn ignore_filter(&mut self) {
+        self.filter = Filter::Ignored;
+    }
+
     pub fn get(&self, id: i64) -> Option<&Commission> {
         self.commissions.get(&id)
     }
@@ -118,10 +154,15 @@ impl Api for SimApi {
     async fn commissions(&self, query: &CommissionQuery) -> Result<Vec<domain::Commission>, ApiError> {
         let what = in_words(query);
         self.process.note_question(&self.world, query);
+        if self.world.strikes_later(Fault::ReadPutsOff) {
+            // 429 with Retry-After: the client waits, and asks again.
+            self.world.say(&self.process.name, || format!("{what}: put off"));
+            self.world.time.sleep(self.world.later.between(SECOND, PUT_OFF_MAX), Whose::Makegood).await;
+        }
         let serve = query.clone();
         let answer = self.call(what, move |world| answer(world, &serve)).await;
         if answer.is_ok() {
-            self.process.note_answer(&self.world, query);
+            self.process.note_answer(query);
         }
         answer
     }
@@ -139,7 +180,9 @@ impl Api for SimApi {
 
     async fn mark_unfulfilled(&self, ids: &[domain::CommissionId]) -> Result<Batch, ApiError> {
         // Only a person's `reverse` does, and no pass may.
-        panic!("a pass asks to mark {ids:?} as unfulfilled")
+        assert!(self.process.reverses, "a pass asks to mark {ids:?} as unfulfilled");
+        let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
+        self.call(format!("take back {ids:?}"), move |world| world.unmark(&ids)).await
     }
 
     async fn batch(&self, id: i64) -> Result<Batch, ApiError> {
@@ -241,11 +284,6 @@ fn answer(world: &Rc<World>, query: &CommissionQuery) -> Option<Result<Vec<domai
         firstpromoter.listed_last = ids;
     }
     let filter = firstpromoter.filter;
-    if filter == Filter::Ignored && query.fulfilled == Some(true) {
-        let shown = page.iter().map(|row| row.id.0);
-        let wrong = shown.filter(|id| firstpromoter.get(*id).is_some_and(|it| !it.now().fulfilled));
-        world.evidence.borrow_mut().misled.extend(wrong);
-    }
     drop(firstpromoter);
     world.say("", || {
         let shown: Vec<i64> = page.iter().map(|row| row.id.0).collect();

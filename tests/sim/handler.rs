@@ -43,7 +43,7 @@ impl World {
         };
         let run = {
             let runs = &mut self.evidence.borrow_mut().handlers;
-            runs.push(HandlerRun::default());
+            runs.push(HandlerRun { commission: id, ..HandlerRun::default() });
             runs.len() - 1
         };
         let webhook = Webhook { world: Rc::clone(self), run, id, content, target };
@@ -106,9 +106,10 @@ impl Webhook {
 
     /// The README's SQL: nothing that may have been delivered, and no live claim of somebody else.
     fn claim(&self) -> bool {
-        let now = self.world.now();
+        let now = self.world.local();
         let until = later(now, CLAIM);
-        let taken = self.world.witness.transaction(|tx| {
+        self.world.let_go_of_the_lock();
+        let taken = self.world.witness.try_transaction(|tx| {
             let taboo: Option<bool> = row(
                 tx,
                 "SELECT uncertain OR state NOT IN ('waiting', 'held', 'cancelled') FROM rewards WHERE commission_id = ?1",
@@ -127,10 +128,15 @@ impl Webhook {
                 .execute((self.id, OWNER, timestamp_text(now), timestamp_text(until)))?;
             Ok(taken == 1)
         });
+        let Ok(taken) = taken else {
+            self.say(|| format!("the ledger refuses: {taken:?}"));
+            self.world.meet(Fault::RestoredRefuses);
+            return false;
+        };
         self.say(|| if taken { "takes the claim".to_owned() } else { "is refused the claim".to_owned() });
         if taken {
             self.world.meet(Fault::HandlerClaims);
-            self.world.evidence.borrow_mut().handlers[self.run].claimed_until = Some(until);
+            self.world.note_claim(self.run, self.id, until);
         }
         taken
     }
@@ -138,7 +144,8 @@ impl Webhook {
     async fn deliver(&self) -> bool {
         let world = &self.world;
         self.pause(5 + world.rng.skewed(8 * MINUTE)).await;
-        if self.claim_is_over(world.now()) || world.rng.chance(50) {
+        let poisoned = world.firstpromoter.borrow().get(self.id).is_some_and(|it| it.poison.is_some());
+        if poisoned || self.claim_is_over(world.local()) || world.rng.chance(50) {
             self.say(|| "does not deliver".to_owned());
             return false;
         }
@@ -154,8 +161,9 @@ impl Webhook {
 
     /// The README's SQL.
     fn record(&self) {
-        let now = self.world.now();
-        self.world.witness.transaction(|tx| record(tx, self.id, &timestamp_text(now)));
+        let now = self.world.local();
+        self.world.let_go_of_the_lock();
+        self.world.witness.transaction(|tx| record(tx, self.id, &timestamp_text(now), OWNER, "outside"));
         self.say(|| "records it".to_owned());
         self.world.meet(Fault::HandlerRecords);
         self.world.evidence.borrow_mut().handlers[self.run].recorded_at = Some(now);
@@ -176,30 +184,31 @@ impl Webhook {
     }
 }
 
-fn record(tx: &Connection, id: i64, now: &str) -> rusqlite::Result<()> {
+/// The README's SQL for what was delivered by somebody else.
+fn record(tx: &Connection, id: i64, now: &str, who: &str, delivered_by: &str) -> rusqlite::Result<()> {
     let from: Option<String> = row(tx, "SELECT state FROM rewards WHERE commission_id = ?1", &[&id], |row| row.get(0))?;
     let settled = matches!(from.as_deref(), Some("delivered" | "fulfilled" | "reversed"));
     if from.is_none() {
         tx.execute(
             "INSERT INTO rewards (commission_id, key, state, state_since, first_seen_at, owed_since, delivered_at, delivered_by) \
-             VALUES (?1, ?2, 'delivered', ?3, ?3, ?3, ?3, 'outside')",
-            (id, owed::key(id), now),
+             VALUES (?1, ?2, 'delivered', ?3, ?3, ?3, ?3, ?4)",
+            (id, owed::key(id), now, delivered_by),
         )?;
     } else if !settled {
         tx.execute(
-            "UPDATE rewards SET state = 'delivered', state_since = ?2, delivered_at = ?2, delivered_by = 'outside', hold_reason = NULL, \
+            "UPDATE rewards SET state = 'delivered', state_since = ?2, delivered_at = ?2, delivered_by = ?3, hold_reason = NULL, \
              next_attempt_at = NULL, last_error = NULL, failures = 0, uncertain = 0, mark_attempts = 0, mark_error = NULL \
              WHERE commission_id = ?1",
-            (id, now),
+            (id, now, delivered_by),
         )?;
     }
     if !settled {
         tx.execute(
             "INSERT INTO journal (commission_id, at, from_state, to_state, reason, actor) \
              VALUES (?1, ?2, ?3, 'delivered', 'recorded as delivered', ?4)",
-            (id, now, from, OWNER),
+            (id, now, from, who),
         )?;
     }
-    tx.execute("DELETE FROM claims WHERE commission_id = ?1 AND owner = ?2", (id, OWNER))?;
+    tx.execute("DELETE FROM claims WHERE commission_id = ?1 AND owner = ?2", (id, who))?;
     Ok(())
 }

@@ -35,6 +35,10 @@ impl World {
         if self.strikes(Fault::MarkRejected) {
             return Some(Err(rejected(what)));
         }
+        if self.strikes_later(Fault::MarksRefusedBlindly) {
+            self.firstpromoter.borrow_mut().ignore_filter();
+            return Some(Err(rejected(what)));
+        }
         if self.strikes(Fault::MarkLies) {
             return Some(Ok(batch(Some(1), BatchStatus::Completed, 0)));
         }
@@ -56,6 +60,15 @@ impl World {
             return Some(Err(fatal(what, None)));
         }
         Some(Ok(batch(Some(1), BatchStatus::Completed, failed as u64)))
+    }
+
+    /// `POST /commissions/mark_unfulfilled` arrives.
+    pub fn unmark(self: &Rc<Self>, ids: &[i64]) -> Option<Result<Batch, ApiError>> {
+        for id in ids {
+            self.say("", || format!("{id} is unfulfilled"));
+            self.change(*id, |version| version.fulfilled = false);
+        }
+        Some(Ok(batch(Some(1), BatchStatus::Completed, 0)))
     }
 
     /// `GET /batch_processes/{id}` arrives.
@@ -112,11 +125,16 @@ impl World {
         });
     }
 
-    fn can_be_marked(&self, id: i64) -> bool {
+    pub fn can_be_marked(&self, id: i64) -> bool {
         self.firstpromoter.borrow().get(id).is_some_and(|commission| {
             let now = commission.now();
             now.there && now.payout && now.status == Status::Approved && now.unit != "cash"
         })
+    }
+
+    /// A batch gets around to it at last.
+    pub fn mark_late(&self, id: i64) {
+        self.mark_one(id);
     }
 
     /// Returns whether it is fulfilled now.
@@ -125,6 +143,9 @@ impl World {
             return false;
         }
         self.say("", || format!("{id} is fulfilled"));
+        if self.evidence.borrow().reversed.iter().any(|it| it.commission == id) {
+            self.meet(Fault::Overtaken);
+        }
         self.change(id, |version| version.fulfilled = true);
         true
     }

@@ -13,8 +13,8 @@ use makegood::{
 };
 
 use super::{
-    commission::{Content, Party},
-    evidence::{By, Effect, Request},
+    commission::{Content, Party, Poison},
+    evidence::{By, Effect, Heard, Request, Said},
     fault::Fault,
     process::Process,
     terms::Target,
@@ -25,9 +25,10 @@ use super::{
 /// The merchant's side of the world.
 #[derive(Default)]
 pub struct Merchant {
-    /// Keys that each target has seen.
-    seen: BTreeSet<(String, String)>,
-    down_until: BTreeMap<String, Timestamp>,
+    /// Keys that were seen at each place, while somebody looked at keys there.
+    seen: BTreeSet<(u32, String)>,
+    down_until: BTreeMap<u32, Timestamp>,
+    refuses_until: BTreeMap<u32, Timestamp>,
     /// Deliveries that may still arrive, by commission.
     under_way: BTreeMap<i64, usize>,
 }
@@ -54,10 +55,11 @@ impl Deliver for SimTargets {
             return Outcome::NotDelivered { detail: "no such target".to_owned(), retry_after: None };
         };
         let id = delivery.commission_id.0;
-        let number = world.note_request(process, target.name, delivery);
+        let number = world.note_request(process, &target, delivery);
         process.delivering.borrow_mut().insert(id);
         let outcome = self.send(number, target, delivery).await;
         process.delivering.borrow_mut().remove(&id);
+        world.evidence.borrow_mut().requests[number].heard = Some(Heard { at: world.now(), what: said(&outcome) });
         world.say(&process.name, || format!("hears of {id}: {outcome:?}"));
         outcome
     }
@@ -100,13 +102,16 @@ impl World {
     /// A delivery arrives; what the target does, and says.
     pub fn receive(&self, target: &Target, by: By, key: &str, id: i64, content: &Content) -> Outcome {
         let now = self.now();
-        let down_until = self.merchant.borrow().down_until.get(target.name).copied();
+        if let Some(outcome) = self.never_delivers(target, id) {
+            return outcome;
+        }
+        let down_until = self.merchant.borrow().down_until.get(&target.place).copied();
         if down_until.is_some_and(|until| until > now && !self.weather.is_fair()) {
             return certainly_not("no connection", None);
         }
         if self.rng.chance(100) && self.strikes(Fault::TargetDown) {
             let until = later(now, self.rng.skewed(6 * HOUR));
-            self.merchant.borrow_mut().down_until.insert(target.name.to_owned(), until);
+            self.merchant.borrow_mut().down_until.insert(target.place, until);
             self.say(target.name, || format!("is down until {until}"));
             return certainly_not("no connection", None);
         }
@@ -130,10 +135,32 @@ impl World {
         Outcome::Delivered { receipt: Some(format!("{}-{id}", target.name)) }
     }
 
+    /// What the target does with this reward whatever else it does, or with all of them for a while.
+    fn never_delivers(&self, target: &Target, id: i64) -> Option<Outcome> {
+        let poison = self.firstpromoter.borrow().get(id).and_then(|it| it.poison);
+        if let Some(poison) = poison {
+            self.meet(poison.fault());
+            return Some(match poison {
+                Poison::Fails => unknown("500", None),
+                Poison::Cannot => certainly_not("not today", None),
+                Poison::Refused => Outcome::Refused { detail: "never".to_owned() },
+            });
+        }
+        let now = self.now();
+        if self.later.chance(250) && self.strikes_later(Fault::RefusesAll) {
+            let until = later(now, HOUR + self.later.skewed(12 * HOUR));
+            self.merchant.borrow_mut().refuses_until.insert(target.place, until);
+            self.say(target.name, || format!("refuses everything until {until}"));
+        }
+        let refuses_until = self.merchant.borrow().refuses_until.get(&target.place).copied();
+        let refuses = refuses_until.is_some_and(|until| until > now && !self.weather.is_fair());
+        refuses.then(|| Outcome::Refused { detail: "401".to_owned() })
+    }
+
     /// The recipient gets it; unless the target has seen the key, and looks at keys.
     pub fn take(&self, target: &Target, by: By, key: &str, id: i64, content: &Content) {
-        let new = self.merchant.borrow_mut().seen.insert((target.name.to_owned(), key.to_owned()));
-        if target.idempotent && !new {
+        let seen = (target.place, key.to_owned());
+        if target.idempotent && !self.merchant.borrow_mut().seen.insert(seen) {
             self.meet(Fault::TargetDeduplicates);
             return self.say(target.name, || format!("has seen {key}"));
         }
@@ -141,34 +168,47 @@ impl World {
         self.evidence.borrow_mut().effects.push(Effect {
             at: self.now(),
             by,
-            target: target.name.to_owned(),
-            idempotent: target.idempotent,
+            target: target.name,
             key: key.to_owned(),
             commission: id,
             content: content.clone(),
         });
     }
 
-    fn note_request(&self, process: &Process, target: &str, delivery: &Delivery) -> usize {
+    fn note_request(&self, process: &Process, target: &Target, delivery: &Delivery) -> usize {
         let id = delivery.commission_id.0;
         let content = content(delivery);
-        self.say(&process.name, || format!("delivers {id} to {target}: {content}"));
+        self.say(&process.name, || format!("delivers {id} to {}: {content}", target.name));
         let request = Request {
             at: self.now(),
+            local: self.local(),
             process: process.number,
             pass: process.pass.get(),
-            target: target.to_owned(),
+            target: target.clone(),
+            terms: Rc::clone(&self.terms.borrow()),
             key: delivery.key.as_str().to_owned(),
             commission: id,
             content,
-            intended: self.witness.intends(id, target),
+            attempt: self.witness.attempt(id),
+            heard: None,
+            intended: self.witness.intends(id, target.name),
             overlaps: self.is_delivering(id),
             confirmed: process.confirmed(id),
-            resumes: self.witness.resumes(id),
+            commit_took: process.commit_took.get(),
+            forgetful: self.copies.borrow().is_forgetful(),
         };
         let requests = &mut self.evidence.borrow_mut().requests;
         requests.push(request);
         requests.len() - 1
+    }
+}
+
+fn said(outcome: &Outcome) -> Said {
+    match outcome {
+        Outcome::Delivered { .. } => Said::Delivered,
+        Outcome::NotDelivered { .. } => Said::NotDelivered,
+        Outcome::Unknown { .. } => Said::Unknown,
+        Outcome::Refused { .. } => Said::Refused,
     }
 }
 

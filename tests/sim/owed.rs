@@ -5,7 +5,7 @@
 use makegood::domain::Timestamp;
 
 use super::{
-    commission::{Content, Party, RULES, Status, UNITS, Version},
+    commission::{Commission, Content, Party, RULES, Status, UNITS, Version},
     terms::{ACCOUNT, Terms},
 };
 
@@ -14,7 +14,7 @@ pub fn key(id: i64) -> String {
     format!("fp-{ACCOUNT}-{id}")
 }
 
-/// Any of makegood's business: approved, not money, of a unit and campaign that are configured (or of a unit that nobody
+/// Any of makegood's business: approved, not money, of a unit and campaign that are configured (or that nobody
 /// knows). Whether it is fulfilled is another question.
 pub fn in_scope(version: &Version, terms: &Terms) -> bool {
     let unit = version.unit != "cash" && (terms.units.contains(&version.unit) || !UNITS.contains(&version.unit));
@@ -57,17 +57,23 @@ fn party(version: &Version, terms: &Terms, rules: Rules) -> Option<Party> {
     }
 }
 
+/// Whether all that a decision hangs on can be read.
+fn is_readable(version: &Version, terms: &Terms) -> bool {
+    !version.odd_word && (terms.campaigns.is_empty() || version.campaign.is_some())
+}
+
 /// Owed, and nothing stands against delivering it: then this is what is to be delivered.
-pub fn deliverable(version: &Version, created_at: Timestamp, terms: &Terms, rules: Rules) -> Option<Content> {
-    let approved_at = version.status_at.unwrap_or(created_at);
+pub fn deliverable(commission: &Commission, version: &Version, terms: &Terms, rules: Rules) -> Option<Content> {
+    let approved_at = version.status_at.or(commission.created_told());
+    let from_ever = terms.deliver_from == Timestamp::UNIX_EPOCH;
     let fraud = version.fraud.is_some_and(|words| words != "no_suspicion");
     let refused = version.fulfilled
         || (version.unit == "points" && version.amount > terms.max_points)
-        || approved_at < terms.deliver_from
+        || (!from_ever && approved_at.is_none_or(|at| at < terms.deliver_from))
+        || !is_readable(version, terms)
         || (fraud && terms.hold_fraud)
         || (version.self_referral && terms.hold_self_referral);
-    let unreadable = version.campaign.is_none() && !terms.campaigns.is_empty();
-    if refused || unreadable || !in_scope(version, terms) {
+    if refused || !in_scope(version, terms) {
         return None;
     }
     content(version, terms, rules)

@@ -116,9 +116,10 @@ impl World {
     }
 
     fn resolve(&self, reward: &Reward, fault: Fault, to: &str) {
-        let now = timestamp_text(self.now());
+        let now = timestamp_text(self.local());
         self.say("operator", || format!("{}: {to}", reward.id));
         self.meet(fault);
+        self.let_go_of_the_lock();
         self.witness.transaction(|tx| {
             tx.prepare_cached(
                 "UPDATE rewards SET state = ?2, state_since = ?3, hold_reason = NULL, last_error = NULL, failures = 0, \
@@ -133,8 +134,9 @@ impl World {
             )?
             .execute((reward.id, &now, to))
         });
-        if to == "delivered" {
-            self.note_word(reward.id);
+        match to {
+            "delivered" => self.note_word(reward.id),
+            _ => self.note_cleared(reward.id),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::{
     cell::{Cell, RefCell},
     collections::{BTreeMap, BTreeSet},
     future,
+    path::Path,
     rc::Rc,
     sync::{
         Arc,
@@ -14,10 +15,13 @@ use std::{
 
 use makegood::{
     clock::Clock,
-    domain::Timestamp,
+    domain::{CommissionId, Timestamp},
     firstpromoter::CommissionQuery,
     ledger::{Ledger, LedgerError},
-    reconcile::{Order, Pass},
+    reconcile::{
+        Order, Pass,
+        reverse::{self, Reversal},
+    },
 };
 use tokio_util::sync::CancellationToken;
 
@@ -25,8 +29,9 @@ use super::{
     evidence::Confirmed,
     fault::Fault,
     firstpromoter::SimApi,
+    locked,
     merchant::SimTargets,
-    sabotage::{SabotagedApi, SabotagedTargets},
+    sabotaged::{SabotagedApi, SabotagedTargets},
     terms::ACCOUNT,
     timeline::{Ms, Whose},
     world::World,
@@ -51,17 +56,21 @@ pub struct Life {
     pub commit_fails: Option<u32>,
     /// SIGTERM at this await.
     pub stopped_at: Option<u32>,
+    /// A person's `makegood reverse`, in place of passes.
+    pub reverses: Option<i64>,
 }
 
 impl Life {
     /// A life without trouble.
     pub fn of(passes: Vec<(Ms, Order)>) -> Self {
-        Self { passes, fate: Fate::Lives, commit_fails: None, stopped_at: None }
+        Self { passes, fate: Fate::Lives, commit_fails: None, stopped_at: None, reverses: None }
     }
 }
 
 /// The power supply, shared with the ledger's commits.
 pub struct Plug {
+    /// Sabotaged: the next commit fails.
+    gives_up: AtomicBool,
     fate: Fate,
     commit_fails: Option<u32>,
     commits: AtomicU32,
@@ -73,6 +82,9 @@ impl Plug {
     /// What the ledger asks before each commit: whether it fails. After death nothing reaches the disk any more.
     fn commit_fails(&self) -> bool {
         if self.is_pulled() {
+            return true;
+        }
+        if self.gives_up.swap(false, Ordering::Relaxed) {
             return true;
         }
         let number = self.commits.fetch_add(1, Ordering::Relaxed);
@@ -105,14 +117,21 @@ pub struct Process {
     pub delivering: RefCell<BTreeSet<i64>>,
     /// The pass it is in, counted over all processes.
     pub pass: Cell<usize>,
+    pub pass_began: Cell<Timestamp>,
     pub stop: CancellationToken,
     pub ended: Cell<bool>,
     plug: Arc<Plug>,
+    /// A commit of it failed.
+    pub commit_failed: Cell<bool>,
+    /// How long its last commit took.
+    pub commit_took: Cell<Ms>,
     stopped_at: Option<u32>,
     awaits: Cell<u32>,
+    /// When the questions under way left.
+    asked: RefCell<BTreeMap<i64, Confirmed>>,
     confirmed: RefCell<BTreeMap<i64, Confirmed>>,
-    /// The last answer about single commissions: a confirmation of many takes several.
-    answered_at: Cell<Option<Timestamp>>,
+    /// A person's `reverse`, and no pass.
+    pub reverses: bool,
 }
 
 impl Process {
@@ -122,6 +141,7 @@ impl Process {
             commit_fails: life.commit_fails,
             commits: AtomicU32::new(0),
             failed: AtomicBool::new(false),
+            gives_up: AtomicBool::new(false),
             pulled: AtomicBool::new(false),
         };
         Self {
@@ -130,18 +150,27 @@ impl Process {
             requests: Cell::new(0),
             delivering: RefCell::default(),
             pass: Cell::new(0),
+            pass_began: Cell::default(),
             stop: CancellationToken::new(),
             ended: Cell::new(false),
             plug: Arc::new(plug),
+            commit_failed: Cell::new(false),
+            commit_took: Cell::new(0),
             stopped_at: life.stopped_at,
             awaits: Cell::new(0),
+            asked: RefCell::default(),
             confirmed: RefCell::default(),
-            answered_at: Cell::new(None),
+            reverses: life.reverses.is_some(),
         }
     }
 
     pub fn is_dead(&self) -> bool {
         self.plug.is_pulled()
+    }
+
+    /// Sabotaged: gives up what it wanted to write.
+    pub fn give_up_next_commit(&self) {
+        self.plug.gives_up.store(true, Ordering::Relaxed);
     }
 
     /// Never returns for the dead: nothing that they do has an effect.
@@ -156,6 +185,7 @@ impl Process {
     pub fn dies_here(&self, world: &World) -> bool {
         if self.plug.failed.swap(false, Ordering::Relaxed) {
             world.say(&self.name, || "a commit failed".to_owned());
+            self.commit_failed.set(true);
             world.meet(Fault::CommitFails);
         }
         let number = self.awaits.get();
@@ -185,45 +215,46 @@ impl Process {
         Departure { sender: Rc::clone(self), outlives: world.rng.chance(500) }
     }
 
-    /// Notes a question about single commissions.
+    /// Notes a question about single commissions: the first page of it counts.
     pub fn note_question(&self, world: &World, query: &CommissionQuery) {
-        let now = Some(world.now());
-        self.note(query, |confirmed, fulfilled| match fulfilled {
-            false if query.page == 1 => {
-                *confirmed = Confirmed { no_asked_at: now, no_answered_at: None, ..*confirmed };
-            }
-            true if query.page == 1 => confirmed.yes_answered_at = None,
-            _ => {}
-        });
-    }
-
-    /// Notes that it was answered; of several pages the last one counts.
-    pub fn note_answer(&self, world: &World, query: &CommissionQuery) {
-        let now = Some(world.now());
-        if !query.ids.is_empty() {
-            self.answered_at.set(now);
+        if query.page > 1 {
+            return;
         }
-        self.note(query, |confirmed, fulfilled| {
-            if fulfilled {
-                confirmed.yes_answered_at = now;
-            } else {
-                confirmed.no_answered_at = now;
+        let now = Some(world.now());
+        let mut asked = self.asked.borrow_mut();
+        for id in &query.ids {
+            let asked = asked.entry(id.0).or_default();
+            match query.fulfilled {
+                Some(true) => asked.yes_asked_at = now,
+                Some(false) => asked.no_asked_at = now,
+                None => {}
             }
-        });
+        }
     }
 
-    fn note(&self, query: &CommissionQuery, note: impl Fn(&mut Confirmed, bool)) {
-        let Some(fulfilled) = query.fulfilled else { return };
+    /// Notes that it was answered.
+    pub fn note_answer(&self, query: &CommissionQuery) {
+        let asked = self.asked.borrow();
         let mut confirmed = self.confirmed.borrow_mut();
         for id in &query.ids {
-            note(confirmed.entry(id.0).or_default(), fulfilled);
+            let asked = asked.get(&id.0).copied().unwrap_or_default();
+            let confirmed = confirmed.entry(id.0).or_default();
+            match query.fulfilled {
+                Some(true) => confirmed.yes_asked_at = asked.yes_asked_at,
+                Some(false) => confirmed.no_asked_at = asked.no_asked_at,
+                None => {}
+            }
         }
     }
 
     /// How far the confirmation of a commission has come in this pass.
     pub fn confirmed(&self, id: i64) -> Confirmed {
-        let confirmed = self.confirmed.borrow().get(&id).copied().unwrap_or_default();
-        Confirmed { all_answered_at: self.answered_at.get(), ..confirmed }
+        self.confirmed.borrow().get(&id).copied().unwrap_or_default()
+    }
+
+    pub fn forget_confirmations(&self) {
+        self.asked.borrow_mut().clear();
+        self.confirmed.borrow_mut().clear();
     }
 }
 
@@ -244,30 +275,45 @@ impl Departure {
 }
 
 /// The process from its start to its end.
-pub async fn live(world: Rc<World>, process: Rc<Process>, passes: Vec<(Ms, Order)>) {
-    if let Err(error) = work(&world, &process, passes).await {
+pub async fn live(world: Rc<World>, process: Rc<Process>, life: Life) {
+    let ended = match life.reverses {
+        Some(id) => reverse(&world, &process, id).await,
+        None => work(&world, &process, life.passes).await,
+    };
+    if let Err(error) = ended {
         world.say(&process.name, || format!("ends: {}", makegood::reconcile::in_full(&error)));
     }
 }
 
+fn open_ledger(world: &Rc<World>, process: &Rc<Process>, path: &Path) -> Result<Ledger, LedgerError> {
+    let mut ledger = Ledger::open(path, ACCOUNT, world.local())?;
+    let plug = Arc::clone(&process.plug);
+    ledger.on_commit(move || {
+        locked::commit();
+        plug.commit_fails()
+    })?;
+    locked::wait_in_world_time(world, process, &mut ledger)?;
+    Ok(ledger)
+}
+
 async fn work(world: &Rc<World>, process: &Rc<Process>, passes: Vec<(Ms, Order)>) -> Result<(), LedgerError> {
     let path = world.sabotage.ledger_for(world);
-    let mut ledger = Ledger::open(&path, ACCOUNT, world.now())?;
-    let plug = Arc::clone(&process.plug);
-    ledger.on_commit(move || plug.commit_fails())?;
+    let ledger = open_ledger(world, process, &path)?;
     let settings = world.sabotage.settings(&world.terms.borrow(), &path);
     let api = SabotagedApi::new(SimApi { world: Rc::clone(world), process: Rc::clone(process) }, world.sabotage);
     let targets = SimTargets { world: Rc::clone(world), process: Rc::clone(process) };
     let targets = SabotagedTargets::new(targets, world.sabotage);
-    let clock = SimClock { world: Rc::clone(world), process: Rc::clone(process) };
+    let clock = SimClock::new(world, process);
     for (wait, order) in passes {
         world.time.sleep(wait, Whose::Makegood).await;
         if process.stop.is_cancelled() {
             break;
         }
         let order = world.sabotage.order(order);
+        world.somebody_sets_the_clock();
+        clock.begin_pass();
         world.begin_pass(process, &order);
-        process.confirmed.borrow_mut().clear();
+        process.forget_confirmations();
         let pass = Pass {
             api: &api,
             targets: &targets,
@@ -278,22 +324,48 @@ async fn work(world: &Rc<World>, process: &Rc<Process>, passes: Vec<(Ms, Order)>
             progress: &|_| {},
         };
         let report = pass.run(&order).await?;
-        world.end_pass(process, &report);
+        world.end_pass(process, &order, &report);
     }
     drop(ledger);
+    world.let_go_of_the_lock();
     world.sabotage.after_life(world, &path);
     Ok(())
 }
 
-/// The clock of [`makegood::clock`], in the world's time.
+/// `makegood reverse`, which holds the same lock as a pass.
+async fn reverse(world: &Rc<World>, process: &Rc<Process>, id: i64) -> Result<(), LedgerError> {
+    let ledger = open_ledger(world, process, &world.ledger)?;
+    let api = SimApi { world: Rc::clone(world), process: Rc::clone(process) };
+    let clock = SimClock::new(world, process);
+    let id = CommissionId(id);
+    match reverse::reverse(&api, &ledger, &clock, id, "operator", "taken back").await {
+        Ok(Reversal::Done(_)) => world.note_reversed(id.0),
+        Ok(Reversal::Already) => {}
+        Err(error) => world.say(&process.name, || error.to_string()),
+    }
+    Ok(())
+}
+
+/// The clock of [`makegood::clock`]: what the machine believes.
 struct SimClock {
     world: Rc<World>,
     process: Rc<Process>,
+    pass_began: Cell<Timestamp>,
+}
+
+impl SimClock {
+    fn new(world: &Rc<World>, process: &Rc<Process>) -> Self {
+        Self { world: Rc::clone(world), process: Rc::clone(process), pass_began: Cell::new(world.local()) }
+    }
+
+    fn begin_pass(&self) {
+        self.pass_began.set(self.world.local());
+    }
 }
 
 impl Clock for SimClock {
     fn now(&self) -> Timestamp {
-        self.world.now()
+        if self.world.sabotage.stops_the_clock() { self.pass_began.get() } else { self.world.local() }
     }
 
     async fn sleep(&self, duration: Duration) {

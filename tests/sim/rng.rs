@@ -41,6 +41,11 @@ impl Rng {
         &from[self.below(from.len())]
     }
 
+    pub fn pick_mut<'a, T>(&self, from: &'a mut [T]) -> &'a mut T {
+        let index = self.below(from.len());
+        &mut from[index]
+    }
+
     /// From 0 to `high`, every order of magnitude as likely as any other: most are small, some are large.
     pub fn skewed(&self, high: i64) -> i64 {
         let bits = 64 - high.max(1).leading_zeros();

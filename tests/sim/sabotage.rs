@@ -1,32 +1,16 @@
 //! Deliberately broken steps, to see whether the auditor sees.
 //!
-//! Each replaces one step of makegood from outside, by standing between the pass and what it works with: an API that
-//! answers the confirmation from memory *is* a pass without a confirmation. Nothing in `src` knows of this.
+//! Each replaces one step of makegood from outside: by other settings, by what is done to the ledger between two processes,
+//! or in [`super::sabotaged`] by standing between the pass and what it works with. Nothing in `src` knows of this.
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a sabotage breaks one step, and leaves the others as they are")]
 
-use std::{
-    cell::RefCell,
-    collections::{BTreeMap, BTreeSet},
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
-use makegood::{
-    config::Settings,
-    delivery::{Deliver, Delivery},
-    domain::{self, CommissionId, DeliveryKey, RecipientKind},
-    failure::Outcome,
-    firstpromoter::{Api, ApiError, Batch, CommissionQuery, RewardRule},
-    reconcile::Order,
-};
+use makegood::{config::Settings, domain, reconcile::Order};
 use rusqlite::{Connection, backup::Backup};
 
-use super::{
-    firstpromoter::{SimApi, transient},
-    merchant::SimTargets,
-    terms::{ACCOUNT, Terms},
-    world::World,
-};
+use super::{fault::Fault, terms::Terms, world::World};
 
 macro_rules! sabotages {
     ($($(#[$meta:meta])* $name:ident,)*) => {
@@ -91,11 +75,58 @@ sabotages! {
     Fidget,
     /// Never completes a pass again.
     GiveUp,
+    /// Takes the time of a whole pass for its beginning: no answer grows old.
+    StopTheClock,
+    /// Takes a target that has moved for the one it was.
+    OverlookMoves,
+    /// Goes on with a restored ledger.
+    TrustCopies,
+    /// Forgets how often a target has refused.
+    ForgetRefusals,
+    /// Takes a delivery that it has heard of for unknown.
+    LoseOutcome,
+    /// Never gets around to some deliveries.
+    StarveSome,
+    /// Never gets around to some marks.
+    MarkSome,
+    /// Looks away from what was taken back.
+    ForgetReversed,
+    /// Takes words that nobody knows for approved.
+    ReadAnything,
+    /// Gives an outcome up where somebody holds the ledger's write lock for long.
+    GiveUpLocked,
 }
 
 impl Sabotage {
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|it| format!("{it:?}") == name)
+    }
+
+    /// The faults without which nobody could see it. A world in which it is at work meets them often.
+    pub fn shows_in(self) -> &'static [Fault] {
+        match self {
+            Self::StopTheClock => &[Fault::ReadPutsOff],
+            Self::OverlookMoves => &[Fault::TargetMoves, Fault::TargetFailsAfter],
+            Self::TrustCopies => &[Fault::CopyTaken, Fault::RestoredHere],
+            Self::ForgetRefusals => &[Fault::RefusesAll],
+            Self::StarveSome => &[Fault::PoisonFails],
+            Self::ForgetReversed => &[Fault::Reversed, Fault::Overtaken],
+            Self::ReadAnything => &[Fault::StatusUnheardOf],
+            Self::GiveUpLocked => &[Fault::WriteLocked, Fault::LockOutlasts],
+            _ => &[],
+        }
+    }
+
+    pub fn gives_up_locked(self) -> bool {
+        self == Self::GiveUpLocked
+    }
+
+    pub fn stops_the_clock(self) -> bool {
+        self == Self::StopTheClock
+    }
+
+    pub fn trusts_copies(self) -> bool {
+        self == Self::TrustCopies
     }
 
     pub fn ignores_lock(self) -> bool {
@@ -116,6 +147,12 @@ impl Sabotage {
     }
 
     pub fn settings(self, terms: &Terms, ledger: &Path) -> Settings {
+        let mut terms = terms.clone();
+        if self == Self::OverlookMoves {
+            for target in &mut terms.targets {
+                target.place = 0;
+            }
+        }
         let mut settings = terms.settings(ledger);
         let policy = &mut settings.policy;
         match self {
@@ -194,6 +231,12 @@ impl Sabotage {
                      NULL AS recipient_email, target, NULL AS detail, '' AS what_to_do FROM rewards WHERE 0",
                 );
             }
+            Self::ForgetRefusals => {
+                run("DELETE FROM target_health");
+            }
+            Self::ForgetReversed => {
+                run("UPDATE rewards SET drift = NULL WHERE state = 'reversed'");
+            }
             Self::Fidget => {
                 run(
                     "UPDATE rewards SET last_error = coalesce(last_error, '') || '!' WHERE state IN ('held', 'fulfilled')",
@@ -217,133 +260,4 @@ fn copy_ledger(from: &Connection, to: &mut Connection) {
     Backup::new(from, to)
         .and_then(|backup| backup.run_to_completion(10_000, std::time::Duration::ZERO, None))
         .expect("a copy");
-}
-
-/// Between a pass and FirstPromoter.
-pub struct SabotagedApi {
-    api: SimApi,
-    sabotage: Sabotage,
-    /// What the listing said last.
-    listed: RefCell<BTreeMap<CommissionId, domain::Commission>>,
-    /// What was asked to be marked in this process.
-    marked: RefCell<BTreeSet<CommissionId>>,
-}
-
-impl SabotagedApi {
-    pub fn new(api: SimApi, sabotage: Sabotage) -> Self {
-        Self { api, sabotage, listed: RefCell::default(), marked: RefCell::default() }
-    }
-
-    /// The answer from memory, where the sabotage has one.
-    fn remembered(&self, query: &CommissionQuery) -> Option<Vec<domain::Commission>> {
-        let (listed, marked) = (self.listed.borrow(), self.marked.borrow());
-        let known = |keep: &dyn Fn(&CommissionId) -> bool| {
-            query.ids.iter().filter(|id| keep(id)).filter_map(|id| listed.get(id).cloned()).collect::<Vec<_>>()
-        };
-        match (self.sabotage, query.fulfilled) {
-            (Sabotage::DropConfirm, Some(false)) if !query.ids.is_empty() => Some(known(&|_| true)),
-            (Sabotage::DropConfirm, Some(true)) if !query.ids.iter().any(|id| marked.contains(id)) => Some(Vec::new()),
-            _ => None,
-        }
-    }
-}
-
-impl Api for SabotagedApi {
-    async fn commissions(&self, query: &CommissionQuery) -> Result<Vec<domain::Commission>, ApiError> {
-        if self.sabotage == Sabotage::GiveUp && self.api.world.weather.is_fair() {
-            return Err(transient("GET /commissions", "sabotaged"));
-        }
-        if let Some(rows) = self.remembered(query) {
-            return Ok(if query.page == 1 { rows } else { Vec::new() });
-        }
-        let mut rows = self.api.commissions(query).await?;
-        if let (Sabotage::TrustThe2xx, false, Some(fulfilled)) = (self.sabotage, query.ids.is_empty(), query.fulfilled)
-        {
-            // What was asked to be marked is fulfilled, whatever FirstPromoter says of it.
-            let (listed, marked) = (self.listed.borrow(), self.marked.borrow());
-            rows.retain(|row| !marked.contains(&row.id));
-            if fulfilled && query.page == 1 {
-                let ids = query.ids.iter().filter(|id| marked.contains(id));
-                rows.extend(ids.filter_map(|id| listed.get(id).cloned()));
-            }
-        }
-        if query.ids.is_empty() {
-            if query.page == 1 {
-                self.listed.borrow_mut().clear();
-            }
-            if self.sabotage == Sabotage::OverlookSome {
-                rows.retain(|row| row.id.0 % 3 != 0);
-            }
-            self.listed.borrow_mut().extend(rows.iter().map(|row| (row.id, row.clone())));
-            if self.sabotage == Sabotage::MarkEverything && !rows.is_empty() {
-                let ids: Vec<CommissionId> = rows.iter().map(|row| row.id).collect();
-                let _whatever = self.api.mark_fulfilled(&ids).await;
-            }
-        }
-        Ok(rows)
-    }
-
-    async fn mark_fulfilled(&self, ids: &[CommissionId]) -> Result<Batch, ApiError> {
-        let answer = self.api.mark_fulfilled(ids).await;
-        if answer.is_ok() {
-            self.marked.borrow_mut().extend(ids);
-        }
-        answer
-    }
-
-    async fn mark_unfulfilled(&self, ids: &[CommissionId]) -> Result<Batch, ApiError> {
-        self.api.mark_unfulfilled(ids).await
-    }
-
-    async fn batch(&self, id: i64) -> Result<Batch, ApiError> {
-        self.api.batch(id).await
-    }
-
-    async fn rewards(&self) -> Result<Vec<RewardRule>, ApiError> {
-        self.api.rewards().await
-    }
-
-    fn requests(&self) -> u64 {
-        self.api.requests()
-    }
-}
-
-/// Between a pass and its targets.
-pub struct SabotagedTargets {
-    targets: SimTargets,
-    sabotage: Sabotage,
-}
-
-impl SabotagedTargets {
-    pub fn new(targets: SimTargets, sabotage: Sabotage) -> Self {
-        Self { targets, sabotage }
-    }
-}
-
-impl Deliver for SabotagedTargets {
-    async fn deliver(&self, target: &str, delivery: &Delivery) -> Outcome {
-        let mut delivery = delivery.clone();
-        match self.sabotage {
-            Sabotage::OtherKey => delivery.key = DeliveryKey::new(ACCOUNT, CommissionId(delivery.commission_id.0 + 1)),
-            Sabotage::OtherAmount => delivery.amount += 1,
-            Sabotage::OtherUnit => "credit".clone_into(&mut delivery.unit),
-            Sabotage::OtherRecipient => {
-                delivery.recipient.kind = match delivery.recipient.kind {
-                    RecipientKind::Promoter => RecipientKind::Referral,
-                    RecipientKind::Referral => RecipientKind::Promoter,
-                };
-            }
-            Sabotage::PretendDelivery => return Outcome::Delivered { receipt: None },
-            Sabotage::DeliverTwice => {
-                let _lost = self.targets.deliver(target, &delivery).await;
-            }
-            _ => {}
-        }
-        match self.targets.deliver(target, &delivery).await {
-            Outcome::Unknown { detail, retry_after } if self.sabotage == Sabotage::UnknownIsNo => {
-                Outcome::NotDelivered { detail, retry_after }
-            }
-            outcome => outcome,
-        }
-    }
 }

@@ -16,7 +16,7 @@ use makegood::{
 
 use super::{
     auditor::{Rule, Violation, audit},
-    commission::Status,
+    commission::{Commission, EVERYTHING_HAS_ARRIVED, Status},
     fault::{Fault, Mix},
     process::{Fate, Life},
     sabotage::Sabotage,
@@ -28,6 +28,8 @@ use super::{
 
 /// Passes within which everything must have come to rest.
 const PASSES_TO_REST: usize = 12;
+/// Passes within which everything that is due has been marked, or refused once more.
+const PASSES_TO_MARK: usize = 20;
 /// Longer than any backoff, claim, grace period and Retry-After.
 const LONG_ENOUGH: Ms = 26 * HOUR;
 
@@ -84,7 +86,7 @@ impl Scratch {
             name.push(suffix);
             PathBuf::from(name)
         };
-        for suffix in ["-wal", "-shm"] {
+        for suffix in ["", "-wal", "-shm"] {
             let _not_there = std::fs::remove_file(with(&path, suffix));
         }
         for suffix in ["", ".mark"] {
@@ -103,11 +105,19 @@ fn tell(world: &Rc<World>) -> Vec<Violation> {
         world.time_passes();
         let lives = (0..if world.sabotage.ignores_lock() { 2 } else { 1 }).map(|_| world.random_life()).collect();
         world.run_processes(lives);
+        world.a_person_takes_back();
     }
     world.weather.clear_up();
     world.tasks.borrow_mut().clear();
+    world.set_clock(0);
     world.say("", || "--- nothing goes wrong any more".to_owned());
-    let mut violations = Vec::from_iter(world.come_to_rest());
+    if world.copies.borrow().is_pending() {
+        world.idle(EVERYTHING_HAS_ARRIVED);
+        world.a_person_accepts_the_ledger();
+    }
+    world.look_at_what_was_taken_back();
+    let mut violations = world.steady_passes();
+    violations.extend(world.come_to_rest());
     violations.extend(audit(world));
     violations.extend(world.rest_is_rest());
     violations
@@ -135,12 +145,16 @@ impl World {
             self.people_act();
         }
         if self.rng.chance(50) && self.strikes(Fault::RoutesChange) {
-            let mut terms = self.terms.borrow_mut();
-            let targets = terms.targets.len();
-            for route in &mut terms.routes {
-                *route = self.rng.below(targets);
-            }
+            self.reconfigure(|terms| {
+                let targets = terms.targets.len();
+                for route in &mut terms.routes {
+                    *route = self.rng.below(targets);
+                }
+            });
         }
+        self.configuration_changes();
+        self.copies_come_and_go();
+        self.somebody_sets_the_clock();
     }
 
     fn random_life(&self) -> Life {
@@ -161,6 +175,7 @@ impl World {
             fate,
             commit_fails: threatens(Fault::CommitFails).then(instant),
             stopped_at: threatens(Fault::Stopped).then(instant),
+            reverses: None,
         }
     }
 
@@ -176,15 +191,17 @@ impl World {
         order
     }
 
-    fn one_pass(self: &Rc<Self>, wait: Ms) {
+    pub fn one_pass(self: &Rc<Self>, wait: Ms) {
         self.run_processes(vec![Life::of(vec![(wait, Order::poll(Trigger::Schedule))])]);
     }
 
     /// Passes until everything is settled or in front of a person.
     fn come_to_rest(self: &Rc<Self>) -> Option<Violation> {
-        for _ in 0..PASSES_TO_REST {
+        // A probe at a time may go to a target at which some are never delivered, until makegood gives them up.
+        let poisoned = self.firstpromoter.borrow().commissions.values().filter(|it| it.poison.is_some()).count();
+        for _ in 0..PASSES_TO_REST + 2 * poisoned {
             self.idle(LONG_ENOUGH);
-            self.one_pass(0);
+            self.one_pass_and_its_marks();
             if self.is_at_rest() {
                 return None;
             }
@@ -195,6 +212,20 @@ impl World {
         Some(Violation { rule: Rule::ComesToRest, words })
     }
 
+    /// FirstPromoter may refuse only so many calls in a pass; what had no turn is marked in the next ones.
+    fn one_pass_and_its_marks(self: &Rc<Self>) {
+        let marks = || self.evidence.borrow().marks.len();
+        let mut before = marks();
+        self.one_pass(0);
+        for _ in 0..PASSES_TO_MARK {
+            if marks() == before {
+                return;
+            }
+            before = marks();
+            self.one_pass(SECOND);
+        }
+    }
+
     fn is_at_rest(&self) -> bool {
         self.witness.last_error().is_none() && !self.witness.rewards().values().any(|it| self.moves(it))
     }
@@ -202,6 +233,8 @@ impl World {
     fn moves(&self, reward: &Reward) -> bool {
         match reward.state.as_str() {
             "waiting" | "delivering" => true,
+            // A server that caps its pages shows only a few at a time of those that it calls fulfilled.
+            "delivered" if self.firstpromoter.borrow().get(reward.id).is_some_and(Commission::will_show) => true,
             "delivered" => !self.witness.attention().iter().any(|it| it.id == reward.id),
             _ => false,
         }
@@ -209,7 +242,7 @@ impl World {
 
     /// Where people marked as unfulfilled all that proves the filter, makegood stops and asks a person to look. This one
     /// does as it says.
-    fn put_canaries_right(&self) {
+    pub fn put_canaries_right(&self) {
         if self.witness.last_error().is_none_or(|error| !error.contains("somebody marked them unfulfilled there")) {
             return;
         }

@@ -40,12 +40,15 @@ pub struct Terms {
     pub targets: Vec<Target>,
     /// The target of each unit, by its place in [`UNITS`].
     pub routes: Vec<usize>,
+    places: u32,
 }
 
 /// One of the merchant's systems.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     pub name: &'static str,
+    /// Its address. Who looks at keys there has seen none of those that went elsewhere.
+    pub place: u32,
     pub idempotent: bool,
     /// One at a time, and killed at its timeout.
     pub command: bool,
@@ -58,13 +61,21 @@ impl Terms {
         let targets = vec![
             Target {
                 name: "app",
+                place: 1,
                 idempotent: true,
                 command: false,
                 concurrency: 1 + rng.below(4),
                 timeout: 20 * SECOND,
             },
-            Target { name: "script", idempotent: false, command: true, concurrency: 1, timeout: 60 * SECOND },
-            Target { name: "legacy", idempotent: false, command: false, concurrency: 3, timeout: 10 * SECOND },
+            Target { name: "script", place: 2, idempotent: false, command: true, concurrency: 1, timeout: 60 * SECOND },
+            Target {
+                name: "legacy",
+                place: 3,
+                idempotent: false,
+                command: false,
+                concurrency: 3,
+                timeout: 10 * SECOND,
+            },
         ];
         let favourite = rng.below(targets.len());
         let mixed = rng.chance(600);
@@ -86,8 +97,15 @@ impl Terms {
             retry_max: *rng.pick(&[HOUR, 6 * HOUR]),
             give_up_after: *rng.pick(&[HOUR, DAY, 7 * DAY, 7 * DAY]),
             routes: UNITS.iter().map(|_| if mixed { rng.below(targets.len()) } else { favourite }).collect(),
+            places: 3,
             targets,
         }
+    }
+
+    /// An address at which nothing was before.
+    pub fn new_place(&mut self) -> u32 {
+        self.places += 1;
+        self.places
     }
 
     /// Where a unit goes.
@@ -142,11 +160,30 @@ impl Terms {
 }
 
 impl Target {
+    /// What it is called after it was renamed, and again.
+    pub fn other_name(&self) -> &'static str {
+        const NAMES: [(&str, &str); 3] = [("app", "portal"), ("script", "tool"), ("legacy", "attic")];
+        let other = NAMES.iter().find_map(|(one, other)| match self.name {
+            name if name == *one => Some(*other),
+            name if name == *other => Some(*one),
+            _ => None,
+        });
+        other.unwrap_or(self.name)
+    }
+
+    /// What may have taken effect here may be repeated there.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let what = |it: &Self| (it.place, it.command, it.idempotent);
+        what(self) == what(other)
+    }
+
     fn settings(&self, url: &impl Fn(&str) -> url::Url) -> TargetSettings {
         let kind = if self.command {
-            TargetKind::Command { argv: vec!["/bin/false".to_owned()], env: BTreeMap::new(), pass_env: Vec::new() }
+            let argv = vec![format!("/bin/false-{}", self.place)];
+            TargetKind::Command { argv, env: BTreeMap::new(), pass_env: Vec::new() }
         } else {
-            TargetKind::Http { url: url("https://target.invalid"), ca_file: None, concurrency: self.concurrency }
+            let url = url(&format!("https://target-{}.invalid", self.place));
+            TargetKind::Http { url, ca_file: None, concurrency: self.concurrency }
         };
         TargetSettings { timeout: duration(self.timeout), idempotent: self.idempotent, kind }
     }

@@ -59,11 +59,15 @@ pub struct Witness {
 
 impl Witness {
     pub fn open(path: &Path) -> Self {
-        let conn = Connection::open(path).expect("the ledger can be opened");
-        // As makegood does; nothing has to survive a power cut here.
-        conn.pragma_update(None, "foreign_keys", true).expect("a pragma");
-        conn.pragma_update(None, "synchronous", "OFF").expect("a pragma");
-        Self { conn: RefCell::new(conn) }
+        Self { conn: RefCell::new(connect(path)) }
+    }
+
+    /// Another file lies there now.
+    pub fn replace(&self, replace: impl FnOnce(), path: &Path) {
+        let nowhere = Connection::open_in_memory().expect("a database in memory");
+        drop(self.conn.replace(nowhere));
+        replace();
+        *self.conn.borrow_mut() = connect(path);
     }
 
     /// Whether the intent to deliver this commission to this target is on disk.
@@ -76,13 +80,10 @@ impl Witness {
         rows == [1]
     }
 
-    /// Whether the attempt under way takes up one that was cut off: closed as unknown when this one began.
-    pub fn resumes(&self, id: i64) -> bool {
-        let sql = "SELECT count(*) FROM attempts AS this JOIN attempts AS last USING (commission_id) \
-                   WHERE commission_id = ?1 AND this.outcome IS NULL AND last.attempt = this.attempt - 1 \
-                   AND last.outcome = 'unknown' AND last.finished_at = this.started_at";
-        let rows: Vec<i64> = self.query(sql, &[&id], |row| row.get(0));
-        rows == [1]
+    /// How many attempts of this commission there were, the one under way included.
+    pub fn attempt(&self, id: i64) -> i64 {
+        let sql = "SELECT attempts FROM rewards WHERE commission_id = ?1";
+        self.query(sql, &[&id], |row| row.get(0)).pop().unwrap_or_default()
     }
 
     /// The latest ids that FirstPromoter confirmed; first those that it was not seen to contradict.
@@ -182,13 +183,26 @@ impl Witness {
 
     /// Several statements as one transaction.
     pub fn transaction<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> T {
+        self.try_transaction(work).expect("statements that run")
+    }
+
+    /// The same, where the ledger may refuse.
+    pub fn try_transaction<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
         let mut conn = self.conn.borrow_mut();
         let tx =
             conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).expect("the ledger is not locked");
-        let done = work(&tx).expect("statements that run");
+        let done = work(&tx)?;
         tx.commit().expect("a commit that succeeds");
-        done
+        Ok(done)
     }
+}
+
+fn connect(path: &Path) -> Connection {
+    let conn = Connection::open(path).expect("the ledger can be opened");
+    // As makegood does; nothing has to survive a power cut here.
+    conn.pragma_update(None, "foreign_keys", true).expect("a pragma");
+    conn.pragma_update(None, "synchronous", "OFF").expect("a pragma");
+    conn
 }
 
 /// The only row, if there is one.

@@ -13,18 +13,21 @@ use makegood::{
 };
 
 use super::{
+    clock::HostClock,
     commission::{Status, Version},
     evidence::{By, Evidence, Mark, Trace, Word},
     executor::Task,
     fault::{Fault, Weather},
     firstpromoter::FirstPromoter,
+    locked::WriteLock,
     merchant::Merchant,
     owed,
     process::Process,
+    restored::Copies,
     rng::Rng,
     sabotage::Sabotage,
     terms::Terms,
-    timeline::Timeline,
+    timeline::{Timeline, later},
     witness::Witness,
 };
 
@@ -35,9 +38,14 @@ pub fn start() -> Timestamp {
 
 pub struct World {
     pub rng: Rng,
+    /// The chance of what came later than the first faults: it does not disturb theirs.
+    pub later: Rng,
     pub time: Timeline,
     pub weather: Weather,
-    pub terms: RefCell<Terms>,
+    pub terms: RefCell<Rc<Terms>>,
+    pub clock: HostClock,
+    pub copies: RefCell<Copies>,
+    pub lock: WriteLock,
     pub firstpromoter: RefCell<FirstPromoter>,
     pub merchant: RefCell<Merchant>,
     pub evidence: RefCell<Evidence>,
@@ -58,14 +66,22 @@ impl World {
     /// `ledger` is an empty one.
     pub fn new(seed: u64, sabotage: Sabotage, ledger: &Path, traced: bool) -> Rc<Self> {
         let rng = Rng::new(seed);
+        let later = Rng::new(!seed);
         let start = start();
-        let weather = Weather::new(&rng);
+        let weather = Weather::new(&rng, &later);
+        for fault in sabotage.shows_in() {
+            weather.bring(*fault);
+        }
         let terms = Terms::random(&rng, start);
-        let firstpromoter = FirstPromoter::random(&rng, start);
+        let mut firstpromoter = FirstPromoter::random(&rng, start);
+        firstpromoter.make_odd(&weather, &later);
         let world = Self {
             time: Timeline::new(start),
             weather,
-            terms: RefCell::new(terms),
+            terms: RefCell::new(Rc::new(terms)),
+            clock: HostClock::default(),
+            copies: RefCell::default(),
+            lock: WriteLock::default(),
             firstpromoter: RefCell::new(firstpromoter),
             merchant: RefCell::default(),
             evidence: RefCell::default(),
@@ -79,12 +95,23 @@ impl World {
             processes: RefCell::default(),
             turns: Cell::new(0),
             rng,
+            later,
         };
         Rc::new(world)
     }
 
     pub fn now(&self) -> Timestamp {
         self.time.now()
+    }
+
+    /// The time according to the machine on which makegood, its ledger and the webhook handler are.
+    pub fn local(&self) -> Timestamp {
+        later(self.now(), self.clock.ahead())
+    }
+
+    /// Whether a fault that came later strikes.
+    pub fn strikes_later(&self, fault: Fault) -> bool {
+        self.weather.strikes(fault, &self.later)
     }
 
     pub fn say(&self, who: &str, words: impl FnOnce() -> String) {
@@ -137,6 +164,22 @@ impl World {
         })
     }
 
+    /// Somebody who looked says that the recipient does not have it, and that nothing of it is under way.
+    pub fn note_cleared(&self, commission: i64) {
+        let word = Word { at: self.now(), commission };
+        self.evidence.borrow_mut().cleared.push(word);
+    }
+
+    /// Whether a process was ended from outside.
+    pub fn died(&self, process: usize) -> bool {
+        self.processes.borrow().iter().any(|it| it.number == process && it.is_dead())
+    }
+
+    /// Whether a commit of a process failed on purpose.
+    pub fn lost_a_commit(&self, process: usize) -> bool {
+        self.processes.borrow().iter().any(|it| it.number == process && it.commit_failed.get())
+    }
+
     /// Whether any living process waits for the answer to a delivery of this commission.
     pub fn is_delivering(&self, id: i64) -> bool {
         self.processes.borrow().iter().any(|process| !process.ended.get() && process.delivering.borrow().contains(&id))
@@ -167,8 +210,10 @@ impl World {
     }
 
     pub fn begin_pass(&self, process: &Process, order: &Order) {
+        self.evidence.borrow_mut().begun.push((process.number, self.now()));
         let fuses = &mut self.evidence.borrow_mut().fuses;
         process.pass.set(fuses.len());
+        process.pass_began.set(self.now());
         fuses.push(order.max_deliveries.unwrap_or(self.terms.borrow().fuse));
         if !order.only.is_empty() {
             self.meet(Fault::OnlySome);
@@ -179,7 +224,11 @@ impl World {
         self.say(&process.name, || format!("begins pass {}: {order:?}", process.pass.get()));
     }
 
-    pub fn end_pass(&self, process: &Process, report: &Report) {
+    pub fn end_pass(&self, process: &Process, order: &Order, report: &Report) {
+        self.copies.borrow_mut().note_pass();
+        if order.only.is_empty() && report.error.is_none() {
+            self.evidence.borrow_mut().completed.push((process.pass_began.get(), self.now()));
+        }
         if report.fuse_wanted.is_some() {
             self.meet(Fault::FuseBlows);
         }
@@ -191,6 +240,7 @@ impl World {
 
     /// The end of the world: what its parts know of each other would keep it alive.
     pub fn dissolve(&self) {
+        self.let_go_of_the_lock();
         self.tasks.borrow_mut().clear();
         self.time.clear();
     }

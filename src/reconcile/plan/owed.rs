@@ -166,20 +166,21 @@ fn not_before(commission: &Commission, reward: Option<&Reward>, cx: Context<'_>)
     let since = commission.approved_exactly_at().map_or(found, |approved| approved.min(found));
     // Found in the future: by a clock that was ahead. The grace period begins now; what an earlier pass wrote of that counts
     // down, or it would begin anew in each pass.
-    let recorded = || match reward.map(|reward| (reward.state, reward.next_attempt_at)) {
-        Some((RewardState::Waiting, until)) => until,
-        // Where it was tried, the handler has had its chance.
-        Some((RewardState::Delivering, _)) => Some(cx.now),
-        Some((
+    let recorded = || {
+        let reward = reward?;
+        match reward.state {
+            RewardState::Waiting => reward.next_attempt_at,
+            // Where it was tried, the handler has had its chance.
+            RewardState::Delivering => Some(cx.now),
+            // The fuse stops only what could have gone at once. Begun anew, the grace period would alternate with the fuse.
+            RewardState::Held if reward.hold_reason == Some(HoldReason::Fuse) => Some(cx.now),
             RewardState::Delivered
             | RewardState::Fulfilled
             | RewardState::Held
             | RewardState::Cancelled
             | RewardState::Reversed
-            | RewardState::Dismissed,
-            _,
-        ))
-        | None => None,
+            | RewardState::Dismissed => None,
+        }
     };
     let grace = if since > cx.now {
         let anew = end_of_grace(cx.now, cx);
