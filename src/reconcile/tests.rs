@@ -421,6 +421,21 @@ async fn what_is_held_already_does_not_become_held() {
 }
 
 #[tokio::test]
+async fn a_listing_that_would_need_too_much_memory_ends_the_pass_and_nothing_of_it_is_done() {
+    let world = World::new();
+    // Each is kept twice: 300 MB, where a pass keeps 256 MiB.
+    let name = "x".repeat(50_000_000);
+    for id in 1..=3 {
+        let promoter = Promoter { id: 3, email: None, name: Some(name.clone()) };
+        world.outside.put(Commission { promoter: Reference::To(promoter), ..commission(id) });
+    }
+    let report = world.try_pass(&[]).await.unwrap();
+    let error = report.error.unwrap();
+    assert!(error.contains("would need too much memory; nothing is delivered"), "{error}");
+    assert_eq!((world.outside.delivered.borrow().len(), world.writes()), (0, 0));
+}
+
+#[tokio::test]
 async fn a_pass_that_cannot_be_reported_is_still_closed() {
     let world = World::new();
     world.shell().execute_batch("DROP VIEW attention").unwrap();
