@@ -1,14 +1,28 @@
 //! One child process: started, ended, reaped.
 //!
 //! Guarantees:
-//! - [`start`] fails only where the program certainly did not run: nothing of ours can fail any more once it has begun. (tokio's own
-//!   `Command` watches the pipes after the fork; where that failed, it reported a running program as one that could not be started.)
+//! - An error of [`start`] that says `NotStarted` is the truth: the program did not run, and may be tried again. All that can
+//!   fail on our side comes before the fork: the pipes, their watching, the thread that waits. The fork and exec come last, and
+//!   their own errors mean that nothing ran. Suppose the pipes were watched after the fork, and that failed: a program that
+//!   runs would be reported as not started, and would be started again.
 //! - The child leads a process group. When the child ends, when it is killed, or when [`Process`] is dropped, the whole group is
 //!   killed, and the child is reaped.
 //!
-//! Assumptions: what leaves the group on purpose (another session) is its own affair. A signal that is sent to every process of the unit
-//! (`systemctl kill` without `--kill-whom=main`) reaches the child, too: std's `Command` can neither block nor ignore it there without
-//! unsafe code.
+//! Assumptions: what leaves the group on purpose (another session) is its own affair.
+//!
+//! # Signals that the child is not shielded from
+//!
+//! A signal that is sent to every process of the unit (`systemctl kill` without `--kill-whom=main`) reaches the child, too.
+//! An exec keeps two things: which signals are ignored, and which are blocked. Safe code has three ways to them, and each loses
+//! something:
+//! - std's `Command` starts the child with no signal blocked, whatever the thread that starts it has blocked; anything else
+//!   needs `pre_exec`, which is unsafe. makegood cannot ignore the signals itself: the service waits for them.
+//! - `posix_spawn` (safely wrapped by the crate `nix`) takes a mask of blocked signals. The program hands that on to all that
+//!   it starts, and none of them would ever hear a HUP or USR1 that is meant for it. It cannot ignore a signal.
+//! - `env --ignore-signal=USR1,USR2,HUP PROGRAM` ignores them. A program that is not there then ends `env` with exit code 127,
+//!   which means refused, and no longer that nothing ran.
+//!
+//! So the program has to do it itself where it matters; `src/manual/operation.md` says how.
 
 use std::{
     io,
