@@ -34,7 +34,7 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// The contract's word.
+    /// The word in the report, and in `check --json` (`src/manual/operation.md`).
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Ok => "ok",

@@ -37,7 +37,7 @@ use crate::{
     telemetry,
 };
 
-/// How a command ends; the contract's exit codes.
+/// How a command ends: the exit status, as `src/manual/operation.md` lists it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {

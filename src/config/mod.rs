@@ -1,7 +1,7 @@
 //! The settings, typed and checked: later layers win, unknown keys are refused, secrets stay secret.
 //!
-//! Layers: the code's defaults, the file, then `MAKEGOOD_SECTION__KEY`. The contract's section "Configuration" is
-//! the measure; `config/makegood.toml` shows every key.
+//! Layers: the code's defaults, the file, then `MAKEGOOD_SECTION__KEY`.
+//! `src/manual/configuration.md` says what each key means; `config/makegood.toml` shows every key.
 //!
 //! In reading order: `layers` puts defaults, file and environment on top of one another; `read` takes typed values out
 //! of the result and remembers which keys were asked for; `settings`, `policy` and `targets` ask for them, which makes

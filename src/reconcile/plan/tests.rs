@@ -400,7 +400,7 @@ fn each_wait_says_in_its_own_words_what_it_waits_for() {
     let all = [Waits::Grace, Waits::Backoff, Waits::Claimed, Waits::Target, Waits::Marking];
     let words: std::collections::BTreeSet<&str> = all.into_iter().map(Waits::as_str).collect();
     assert!(words.len() == all.len() && words.iter().all(|words| words.len() > 10), "{words:?}");
-    assert!(Waits::Grace.as_str().starts_with("grace"), "the contract's word");
+    assert!(Waits::Grace.as_str().starts_with("grace"), "programs look for it in `plan --json`");
 }
 
 #[test]
