@@ -431,7 +431,7 @@ async fn a_listing_that_would_need_too_much_memory_ends_the_pass_and_nothing_of_
     }
     let report = world.try_pass(&[]).await.unwrap();
     let error = report.error.unwrap();
-    assert!(error.contains("would need too much memory; nothing is delivered"), "{error}");
+    assert!(error.text.contains("would need too much memory; nothing is delivered"), "{error:?}");
     assert_eq!((world.outside.delivered.borrow().len(), world.writes()), (0, 0));
 }
 

@@ -1,7 +1,7 @@
 //! The auditor: what must hold in every world, whatever happened in it.
 //!
 //! It judges by the evidence of the world (what was true, sent, done and marked, and when), by the ledger as a stranger
-//! reads it, and by the contract in its own words ([`super::owed`]). It knows nothing of how makegood decides.
+//! reads it, and by the rules in its own words ([`super::owed`]). It knows nothing of how makegood decides.
 
 use std::collections::BTreeMap;
 

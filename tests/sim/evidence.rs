@@ -49,7 +49,7 @@ pub struct Heard {
     pub what: Said,
 }
 
-/// In the contract's words.
+/// In the words of `attempts.outcome`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Said {
     Delivered,

@@ -1,4 +1,4 @@
-//! The ledger as a stranger sees it: over a connection of its own, in plain SQL, as the contract describes it.
+//! The ledger as a stranger sees it: over a connection of its own, in plain SQL, as `src/manual/ledger.md` describes it.
 //!
 //! The auditor, the webhook handler and the operators go through here; nothing of `makegood::ledger` does.
 
