@@ -5,7 +5,7 @@
 //! under a webhook handler, so it must be trusted more than the thing it backs up. In this order:
 //!
 //! 1. **Never twice.** The intent is on disk before a request leaves ([`ledger`]); what may have taken effect is repeated
-//!    only at the same target with the same key, and only if that target deduplicates ([`reconcile::plan`]).
+//!    only at the same target with the same key, and only if that target deduplicates ([`plan`]).
 //! 2. **Never lost.** Every pass looks at everything that is owed, and at every open row of the ledger; what cannot be
 //!    decided stands in the view `attention`, with what to do.
 //! 3. **Never a lie.** `fulfilled` is written for what FirstPromoter, asked again, calls fulfilled.
@@ -14,7 +14,8 @@
 //!
 //! - [`manual`]: what people and programs outside may rely on, in their words.
 //! - [`domain`]: the words: commission, unit, recipient, delivery key.
-//! - [`reconcile`]: a pass on one screen; [`reconcile::plan`] decides, and is pure; the rest reads and carries out.
+//! - [`plan`]: what FirstPromoter says of a commission, and its state in the ledger, give a [`plan::Step`]. Pure.
+//! - [`reconcile`]: a pass on one screen: it reads, has it decided, and carries it out.
 //! - [`ledger`]: what was owed, delivered and confirmed. All SQL.
 //! - [`firstpromoter`]: the service, and the traps of its listing.
 //! - [`delivery`] and [`failure`]: the targets, and what an answer means.
@@ -41,6 +42,7 @@ pub mod ledger;
 pub mod manual;
 mod network;
 pub mod notice;
+pub mod plan;
 pub mod reconcile;
 pub mod service;
 pub mod telemetry;

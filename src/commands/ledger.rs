@@ -10,8 +10,12 @@ use crate::{
     cli::Cli,
     clock::{Clock, SystemClock},
     domain::{CommissionId, timestamp_text},
-    ledger::{BackedUp, Copy, Ledger, LedgerError, Position, RewardState, acquire_pass_lock, as_owner, find_ledger},
-    reconcile::{Decision, Item, Plan, in_full},
+    ledger::{
+        BackedUp, Copy, Ledger, LedgerError, Position, RewardState, Transition, acquire_pass_lock, as_owner,
+        find_ledger,
+    },
+    plan::{Item, Step, Why},
+    reconcile::{Plan, in_full},
 };
 
 pub(super) async fn accept(cli: &Cli, yes: bool) -> Result<Exit, Failure> {
@@ -207,20 +211,18 @@ fn becomes(item: &Item) -> Option<String> {
     if !open {
         return None;
     }
-    match &item.decision {
-        Decision::Deliver(_) => Some("the next pass delivers it".to_owned()),
-        Decision::Resume(_) => Some("an attempt was cut off; the next pass repeats it".to_owned()),
-        Decision::Wait(until, waits) => Some(format!("waits until {} ({})", timestamp_text(*until), waits.as_str())),
-        Decision::Hold(reason, _) => Some(format!("held ({reason})")),
+    match &item.step {
+        Step::Deliver { resume: false, .. } => Some("the next pass delivers it".to_owned()),
+        Step::Deliver { resume: true, .. } => Some("an attempt was cut off; the next pass repeats it".to_owned()),
+        Step::Leave(Why::Waits(until, why)) | Step::Write(Transition::Wait { until, why }) => {
+            Some(format!("waits until {} ({})", timestamp_text(*until), why.in_words()))
+        }
+        Step::Leave(Why::Held(reason, _)) | Step::Write(Transition::Hold { reason, .. }) => {
+            Some(format!("held ({reason})"))
+        }
         // Held by an attempt, or neither answer was clear: listed as owed all the same.
-        Decision::Nothing(why) if item.listed && item.reward.is_some() => Some((*why).to_owned()),
-        Decision::Nothing(_)
-        | Decision::Mark
-        | Decision::CannotMark(_)
-        | Decision::Adopt
-        | Decision::Cancel(_)
-        | Decision::Drift
-        | Decision::DriftOver => None,
+        Step::Leave(why) if item.listed && item.reward.is_some() => Some(why.to_string()),
+        Step::Leave(_) | Step::Write(_) | Step::Mark => None,
     }
 }
 

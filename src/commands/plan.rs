@@ -9,10 +9,11 @@ use super::{Exit, Failure, Outside, exit_for, ink::Ink, once::Bar, print, print_
 use crate::{
     cli::Cli,
     clock::{Clock, SystemClock},
-    domain::{CommissionId, timestamp_text},
+    domain::CommissionId,
     firstpromoter::Api,
     ledger::{Ledger, LedgerError},
-    reconcile::{Decision, Item, Order, Pass, PassError, Plan, Trigger, in_full},
+    plan::Item,
+    reconcile::{Order, Pass, PassError, Plan, Trigger, in_full},
     service::triggers,
 };
 
@@ -96,26 +97,7 @@ fn document(plan: Result<Plan, PassError>, api_requests: u64) -> Document {
 }
 
 fn row(commission_id: CommissionId, item: &Item) -> Row {
-    let recorded = || item.reward.as_ref().and_then(|reward| reward.target.clone());
-    let (decision, reason, target) = match &item.decision {
-        Decision::Nothing(why) => ("nothing", (*why).to_owned(), recorded()),
-        Decision::Wait(until, waits) => {
-            ("wait", format!("not before {}: {}", timestamp_text(*until), waits.as_str()), recorded())
-        }
-        Decision::Deliver(target) => ("deliver", "owed, and not delivered".to_owned(), Some(target.clone())),
-        Decision::Resume(target) => {
-            ("resume", "an attempt was cut off; the same key again".to_owned(), Some(target.clone()))
-        }
-        Decision::Mark => ("mark", "delivered, and not marked fulfilled yet".to_owned(), recorded()),
-        Decision::CannotMark(why) => ("nothing", format!("delivered, and cannot be marked: {why}"), recorded()),
-        Decision::Adopt => ("adopt", "FirstPromoter says fulfilled".to_owned(), recorded()),
-        Decision::Hold(reason, detail) => ("hold", format!("{reason}: {detail}"), recorded()),
-        Decision::Cancel(why) => ("cancel", why.clone(), recorded()),
-        Decision::Drift => {
-            ("nothing", "fulfilled according to the ledger, and listed as unfulfilled".to_owned(), recorded())
-        }
-        Decision::DriftOver => ("nothing", "FirstPromoter says fulfilled again".to_owned(), recorded()),
-    };
+    let recorded = item.reward.as_ref().and_then(|reward| reward.target.as_deref());
     let facts = &item.facts;
     let recipient_email = match facts.recipient {
         Some(crate::domain::RecipientKind::Referral) => facts.referral.as_ref().and_then(|it| it.email.clone()),
@@ -124,13 +106,13 @@ fn row(commission_id: CommissionId, item: &Item) -> Row {
     };
     Row {
         commission_id,
-        decision,
-        reason,
+        decision: item.step.word(),
+        reason: item.step.to_string(),
         unit: facts.unit.as_ref().map(|unit| unit.as_str().to_owned()),
         amount: facts.amount,
         recipient: facts.recipient.map(crate::domain::RecipientKind::as_str),
         recipient_email,
-        target,
+        target: item.step.target().or(recorded).map(str::to_owned),
     }
 }
 

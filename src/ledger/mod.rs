@@ -10,7 +10,9 @@
 //! Assumptions: the file lies on a file system where locks and `fsync` work, and nobody edits it by hand.
 
 mod alerts;
+mod attempts;
 mod backup;
+mod change;
 mod claims;
 mod decisions;
 mod error;
@@ -33,7 +35,7 @@ mod reward;
 mod state;
 #[cfg(test)]
 mod tests;
-mod transitions;
+mod transition;
 
 use std::{
     ops::Deref,
@@ -46,7 +48,9 @@ use std::{
 use rusqlite::{Connection, FileControl, OpenFlags, OptionalExtension, Transaction, TransactionBehavior};
 
 pub use alerts::{Caught, Streak};
+pub use attempts::{Aftermath, Begun};
 pub use backup::BackedUp;
+pub use change::{Author, Change};
 pub use claims::{CLAIM_MAX, Claimed, LiveClaim};
 pub use decisions::Resolution;
 pub use error::LedgerError;
@@ -61,8 +65,8 @@ pub use passes::{Counts, PassId};
 pub use place::{as_owner, become_owner, find_ledger};
 pub use restore::{Copy, Staged};
 pub use reward::{Facts, Reward};
-pub use state::{DeliveredBy, Drift, Forgot, HoldReason, RewardState};
-pub use transitions::{Aftermath, Author, Begun, Change, Seen};
+pub use state::{DeliveredBy, Drift, Forgot, HoldReason, RewardState, Wait};
+pub use transition::Transition;
 
 use crate::domain::{Timestamp, timestamp_text};
 use fence::Patience;

@@ -68,6 +68,14 @@ impl RewardState {
             Self::Fulfilled | Self::Cancelled | Self::Reversed | Self::Dismissed => false,
         }
     }
+
+    /// It is never owed again. What was cancelled is, when it is approved again.
+    pub fn is_over(self) -> bool {
+        match self {
+            Self::Fulfilled | Self::Reversed | Self::Dismissed => true,
+            Self::Waiting | Self::Delivering | Self::Delivered | Self::Held | Self::Cancelled => false,
+        }
+    }
 }
 
 words! {
@@ -127,6 +135,34 @@ impl HoldReason {
     }
 }
 
+/// Why a reward waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wait {
+    /// For nothing: it is due.
+    Due,
+    /// The webhook handler has its chance.
+    Grace,
+    /// An attempt failed.
+    Backoff,
+    /// Somebody else holds a claim.
+    Claimed,
+    /// The last attempts at this target failed.
+    Target(String),
+}
+
+impl Wait {
+    /// For a person.
+    pub fn in_words(&self) -> &'static str {
+        match self {
+            Self::Due => "owed: nothing stands against delivery any more",
+            Self::Grace => "grace: the webhook handler still has its chance",
+            Self::Backoff => "backoff after a failed attempt",
+            Self::Claimed => "claimed by somebody else",
+            Self::Target(_) => "the last attempts at its target failed; a few go first when the wait is over",
+        }
+    }
+}
+
 words! {
     /// How FirstPromoter contradicts what was settled (`rewards.drift`).
     Drift {
@@ -143,6 +179,14 @@ impl Drift {
         match self {
             Self::UnfulfilledUpstream => "FirstPromoter lists it as unfulfilled",
             Self::FulfilledAfterReversal => "FirstPromoter says fulfilled, after a person reversed it",
+        }
+    }
+
+    /// For the journal.
+    pub fn over_in_words(self) -> &'static str {
+        match self {
+            Self::UnfulfilledUpstream => "drift is over: FirstPromoter says fulfilled",
+            Self::FulfilledAfterReversal => "drift is over: FirstPromoter no longer says fulfilled",
         }
     }
 }

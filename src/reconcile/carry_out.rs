@@ -184,7 +184,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
     /// The rows as the ledger has them now; content comes from there, so that every attempt says the same.
     fn ready(&self, ids: &[CommissionId], target: &str, plan: &Plan) -> Result<Vec<Ready>, LedgerError> {
         let mut rewards = self.ledger.rewards(ids)?;
-        let goes_there = |id: &&CommissionId| plan.items.get(id).and_then(|item| item.goes_to()) == Some(target);
+        let goes_there = |id: &&CommissionId| plan.items.get(id).and_then(|item| item.step.target()) == Some(target);
         let expected = |state| matches!(state, RewardState::Waiting | RewardState::Delivering);
         Ok(ids
             .iter()
@@ -200,7 +200,7 @@ impl Plan {
     fn lanes(&self) -> BTreeMap<String, Vec<CommissionId>> {
         let mut lanes = BTreeMap::<String, Vec<CommissionId>>::new();
         for (id, item) in &self.items {
-            if let Some(target) = item.goes_to() {
+            if let Some(target) = item.step.target() {
                 lanes.entry(target.to_owned()).or_default().push(*id);
             }
         }

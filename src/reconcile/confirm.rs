@@ -2,10 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::{
-    Decision, Item, Pass, PassError, Plan,
-    plan::{self, Context, Entry, Observation},
-};
+use super::{Pass, PassError, Plan};
 use crate::{
     clock::Clock,
     delivery::{Deliver, Fingerprint},
@@ -14,7 +11,8 @@ use crate::{
         Api, Truth,
         truth::{Answers, Canaries},
     },
-    ledger::{LedgerError, Reward, RewardState},
+    ledger::{Drift, LedgerError, Reward, RewardState, Transition},
+    plan::{self, Context, Entry, Item, Observation, Step, Why},
 };
 
 /// How many canaries are known: of those that nothing speaks against, and of those that FirstPromoter contradicted before.
@@ -60,31 +58,24 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         let (listed, mut fulfilled): (Vec<_>, Vec<_>) =
             candidates.into_iter().partition(|id| plan.items.contains_key(id));
         if plan.wants_to_deliver() {
-            let was_fulfilled = |item: &Item| item.reward.as_ref().is_some_and(|it| it.state == RewardState::Fulfilled);
-            let drifts = |item: &Item| item.decision == Decision::Drift && was_fulfilled(item);
+            let drifts = |item: &Item| item.step == Step::Write(Transition::Drift(Drift::UnfulfilledUpstream));
             let drifting = plan.items.iter().filter(|(_, item)| drifts(item)).map(|(id, _)| *id);
             let more = listed.into_iter().chain(self.ledger.drifted(CANDIDATES)?).chain(drifting);
             let more: Vec<CommissionId> = more.filter(|id| !fulfilled.contains(id)).collect();
             fulfilled.extend(more);
         }
-        let unfulfilled = plan.items.iter().filter(|(_, item)| item.listed && stays_unfulfilled(&item.decision));
+        let unfulfilled = plan.items.iter().filter(|(_, item)| item.listed && stays_unfulfilled(&item.step));
         let unfulfilled = unfulfilled.map(|(id, _)| *id).collect();
         Ok(Canaries { fulfilled, unfulfilled })
     }
 }
 
 /// Whether nothing that this pass does makes FirstPromoter call it fulfilled.
-fn stays_unfulfilled(decision: &Decision) -> bool {
-    match decision {
-        Decision::Wait(..) | Decision::Hold(..) | Decision::Nothing(_) => true,
-        Decision::Deliver(_)
-        | Decision::Resume(_)
-        | Decision::Mark
-        | Decision::CannotMark(_)
-        | Decision::Adopt
-        | Decision::Cancel(_)
-        | Decision::Drift
-        | Decision::DriftOver => false,
+fn stays_unfulfilled(step: &Step) -> bool {
+    match step {
+        Step::Leave(_) => true,
+        Step::Write(transition) => matches!(transition.to(), Some(RewardState::Waiting | RewardState::Held)),
+        Step::Deliver { .. } | Step::Mark => false,
     }
 }
 
@@ -93,21 +84,11 @@ pub(super) fn to_confirm(plan: &Plan) -> Vec<CommissionId> {
     let mut holds = 0;
     plan.items
         .iter()
-        .filter(|(_, item)| match &item.decision {
-            Decision::Mark | Decision::Drift => true,
-            Decision::Hold(..) if item.reward.is_none() => {
-                holds += 1;
-                holds <= HOLDS_CONFIRMED
-            }
-            Decision::Deliver(_)
-            | Decision::Resume(_)
-            | Decision::Hold(..)
-            | Decision::Nothing(_)
-            | Decision::Wait(..)
-            | Decision::CannotMark(_)
-            | Decision::Adopt
-            | Decision::Cancel(_)
-            | Decision::DriftOver => false,
+        .filter(|(_, item)| {
+            let first_held = item.reward.is_none() && item.becomes() == Some(RewardState::Held);
+            holds += usize::from(first_held);
+            let drifts = matches!(item.step, Step::Write(Transition::Drift(_)));
+            item.step == Step::Mark || drifts || (first_held && holds <= HOLDS_CONFIRMED)
         })
         .map(|(id, _)| *id)
         .collect()
@@ -122,7 +103,7 @@ fn confirm_one(
     cx: Context<'_>,
 ) {
     // A hold stays as it was decided: else what the fuse holds would be delivered after all.
-    let hold = matches!(item.decision, Decision::Hold(..));
+    let hold = matches!(item.step, Step::Write(Transition::Hold { .. }));
     if !hold {
         item.reward = rewards.remove(&id);
     }
@@ -133,7 +114,7 @@ fn confirm_one(
     } else if answers.fulfilled.contains(&id) {
         fulfilled_meanwhile(item, cx);
     } else {
-        item.decision = Decision::Nothing("neither fulfilled nor unfulfilled just now; the next pass asks again");
+        item.step = Step::Leave(Why::NeitherJustNow);
         item.listed = false;
     }
 }
@@ -145,20 +126,21 @@ fn still_unfulfilled(item: &mut Item, commission: Commission, claimed_until: Opt
         // stands in `attention` when that fails. Left alone here, it would be left alone in every pass.
         CommissionStatus::Approved | CommissionStatus::Unknown(_) => {}
         CommissionStatus::Pending | CommissionStatus::Denied => {
-            item.decision = Decision::Nothing("no longer approved just now; the next pass decides");
+            item.step = Step::Leave(Why::NotApprovedJustNow);
             item.listed = false;
             return;
         }
     }
     item.facts = plan::facts(&commission, cx.policy, cx.rules);
     let entry = Entry { reward: item.reward.as_ref(), claimed_until };
-    item.decision = plan::decide(&Observation::Listed(Box::new(commission)), entry, cx);
+    item.step = plan::decide(&Observation::Listed(Box::new(commission)), entry, cx);
 }
 
 fn fulfilled_meanwhile(item: &mut Item, cx: Context<'_>) {
     item.listed = false;
     let entry = Entry { reward: item.reward.as_ref(), claimed_until: None };
-    let decision = plan::decide(&Observation::Fulfilled, entry, cx);
-    let nothing = matches!(decision, Decision::Nothing(_));
-    item.decision = if nothing { Decision::Nothing("fulfilled meanwhile, by somebody else") } else { decision };
+    item.step = match plan::decide(&Observation::Fulfilled, entry, cx) {
+        Step::Leave(_) => Step::Leave(Why::FulfilledMeanwhile),
+        step @ (Step::Write(_) | Step::Deliver { .. } | Step::Mark) => step,
+    };
 }

@@ -3,14 +3,15 @@
 use futures_util::FutureExt;
 use tracing::warn;
 
-use super::{Decision, Pass, PassError, Plan, Progress, Report, plan::MARK_ATTEMPTS_BEFORE_ATTENTION};
+use super::{Pass, PassError, Plan, Progress, Report};
 use crate::{
     clock::Clock,
     delivery::Deliver,
     domain::{CommissionId, Timestamp},
     failure::backoff,
     firstpromoter::{Api, Truth, marking},
-    ledger::{LedgerError, Reward, RewardState},
+    ledger::{LedgerError, Reward, RewardState, Transition},
+    plan::{MARK_ATTEMPTS_BEFORE_ATTENTION, Step},
 };
 
 impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
@@ -22,7 +23,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         delivered: Vec<CommissionId>,
         report: &mut Report,
     ) -> Result<(), PassError> {
-        let to_mark = plan.items.iter().filter(|(_, item)| item.decision == Decision::Mark).map(|(id, _)| *id);
+        let to_mark = plan.items.iter().filter(|(_, item)| item.step == Step::Mark).map(|(id, _)| *id);
         let ids: Vec<CommissionId> = to_mark.chain(delivered).collect();
         if ids.is_empty() {
             return Ok(());
@@ -53,13 +54,13 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
             for reward in
                 ids.iter().filter_map(|id| rewards.get(id)).filter(|reward| reward.state == RewardState::Delivered)
             {
-                let written = if confirmed.contains(&reward.id) {
-                    change.fulfil(reward, "marked, and FirstPromoter, read back, says fulfilled")
+                let transition = if confirmed.contains(&reward.id) {
+                    Transition::Fulfil { why: "marked, and FirstPromoter, read back, says fulfilled" }
                 } else {
-                    let words = marking.complaints.get(&reward.id).unwrap_or(&general);
-                    change.mark_failed(reward, words, self.next_mark(reward, author.now))
+                    let why = marking.complaints.get(&reward.id).unwrap_or(&general).clone();
+                    Transition::NotMarked { why, next: self.next_mark(reward, author.now) }
                 };
-                match written {
+                match change.apply(reward, &transition) {
                     Err(error @ LedgerError::Moved { .. }) => {
                         warn!(commission.id = reward.id.0, "left for the next pass: {error}");
                     }

@@ -23,7 +23,6 @@ mod failure;
 mod mark;
 mod observe;
 mod outcome;
-pub mod plan;
 mod report;
 pub mod reverse;
 mod settle;
@@ -45,10 +44,9 @@ use crate::{
     delivery::{Deliver, Fingerprint},
     domain::{CommissionId, Timestamp},
     firstpromoter::{Api, ApiError, ListingError, RewardRule, TruthError},
-    ledger::{Facts, Ledger, LedgerError, Reward, RewardState},
+    ledger::{Ledger, LedgerError},
+    plan::{self, Item, Rules},
 };
-use plan::Rules;
-pub use plan::{Decision, Waits};
 
 /// What made a pass happen. It says when, never what to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -239,9 +237,9 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         let now = self.clock.now();
         let closed = self.ledger.health()?.into_iter();
         let closed = closed.filter_map(|(target, health)| Some((target, health.closed_until(now)?))).collect();
-        plan::spare(plan.items.values_mut().map(|item| &mut item.decision), &closed);
+        plan::spare(plan.items.values_mut(), &closed, plan.now);
         let max = order.max_deliveries.unwrap_or(self.settings.policy.max_deliveries_per_pass);
-        plan.fuse_wanted = plan::fuse(plan.items.values_mut().map(|item| &mut item.decision), max);
+        plan.fuse_wanted = plan::fuse(plan.items.values_mut(), max, plan.now);
         Ok(plan)
     }
 
@@ -275,7 +273,7 @@ pub fn in_full(error: &dyn std::error::Error) -> String {
 /// What is to be done in a pass, by commission.
 #[derive(Debug, Default)]
 pub struct Plan {
-    /// The time of all its decisions, and of what is written of them: a wait that counts from "found" must count from
+    /// The time of all its steps, and of what is written of them: a wait that counts from "found" must count from
     /// what is recorded as found.
     now: Timestamp,
     /// Rows that FirstPromoter listed.
@@ -297,27 +295,11 @@ pub struct Plan {
 impl Plan {
     /// Approved, unfulfilled, in scope, and not delivered according to the ledger.
     fn missing(&self) -> u64 {
-        let missing = |item: &&Item| {
-            item.listed
-                && match &item.decision {
-                    Decision::Deliver(_) | Decision::Resume(_) | Decision::Hold(..) => true,
-                    Decision::Wait(_, waits) => *waits != Waits::Marking,
-                    Decision::Nothing(_) => {
-                        item.reward.as_ref().is_some_and(|reward| reward.state == RewardState::Held)
-                    }
-                    Decision::Mark
-                    | Decision::CannotMark(_)
-                    | Decision::Adopt
-                    | Decision::Cancel(_)
-                    | Decision::Drift
-                    | Decision::DriftOver => false,
-                }
-        };
-        self.items.values().filter(missing).count() as u64
+        self.items.values().filter(|item| item.is_missing()).count() as u64
     }
 
     fn wants_to_deliver(&self) -> bool {
-        self.items.values().any(|item| item.goes_to().is_some())
+        self.items.values().any(|item| item.step.target().is_some())
     }
 
     /// Ids that a person gave and FirstPromoter does not have are that person's error; the others were dealt with.
@@ -328,35 +310,4 @@ impl Plan {
         let ids: Vec<String> = self.unknown_ids.iter().map(ToString::to_string).collect();
         Err(PassError::NoSuchCommission(ids.join(", ")))
     }
-}
-
-impl Item {
-    /// The target that it is to be delivered at.
-    fn goes_to(&self) -> Option<&str> {
-        match &self.decision {
-            Decision::Deliver(target) | Decision::Resume(target) => Some(target),
-            Decision::Nothing(_)
-            | Decision::Wait(..)
-            | Decision::Mark
-            | Decision::CannotMark(_)
-            | Decision::Adopt
-            | Decision::Hold(..)
-            | Decision::Cancel(_)
-            | Decision::Drift
-            | Decision::DriftOver => None,
-        }
-    }
-}
-
-/// One commission of a plan.
-#[derive(Debug, Clone)]
-pub struct Item {
-    /// What to do.
-    pub decision: Decision,
-    /// What FirstPromoter says now; for one that it did not list, what the ledger recorded.
-    pub facts: Facts,
-    /// Its row, if the ledger has one.
-    pub reward: Option<Reward>,
-    /// Approved and unfulfilled according to FirstPromoter.
-    pub listed: bool,
 }

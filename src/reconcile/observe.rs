@@ -7,11 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    Decision, Item, Order, Pass, PassError, Plan, Progress,
-    confirm::CANDIDATES,
-    plan::{self, Context, Entry, Observation, Rules},
-};
+use super::{Order, Pass, PassError, Plan, Progress, confirm::CANDIDATES};
 use crate::{
     clock::Clock,
     config::{Policy, RecipientPolicy},
@@ -21,7 +17,8 @@ use crate::{
         Api, Truth, listing,
         truth::{Answers, Canaries},
     },
-    ledger::{Reward, RewardState},
+    ledger::Reward,
+    plan::{self, Context, Entry, Item, Observation, Rules, Step},
 };
 
 /// Suppose a batch is under way when a person reverses, and lands afterwards: FirstPromoter calls fulfilled what was taken back.
@@ -32,6 +29,8 @@ const REVERSED_WATCHED: chrono::TimeDelta = chrono::TimeDelta::days(1);
 struct Observed {
     observation: Observation,
     reward: Option<Reward>,
+    /// Of what is over: it hangs on nothing that is still to be read.
+    step: Option<Step>,
 }
 
 impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
@@ -52,16 +51,16 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         plan.claims = claims;
         plan.rules = self.rules(&observed, &mut plan).await?;
         let cx = Context { policy: &self.settings.policy, targets, rules: &plan.rules, now };
-        for (id, Observed { observation, reward }) in observed {
+        for (id, Observed { observation, reward, step }) in observed {
             let entry = Entry { reward: reward.as_ref(), claimed_until: plan.claims.get(&id).copied() };
-            let decision = plan::decide(&observation, entry, cx);
+            let step = step.unwrap_or_else(|| plan::decide(&observation, entry, cx));
             let (facts, listed) = match &observation {
                 Observation::Listed(commission) => (plan::facts(commission, cx.policy, cx.rules), true),
                 Observation::Fulfilled | Observation::NotApproved(_) | Observation::Gone | Observation::Unclear => {
                     (reward.as_ref().map(|reward| reward.facts.clone()).unwrap_or_default(), false)
                 }
             };
-            plan.items.insert(id, Item { decision, facts, reward, listed });
+            plan.items.insert(id, Item { step, facts, reward, listed });
         }
         Ok(plan)
     }
@@ -125,12 +124,12 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
             open.remove(&id);
             let reward = rewards.remove(&id);
             let observation = Observation::Listed(Box::new(commission));
-            let decision = plan::decide(&observation, Entry { reward: reward.as_ref(), claimed_until: None }, cx);
-            let closed =
-                reward.as_ref().is_some_and(|reward| !reward.state.is_open() && reward.state != RewardState::Cancelled);
-            if !(closed && matches!(decision, Decision::Nothing(_))) {
+            let over = reward.as_ref().filter(|reward| reward.state.is_over());
+            let step =
+                over.map(|over| plan::decide(&observation, Entry { reward: Some(over), claimed_until: None }, cx));
+            if !matches!(step, Some(Step::Leave(_))) {
                 *room = room.checked_sub(size(&observation)).ok_or(PassError::TooMany)?;
-                observed.insert(id, Observed { observation, reward });
+                observed.insert(id, Observed { observation, reward, step });
             }
         }
         Ok(())
@@ -186,7 +185,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
             .into_iter()
             .map(|id| {
                 let observation = observations.remove(&id).unwrap_or(Observation::Gone);
-                (id, Observed { observation, reward: rewards.remove(&id) })
+                (id, Observed { observation, reward: rewards.remove(&id), step: None })
             })
             .collect())
     }
@@ -235,7 +234,7 @@ fn size(observation: &Observation) -> usize {
 /// Whether who receives it hangs on a rule that is not known, or did not say.
 fn needs_rule(it: &Observed, rules: &Rules, policy: &Policy) -> bool {
     let Observation::Listed(commission) = &it.observation else { return false };
-    let open = it.reward.as_ref().is_none_or(|reward| reward.state.is_open() || reward.state == RewardState::Cancelled);
+    let open = it.reward.as_ref().is_none_or(|reward| !reward.state.is_over());
     let unknown =
         commission.reward.known().is_some_and(|reward| rules.known.get(&reward.id).copied().flatten().is_none());
     open && unknown && plan::in_scope(commission, policy)

@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{Decision, Item, Order};
+use super::Order;
 use crate::{
     domain::{CommissionId, Timestamp},
-    ledger::{Aftermath, Author, Counts, Ledger, LedgerError, PassFailure, PassId, RewardState},
+    ledger::{Aftermath, Author, Counts, Ledger, LedgerError, PassFailure, PassId, RewardState, Transition},
+    plan::{Item, Step},
 };
 
 /// What a pass did. Serialises as the manual's `once --json`.
@@ -89,40 +90,31 @@ impl Report {
         self.moved.insert(id);
     }
 
+    /// What a step of the plan wrote.
     pub(super) fn settled(&mut self, id: CommissionId, item: &Item) {
-        let moves = match (&item.reward, &item.decision) {
-            (Some(reward), Decision::Wait(..)) => reward.state != RewardState::Waiting,
-            (Some(reward), Decision::Hold(reason, _)) => reward.hold_reason != Some(*reason),
-            (Some(_), Decision::Nothing(_) | Decision::Resume(_) | Decision::Mark) => false,
-            (
-                Some(_),
-                Decision::Deliver(_)
-                | Decision::CannotMark(_)
-                | Decision::Adopt
-                | Decision::Cancel(_)
-                | Decision::Drift
-                | Decision::DriftOver,
+        let from = item.reward.as_ref().map(|reward| reward.state);
+        let moves = match &item.step {
+            Step::Write(Transition::Wait { .. }) => from != Some(RewardState::Waiting),
+            Step::Write(Transition::Hold { .. }) => {
+                self.counts.held += u64::from(from != Some(RewardState::Held));
+                true
+            }
+            Step::Write(Transition::Fulfil { .. }) => {
+                self.counts.fulfilled += 1;
+                true
+            }
+            Step::Write(
+                Transition::Cancel { .. }
+                | Transition::NotMarked { .. }
+                | Transition::Drift(_)
+                | Transition::DriftOver(_),
             )
-            | (None, _) => true,
+            | Step::Deliver { resume: false, .. } => true,
+            // Nothing but what FirstPromoter says of it was written.
+            Step::Deliver { resume: true, .. } | Step::Leave(_) | Step::Mark => false,
         };
         if moves {
             self.moved(id);
-        }
-        match &item.decision {
-            Decision::Adopt => self.counts.fulfilled += 1,
-            Decision::Hold(..) => {
-                let held_before = item.reward.as_ref().is_some_and(|reward| reward.state == RewardState::Held);
-                self.counts.held += u64::from(!held_before);
-            }
-            Decision::Nothing(_)
-            | Decision::Wait(..)
-            | Decision::Deliver(_)
-            | Decision::Resume(_)
-            | Decision::Mark
-            | Decision::CannotMark(_)
-            | Decision::Cancel(_)
-            | Decision::Drift
-            | Decision::DriftOver => {}
         }
     }
 

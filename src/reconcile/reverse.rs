@@ -13,7 +13,7 @@ use crate::{
     clock::Clock,
     domain::CommissionId,
     firstpromoter::{Api, ListingError, Truth, TruthError, marking, truth::Canaries},
-    ledger::{Author, Ledger, LedgerError, RewardState},
+    ledger::{Author, Ledger, LedgerError, RewardState, Transition},
 };
 
 /// What came of it.
@@ -98,15 +98,9 @@ pub async fn reverse(
     }
     let author = Author { actor, pass_id: None, now: clock.now() };
     let why = format!("{reason} (FirstPromoter, read back, says unfulfilled)");
-    match reward.state {
-        RewardState::Reversed => ledger.change(author, |change| change.set_drift(&reward, None))?,
-        RewardState::Waiting
-        | RewardState::Delivering
-        | RewardState::Delivered
-        | RewardState::Fulfilled
-        | RewardState::Held
-        | RewardState::Cancelled
-        | RewardState::Dismissed => ledger.change(author, |change| change.reverse(&reward, &why))?,
+    match reward.drift.filter(|_| reward.state == RewardState::Reversed) {
+        Some(drift) => ledger.change(author, |change| change.apply(&reward, &Transition::DriftOver(drift)))?,
+        None => ledger.change(author, |change| change.reverse(&reward, &why))?,
     }
     Ok(Reversal::Done(reward.state))
 }

@@ -1,19 +1,19 @@
-//! Writes what was decided and needs no delivery, in one transaction.
+//! Writes the transitions of a plan, in one transaction: the only place where a pass does.
 
 use tracing::warn;
 
-use super::{Decision, Item, Pass, Plan, Report, Waits};
+use super::{Pass, Plan, Report};
 use crate::{
     clock::Clock,
     delivery::Deliver,
-    domain::{CommissionId, DeliveryKey, Timestamp},
+    domain::{CommissionId, DeliveryKey},
     firstpromoter::Api,
-    ledger::{Change, Drift, LedgerError, Reward, RewardState, Seen},
+    ledger::{Change, LedgerError},
+    plan::Item,
 };
 
 impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
-    /// Writes the decisions about these that need no delivery, in one transaction; what is to be delivered is owed in the ledger
-    /// then.
+    /// Writes the transitions of these, in one transaction. What is to be delivered waits in the ledger then, and is due.
     pub(super) fn settle(&self, plan: &mut Plan, ids: &[CommissionId], report: &mut Report) -> Result<(), LedgerError> {
         let fresh = std::mem::take(&mut plan.fresh_rules);
         if !fresh.is_empty() {
@@ -22,7 +22,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         let items: Vec<(CommissionId, &Item)> = ids
             .iter()
             .filter_map(|id| plan.items.get(id).map(|item| (*id, item)))
-            .filter(|(_, it)| writes(it))
+            .filter(|(_, item)| item.step.transition().is_some() || item.refreshes())
             .collect();
         if items.is_empty() {
             return Ok(());
@@ -30,10 +30,10 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         let mut settled = Vec::new();
         // Written with the time of writing, which comes after what others wrote meanwhile.
         self.ledger.change(report.author(self.clock.now()), |change| {
-            change.found_at(plan.now);
+            change.is_found_at(plan.now);
             for (id, item) in items {
-                match self.settle_one(change, id, item, plan.now) {
-                    Ok(()) => settled.push(id),
+                match self.settle_one(change, id, item) {
+                    Ok(()) => settled.push((id, item)),
                     Err(error @ LedgerError::Moved { .. }) => {
                         warn!(commission.id = id.0, "left for the next pass: {error}");
                     }
@@ -42,114 +42,21 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
             }
             Ok(())
         })?;
-        for id in settled {
-            if let Some(item) = plan.items.get(&id) {
-                report.settled(id, item);
-            }
+        for (id, item) in settled {
+            report.settled(id, item);
         }
         Ok(())
     }
 
-    fn settle_one(
-        &self,
-        change: &Change<'_>,
-        id: CommissionId,
-        item: &Item,
-        now: Timestamp,
-    ) -> Result<(), LedgerError> {
+    fn settle_one(&self, change: &Change<'_>, id: CommissionId, item: &Item) -> Result<(), LedgerError> {
+        let transition = item.step.transition();
         let Some(reward) = &item.reward else {
             let key = DeliveryKey::new(&self.settings.firstpromoter.account_id, id);
-            return match &item.decision {
-                Decision::Wait(until, _) => change.insert(id, &key, &item.facts, &Seen::Waiting(*until)),
-                Decision::Deliver(_) => change.insert(id, &key, &item.facts, &Seen::Waiting(now)),
-                Decision::Hold(reason, detail) => {
-                    change.insert(id, &key, &item.facts, &Seen::Held(*reason, detail.clone()))
-                }
-                Decision::Nothing(_)
-                | Decision::Resume(_)
-                | Decision::Mark
-                | Decision::CannotMark(_)
-                | Decision::Adopt
-                | Decision::Cancel(_)
-                | Decision::Drift
-                | Decision::DriftOver => Ok(()),
-            };
+            return transition.map_or(Ok(()), |transition| change.enter(id, &key, &item.facts, transition));
         };
-        if refreshes(item, reward) {
+        if item.refreshes() {
             change.record_facts(reward, &item.facts)?;
         }
-        match &item.decision {
-            Decision::Wait(until, waits) if moves_wait(reward, *until, *waits) => {
-                change.wait(reward, *until, waits.as_str())
-            }
-            Decision::Deliver(_) if reward.state != RewardState::Waiting => {
-                change.wait(reward, now, "owed: nothing stands against delivery any more")
-            }
-            Decision::Hold(reason, detail) if reward.hold_reason != Some(*reason) => {
-                change.hold(reward, *reason, detail)
-            }
-            Decision::CannotMark(why) => change.mark_failed(reward, why, None),
-            Decision::Adopt => change.fulfil(reward, "FirstPromoter says fulfilled"),
-            Decision::Cancel(why) => change.cancel(reward, why),
-            Decision::Drift if reward.state == RewardState::Reversed => {
-                change.set_drift(reward, Some(Drift::FulfilledAfterReversal))
-            }
-            Decision::Drift => change.set_drift(reward, Some(Drift::UnfulfilledUpstream)),
-            Decision::DriftOver => change.set_drift(reward, None),
-            Decision::Wait(..)
-            | Decision::Deliver(_)
-            | Decision::Hold(..)
-            | Decision::Nothing(_)
-            | Decision::Resume(_)
-            | Decision::Mark => Ok(()),
-        }
-    }
-}
-
-/// Whether carrying out this item's decision writes to the ledger, besides a delivery and a mark.
-fn writes(item: &Item) -> bool {
-    let Some(reward) = &item.reward else {
-        return matches!(item.decision, Decision::Wait(..) | Decision::Deliver(_) | Decision::Hold(..));
-    };
-    if refreshes(item, reward) {
-        return true;
-    }
-    match &item.decision {
-        Decision::Wait(until, waits) => moves_wait(reward, *until, *waits),
-        Decision::Deliver(_) => reward.state != RewardState::Waiting,
-        Decision::Hold(reason, _) => reward.hold_reason != Some(*reason),
-        Decision::CannotMark(_) | Decision::Adopt | Decision::Cancel(_) | Decision::Drift | Decision::DriftOver => true,
-        Decision::Nothing(_) | Decision::Resume(_) | Decision::Mark => false,
-    }
-}
-
-/// What FirstPromoter says now replaces what was recorded, unless an attempt with that content may have taken effect.
-fn refreshes(item: &Item, reward: &Reward) -> bool {
-    let untouched = match reward.state {
-        RewardState::Waiting | RewardState::Held | RewardState::Cancelled => !reward.uncertain,
-        RewardState::Delivering
-        | RewardState::Delivered
-        | RewardState::Fulfilled
-        | RewardState::Reversed
-        | RewardState::Dismissed => false,
-    };
-    // A handler may have recorded it before any pass had seen it.
-    let never_seen = reward.facts.unit.is_none();
-    item.listed && (untouched || never_seen) && reward.facts != item.facts
-}
-
-fn moves_wait(reward: &Reward, until: Timestamp, waits: Waits) -> bool {
-    match reward.state {
-        RewardState::Waiting => {
-            // A wait that is shorter than what is recorded was recorded by a clock that was ahead.
-            let moved = matches!(waits, Waits::Grace | Waits::Target) && reward.next_attempt_at != Some(until);
-            moved || reward.next_attempt_at.is_some_and(|recorded| recorded > until)
-        }
-        RewardState::Held | RewardState::Cancelled => true,
-        RewardState::Delivering
-        | RewardState::Delivered
-        | RewardState::Fulfilled
-        | RewardState::Reversed
-        | RewardState::Dismissed => false,
+        transition.map_or(Ok(()), |transition| change.apply(reward, transition))
     }
 }

@@ -300,7 +300,7 @@ mod tests {
     /// Rewards by id, with their attempts, and whether they are in doubt.
     fn order(trouble: &Trouble, rewards: &[(i64, u32, bool)]) -> Vec<i64> {
         let row = |(id, attempts, uncertain): &(i64, u32, bool)| {
-            let base = crate::reconcile::plan::tests::reward(crate::ledger::RewardState::Waiting);
+            let base = crate::plan::tests::reward(crate::ledger::RewardState::Waiting);
             Reward { id: crate::domain::CommissionId(*id), attempts: *attempts, uncertain: *uncertain, ..base }
         };
         let queue: Vec<Reward> = rewards.iter().map(row).collect();

@@ -1,6 +1,6 @@
 //! The rules once more, in other words: what is owed, to whom, and what stands against it.
 //!
-//! Written from the promises (`src/manual/decisions.md`), not from `reconcile/plan.rs`: it shares no code with what it judges.
+//! Written from the promises (`src/manual/decisions.md`), not from `src/plan`: it shares no code with what it judges.
 
 use makegood::domain::Timestamp;
 

@@ -69,7 +69,7 @@ fn caught_is_what_we_delivered_of_what_was_approved_lately_and_is_settled() {
     world.in_state(1, RewardState::Fulfilled);
     world.in_state(2, RewardState::Delivered);
     let outside = world.waiting(3);
-    world.change(|it| it.fulfil(&outside, "the handler did"));
+    world.change(|it| it.apply(&outside, &fulfil("the handler did")));
     world.in_state(4, RewardState::Waiting);
     world.in_state(5, RewardState::Held);
     world.in_state(6, RewardState::Cancelled);

@@ -33,7 +33,7 @@ fn a_copy_is_a_ledger_of_its_own_in_one_file() {
     drop(copy);
     // And goes on as one.
     let copy = Ledger::open(&to, ACCOUNT, at(9)).unwrap();
-    copy.change(by_us(9), |change| change.cancel(&world.row(2), "denied")).unwrap();
+    copy.change(by_us(9), |change| change.apply(&world.row(2), &cancel("denied"))).unwrap();
     assert_eq!(world.row(2).state, RewardState::Waiting, "the original does not");
 }
 

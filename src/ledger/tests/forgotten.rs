@@ -140,7 +140,7 @@ fn a_ledger_that_knows_no_delivery_has_nothing_to_forget_and_gets_its_mark_when_
     world.waiting(1);
     world.held(2, HoldReason::Fuse);
     let outside = world.waiting(3);
-    world.change(|it| it.fulfil(&outside, "adopted"));
+    world.change(|it| it.apply(&outside, &fulfil("adopted")));
     for bad in [None, Some(""), Some("rubbish"), Some("makegood ledger mark: journal 00")] {
         match bad {
             None => std::fs::remove_file(world.place.beside(".mark")).unwrap(),

@@ -108,7 +108,7 @@ fn a_reward_that_could_not_be_marked_stands_in_attention_from_the_third_time() {
     let row = world.in_state(1, RewardState::Delivered);
     for count in 1..=3 {
         assert!(world.ledger.attention().unwrap().is_empty(), "{count}");
-        world.change(|it| it.mark_failed(&row, "422: no payout", None));
+        world.change(|it| it.apply(&row, &not_marked("422: no payout", None)));
     }
     let attention = world.ledger.attention().unwrap().remove(0);
     assert_eq!((attention.state.as_str(), attention.reason.as_str()), ("delivered", "not_marked"));
@@ -120,11 +120,11 @@ fn a_reward_that_could_not_be_marked_stands_in_attention_from_the_third_time() {
 fn a_drift_stands_in_attention_until_it_is_over() {
     let world = World::new();
     let row = world.in_state(1, RewardState::Fulfilled);
-    world.change(|it| it.set_drift(&row, Some(Drift::UnfulfilledUpstream)));
+    world.change(|it| it.apply(&row, &Transition::Drift(Drift::UnfulfilledUpstream)));
     let attention = world.ledger.attention().unwrap().remove(0);
     assert_eq!((attention.state.as_str(), attention.reason.as_str()), ("fulfilled", "unfulfilled_upstream"));
     assert!(attention.what_to_do.contains("twice"), "{}", attention.what_to_do);
-    world.change(|it| it.set_drift(&row, None));
+    world.change(|it| it.apply(&row, &Transition::DriftOver(Drift::UnfulfilledUpstream)));
     assert!(world.ledger.attention().unwrap().is_empty());
 }
 
@@ -142,8 +142,8 @@ fn attention_is_sorted_by_how_long_it_stands() {
     let world = World::new();
     let second = world.waiting(1);
     let first = world.waiting(2);
-    world.change_at(1, |it| it.hold(&first, HoldReason::Fuse, "why"));
-    world.change_at(2, |it| it.hold(&second, HoldReason::Fuse, "why"));
+    world.change_at(1, |it| it.apply(&first, &hold(HoldReason::Fuse, "why")));
+    world.change_at(2, |it| it.apply(&second, &hold(HoldReason::Fuse, "why")));
     let order: Vec<i64> = world.ledger.attention().unwrap().iter().map(|it| it.commission_id.0).collect();
     assert_eq!(order, [2, 1]);
 }
@@ -156,7 +156,7 @@ fn owed_is_what_waits_or_is_on_its_way_in_the_order_of_time() {
         world.in_state(number, *state);
     }
     let row = world.waiting(20);
-    world.change(|it| it.wait(&row, at(5), "earlier"));
+    world.change(|it| it.apply(&row, &wait(at(5))));
     assert_eq!(ids(&world, "SELECT commission_id FROM owed"), [2, 20, 1]);
     assert_eq!(world.ledger.next_owed().unwrap(), Some((id(20), timestamp_text(at(5)))));
     assert_eq!(world.one("SELECT recipient_email FROM owed WHERE commission_id = 1"), "p@example.com");
@@ -247,7 +247,7 @@ fn what_a_listing_should_contain_is_what_is_open_or_drifted() {
         world.in_state(number, *state);
     }
     let drifted = world.in_state(20, RewardState::Fulfilled);
-    world.change(|it| it.set_drift(&drifted, Some(Drift::UnfulfilledUpstream)));
+    world.change(|it| it.apply(&drifted, &Transition::Drift(Drift::UnfulfilledUpstream)));
     let open: std::collections::BTreeSet<_> = world.ledger.open_ids().unwrap().into_iter().map(|id| id.0).collect();
     // Waiting, delivering, delivered, held.
     assert_eq!(Vec::from_iter(open), [1, 2, 3, 5, 20]);
@@ -261,10 +261,10 @@ fn canaries_are_the_latest_that_firstpromoter_confirmed_and_does_not_contradict(
     world.in_state(1, RewardState::Delivered);
     for number in 2..=5 {
         let row = world.in_state(number, RewardState::Delivered);
-        world.change_at(number, |it| it.fulfil(&row, "read back"));
+        world.change_at(number, |it| it.apply(&row, &fulfil("read back")));
     }
     let row = world.row(5);
-    world.change(|it| it.set_drift(&row, Some(Drift::UnfulfilledUpstream)));
+    world.change(|it| it.apply(&row, &Transition::Drift(Drift::UnfulfilledUpstream)));
     assert_eq!(world.ledger.canaries(2).unwrap(), [id(4), id(3)]);
     assert_eq!(world.ledger.canaries(9).unwrap(), [id(4), id(3), id(2)]);
     assert_eq!(world.ledger.drifted(9).unwrap(), [id(5)]);

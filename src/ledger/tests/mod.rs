@@ -22,7 +22,7 @@ mod mark;
 mod migrations;
 mod opening;
 mod schema;
-mod transitions;
+mod transition;
 
 const ACCOUNT: &str = "12345";
 
@@ -56,6 +56,26 @@ fn facts() -> Facts {
         approved_at: Some(at(-90)),
         created_at: Some(at(-900)),
     }
+}
+
+fn wait(until: Timestamp) -> Transition {
+    Transition::Wait { until, why: Wait::Grace }
+}
+
+fn hold(reason: HoldReason, detail: &str) -> Transition {
+    Transition::Hold { reason, detail: detail.to_owned() }
+}
+
+fn cancel(why: &str) -> Transition {
+    Transition::Cancel { why: why.to_owned() }
+}
+
+fn fulfil(why: &'static str) -> Transition {
+    Transition::Fulfil { why }
+}
+
+fn not_marked(why: &str, next: Option<Timestamp>) -> Transition {
+    Transition::NotMarked { why: why.to_owned(), next }
 }
 
 /// A ledger in a folder of its own.
@@ -162,13 +182,13 @@ impl World {
 
     /// Enters a commission as owed, and returns its row.
     fn waiting(&self, number: i64) -> Reward {
-        self.change(|it| it.insert(id(number), &key(number), &facts(), &Seen::Waiting(at(15))));
+        self.change(|it| it.enter(id(number), &key(number), &facts(), &wait(at(15))));
         self.row(number)
     }
 
     fn held(&self, number: i64, reason: HoldReason) -> Reward {
-        let seen = Seen::Held(reason, "because".to_owned());
-        self.change(|it| it.insert(id(number), &key(number), &facts(), &seen));
+        let seen = hold(reason, "because");
+        self.change(|it| it.enter(id(number), &key(number), &facts(), &seen));
         self.row(number)
     }
 
@@ -198,11 +218,11 @@ impl World {
             }
             RewardState::Fulfilled => {
                 let reward = self.in_state(number, RewardState::Delivered);
-                self.change(|it| it.fulfil(&reward, "read back"));
+                self.change(|it| it.apply(&reward, &fulfil("read back")));
             }
             RewardState::Cancelled => {
                 let reward = self.waiting(number);
-                self.change(|it| it.cancel(&reward, "denied"));
+                self.change(|it| it.apply(&reward, &cancel("denied")));
             }
             RewardState::Reversed => {
                 self.in_state(number, RewardState::Fulfilled);

@@ -237,7 +237,7 @@ fn looking_changes_nothing_and_sees_what_is_not_in_the_main_file_yet() {
     let reading = Ledger::open_read_only(&world.place.path()).unwrap();
     assert_eq!(reading.states().unwrap()["waiting"], 1);
     assert!(reading.begin_pass("command", "poll", at(0)).is_err());
-    assert!(reading.change(by_us(0), |it| it.insert(id(2), &key(2), &facts(), &Seen::Waiting(at(0)))).is_err());
+    assert!(reading.change(by_us(0), |it| it.enter(id(2), &key(2), &facts(), &wait(at(0)))).is_err());
     drop(reading);
     assert_eq!(world.place.bytes(), before);
     assert_eq!(std::fs::read(world.place.beside("-wal")).unwrap(), wal);
@@ -304,7 +304,7 @@ fn an_open_read_transaction_elsewhere_stops_no_write() {
 #[test]
 fn a_ledger_in_memory_is_a_ledger() {
     let ledger = Ledger::in_memory(ACCOUNT, at(0)).unwrap();
-    ledger.change(by_us(0), |it| it.insert(id(1), &key(1), &facts(), &Seen::Waiting(at(0)))).unwrap();
+    ledger.change(by_us(0), |it| it.enter(id(1), &key(1), &facts(), &wait(at(0)))).unwrap();
     assert_eq!(ledger.open_ids().unwrap().len(), 1);
     assert_eq!(ledger.account_id().unwrap(), ACCOUNT);
 }

@@ -250,6 +250,6 @@ fn what_was_delivered_never_goes_back() {
         refuses(&world, &statements.each_ref().map(String::as_str));
     }
     let reward = world.row(1);
-    let error = world.ledger.change(by_us(0), |it| it.wait(&reward, at(0), "by mistake")).unwrap_err();
+    let error = world.ledger.change(by_us(0), |it| it.apply(&reward, &wait(at(0)))).unwrap_err();
     assert!(matches!(error, LedgerError::Sqlite { .. }), "{error:?}");
 }

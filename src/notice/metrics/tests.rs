@@ -9,7 +9,7 @@ use super::*;
 use crate::{
     domain::{CommissionId, DeliveryKey, Promoter, RecipientKind, Timestamp},
     failure::Outcome,
-    ledger::{Aftermath, Author, Begun, Counts, Facts, FailureKind, PassFailure, Seen},
+    ledger::{Aftermath, Author, Begun, Counts, Facts, FailureKind, PassFailure, Transition, Wait},
 };
 
 /// `name{labels}`, with the labels but for the account in order.
@@ -116,7 +116,7 @@ fn attempt(ledger: &Ledger, number: i64, after_s: i64, outcome: &Outcome, after:
     };
     let author = Author { actor: "makegood", pass_id: None, now: at(after_s) };
     let key = DeliveryKey::new("12345", id);
-    ledger.change(author, |it| it.insert(id, &key, &facts, &Seen::Waiting(at(0)))).unwrap();
+    ledger.change(author, |it| it.enter(id, &key, &facts, &Transition::Wait { until: at(0), why: Wait::Due })).unwrap();
     let reward = ledger.rewards(&[id]).unwrap().remove(&id).unwrap();
     let Begun::Attempt(attempt) = ledger.change(author, |it| it.begin(&reward, "app", at(after_s + 60))).unwrap()
     else {

@@ -6,11 +6,11 @@ use super::*;
 fn the_grace_period_counts_from_the_approval() {
     let world = World::new();
     let fresh = |minutes: i64| but(|it| it.status_updated_at = Some(in_minutes(-minutes)));
-    assert_eq!(world.listed(fresh(14), None), Decision::Wait(in_minutes(1), Waits::Grace));
+    assert_eq!(waits(&world.listed(fresh(14), None)), Some((in_minutes(1), Wait::Grace)));
     assert_eq!(world.says(fresh(15), None), "deliver app", "it is over when it is over, not a moment later");
     let row = Reward { next_attempt_at: Some(in_minutes(1)), ..reward(RewardState::Waiting) };
     let row = Reward { owed_since: in_minutes(-14), ..row };
-    assert_eq!(world.listed(fresh(14), Some(&row)), Decision::Wait(in_minutes(1), Waits::Grace));
+    assert_eq!(waits(&world.listed(fresh(14), Some(&row))), Some((in_minutes(1), Wait::Grace)));
     let later = World::with(|it| it.now = in_minutes(1));
     assert_eq!(later.says(fresh(14), Some(&row)), "deliver app", "the row's time is of no grace: the policy is asked");
 }
@@ -25,9 +25,9 @@ fn a_grace_period_made_shorter_is_shorter_for_what_waits_already() {
 fn without_a_time_of_approval_the_grace_period_counts_from_when_it_was_first_seen() {
     let world = World::new();
     let undated = || but(|it| it.status_updated_at = None);
-    assert_eq!(world.listed(undated(), None), Decision::Wait(in_minutes(15), Waits::Grace));
+    assert_eq!(waits(&world.listed(undated(), None)), Some((in_minutes(15), Wait::Grace)));
     let row = |minutes: i64| Reward { owed_since: in_minutes(-minutes), ..reward(RewardState::Waiting) };
-    assert_eq!(world.listed(undated(), Some(&row(5))), Decision::Wait(in_minutes(10), Waits::Grace));
+    assert_eq!(waits(&world.listed(undated(), Some(&row(5)))), Some((in_minutes(10), Wait::Grace)));
     assert_eq!(world.says(undated(), Some(&row(15))), "deliver app");
 }
 
@@ -35,7 +35,7 @@ fn without_a_time_of_approval_the_grace_period_counts_from_when_it_was_first_see
 fn an_approval_in_the_future_postpones_nothing() {
     let world = World::new();
     let early = || but(|it| it.status_updated_at = Some(in_minutes(60 * 24 * 365)));
-    assert_eq!(world.listed(early(), None), Decision::Wait(in_minutes(15), Waits::Grace));
+    assert_eq!(waits(&world.listed(early(), None)), Some((in_minutes(15), Wait::Grace)));
     let row = Reward { owed_since: in_minutes(-15), ..reward(RewardState::Waiting) };
     assert_eq!(world.says(early(), Some(&row)), "deliver app");
 }
@@ -44,7 +44,7 @@ fn an_approval_in_the_future_postpones_nothing() {
 fn a_time_to_wait_for_is_one_that_the_ledger_can_hold_so_that_no_pass_writes_it_again() {
     let world = World::new();
     let precise = but(|it| it.status_updated_at = Some(at("2026-01-01T11:59:00.123456789Z")));
-    let Decision::Wait(until, Waits::Grace) = world.listed(precise, None) else { panic!("it is in its grace period") };
+    let Some((until, Wait::Grace)) = waits(&world.listed(precise, None)) else { panic!("it is in its grace period") };
     assert_eq!(until, at(&crate::domain::timestamp_text(until)));
 }
 
@@ -61,9 +61,9 @@ fn what_was_cancelled_has_a_grace_period_of_its_own_when_it_is_approved_again() 
     let world = World::new();
     let row = tried(reward(RewardState::Cancelled), "app", in_minutes(600));
     let again = but(|it| it.status_updated_at = Some(in_minutes(-1)));
-    assert_eq!(world.listed(again, Some(&row)), Decision::Wait(in_minutes(14), Waits::Grace));
+    assert_eq!(waits(&world.listed(again, Some(&row))), Some((in_minutes(14), Wait::Grace)));
     let undated = but(|it| it.status_updated_at = None);
-    assert_eq!(world.listed(undated, Some(&row)), Decision::Wait(in_minutes(15), Waits::Grace));
+    assert_eq!(waits(&world.listed(undated, Some(&row))), Some((in_minutes(15), Wait::Grace)));
 }
 
 #[test]
@@ -123,7 +123,8 @@ fn a_status_that_is_not_known_is_held_whatever_else_stands() {
     for state in [RewardState::Waiting, RewardState::Cancelled] {
         assert_eq!(world.says(frozen(), Some(&reward(state))), "hold unreadable", "{state}");
     }
-    let Decision::Hold(_, why) = world.listed(frozen(), None) else { panic!() };
+    let step = world.listed(frozen(), None);
+    let Some((_, why)) = holds(&step) else { panic!() };
     assert!(why.contains("frozen"), "{why}");
 }
 
@@ -140,7 +141,8 @@ fn without_any_time_it_is_backlog_wherever_a_time_was_set() {
     let timeless = || but(|it| (it.status_updated_at, it.created_at) = (None, None));
     let set = |from| World::with(|it| it.policy.deliver_from = from);
     assert_eq!(set(at("1970-01-01T00:00:01Z")).says(timeless(), None), "hold backlog");
-    let Decision::Hold(_, why) = set(now()).listed(timeless(), None) else { panic!() };
+    let step = set(now()).listed(timeless(), None);
+    let Some((_, why)) = holds(&step) else { panic!() };
     assert!(why.contains("status_updated_at") && why.contains("policy.deliver_from"), "{why}");
     assert_eq!(World::new().says(timeless(), None), "wait for grace", "no time was set: it counts from now");
 }
@@ -148,7 +150,7 @@ fn without_any_time_it_is_backlog_wherever_a_time_was_set() {
 #[test]
 fn a_bare_date_of_approval_does_not_use_up_the_grace_period() {
     let day = but(|it| it.status_updated_at = Some(at("2026-01-01T00:00:00Z")));
-    assert_eq!(World::new().listed(day, None), Decision::Wait(in_minutes(15), Waits::Grace));
+    assert_eq!(waits(&World::new().listed(day, None)), Some((in_minutes(15), Wait::Grace)));
 }
 
 #[test]
@@ -257,9 +259,8 @@ fn rules_that_are_refused_say_so_and_those_known_before_still_count() {
     let mut world = World::with(|it| it.rules.refused = Some("forbidden (403)".to_owned()));
     assert_eq!(world.says(commission(), None), "deliver app");
     world.rules.known.clear();
-    let Decision::Hold(HoldReason::RecipientUnknown, why) = world.listed(commission(), None) else {
-        panic!("nobody can tell who receives it")
-    };
+    let step = world.listed(commission(), None);
+    let Some((HoldReason::RecipientUnknown, why)) = holds(&step) else { panic!("nobody can tell who receives it") };
     assert!(why.contains("reward 9") && why.contains("forbidden (403)"), "{why}");
 }
 
@@ -294,7 +295,7 @@ fn each_objection_holds_alone_with_its_reason_and_a_detail() {
         for row in [None, Some(reward(RewardState::Waiting)), Some(held(HoldReason::Fuse))] {
             let decision = world.listed(but(object), row.as_ref());
             assert_eq!(said(&decision), expected);
-            let Decision::Hold(_, detail) = decision else { unreachable!() };
+            let Some((_, detail)) = holds(&decision) else { unreachable!() };
             assert!(detail.len() > 5, "{expected} says nothing more: {detail:?}");
         }
     }
@@ -387,7 +388,7 @@ fn without_a_matching_route_it_is_held() {
 fn a_failed_attempt_is_repeated_when_its_backoff_is_over() {
     let world = World::new();
     let row = |minutes| tried(reward(RewardState::Waiting), "app", in_minutes(minutes));
-    assert_eq!(world.listed(commission(), Some(&row(4))), Decision::Wait(in_minutes(4), Waits::Backoff));
+    assert_eq!(waits(&world.listed(commission(), Some(&row(4)))), Some((in_minutes(4), Wait::Backoff)));
     assert_eq!(world.says(commission(), Some(&row(0))), "deliver app", "it is over when it is over");
     let other = World::with(|it| it.policy.routes = vec![route("script")]);
     assert_eq!(other.says(commission(), Some(&row(0))), "deliver script", "no effect there: the routes decide anew");
@@ -396,7 +397,7 @@ fn a_failed_attempt_is_repeated_when_its_backoff_is_over() {
 #[test]
 fn a_hold_by_policy_does_not_shorten_the_backoff() {
     let row = tried(held(HoldReason::FraudSuspicion), "app", in_minutes(4));
-    assert_eq!(World::new().listed(commission(), Some(&row)), Decision::Wait(in_minutes(4), Waits::Backoff));
+    assert_eq!(waits(&World::new().listed(commission(), Some(&row))), Some((in_minutes(4), Wait::Backoff)));
 }
 
 #[test]
@@ -407,14 +408,14 @@ fn of_grace_and_backoff_the_later_counts() {
         ..tried(reward(RewardState::Waiting), "app", in_minutes(minutes))
     };
     let world = World::new();
-    assert_eq!(world.listed(fresh.clone(), Some(&row(9))), Decision::Wait(in_minutes(10), Waits::Grace));
-    assert_eq!(world.listed(fresh, Some(&row(11))), Decision::Wait(in_minutes(11), Waits::Backoff));
+    assert_eq!(waits(&world.listed(fresh.clone(), Some(&row(9)))), Some((in_minutes(10), Wait::Grace)));
+    assert_eq!(waits(&world.listed(fresh, Some(&row(11)))), Some((in_minutes(11), Wait::Backoff)));
 }
 
 #[test]
 fn nothing_is_delivered_that_somebody_else_has_claimed() {
     let world = World::with(|it| it.claimed_until = Some(in_minutes(10)));
-    let claimed = Decision::Wait(in_minutes(10), Waits::Claimed);
+    let claimed = Some((in_minutes(10), Wait::Claimed));
     let rows = [
         None,
         Some(reward(RewardState::Waiting)),
@@ -424,7 +425,7 @@ fn nothing_is_delivered_that_somebody_else_has_claimed() {
         Some(delivering_at("app")),
     ];
     for row in rows {
-        assert_eq!(world.listed(commission(), row.as_ref()), claimed, "{row:?}");
+        assert_eq!(waits(&world.listed(commission(), row.as_ref())), claimed, "{row:?}");
     }
     assert_eq!(world.says(commission(), Some(&delivering_at("script"))), "hold outcome_unknown");
     let fraud = but(|it| it.fraud_suspicion = Some("ad_source".to_owned()));
@@ -436,9 +437,9 @@ fn nothing_is_delivered_that_somebody_else_has_claimed() {
 fn a_claim_shortens_neither_a_backoff_nor_a_grace_period() {
     let world = World::with(|it| it.claimed_until = Some(in_minutes(2)));
     let row = tried(held(HoldReason::FraudSuspicion), "app", in_minutes(4));
-    assert_eq!(world.listed(commission(), Some(&row)), Decision::Wait(in_minutes(4), Waits::Claimed));
+    assert_eq!(waits(&world.listed(commission(), Some(&row))), Some((in_minutes(4), Wait::Claimed)));
     let fresh = but(|it| it.status_updated_at = Some(in_minutes(-5)));
-    assert_eq!(world.listed(fresh, None), Decision::Wait(in_minutes(10), Waits::Claimed));
+    assert_eq!(waits(&world.listed(fresh, None)), Some((in_minutes(10), Wait::Claimed)));
 }
 
 #[test]
@@ -446,7 +447,7 @@ fn where_the_grace_period_and_the_backoff_end_together_it_is_the_grace_period_th
     let world = World::new();
     let row = Reward { owed_since: now(), ..tried(reward(RewardState::Waiting), "app", in_minutes(15)) };
     let approved_now = but(|it| it.status_updated_at = Some(now()));
-    assert_eq!(world.listed(approved_now, Some(&row)), Decision::Wait(in_minutes(15), Waits::Grace));
+    assert_eq!(waits(&world.listed(approved_now, Some(&row))), Some((in_minutes(15), Wait::Grace)));
 }
 
 #[test]
@@ -460,19 +461,19 @@ fn what_a_clock_that_was_ahead_found_waits_a_grace_period_from_now_and_no_longer
         ..reward(state)
     };
     let waiting = |next| found(RewardState::Waiting, Some(next));
-    let anew = Decision::Wait(in_minutes(15), Waits::Grace);
-    assert_eq!(world.listed(undated(), Some(&waiting(days + 15))), anew);
+    let anew = Some((in_minutes(15), Wait::Grace));
+    assert_eq!(waits(&world.listed(undated(), Some(&waiting(days + 15)))), anew);
     let held = |reason| Reward { owed_since: in_minutes(days), ..held(reason) };
-    assert_eq!(world.listed(undated(), Some(&held(HoldReason::FraudSuspicion))), anew);
+    assert_eq!(waits(&world.listed(undated(), Some(&held(HoldReason::FraudSuspicion)))), anew);
     // The fuse stops what could have gone at once. Waiting anew, and stopped again after it, it would move in every pass.
     assert_eq!(world.says(undated(), Some(&held(HoldReason::Fuse))), "deliver app");
     // What was written of that counts down.
-    assert_eq!(world.listed(undated(), Some(&waiting(9))), Decision::Wait(in_minutes(9), Waits::Grace));
+    assert_eq!(waits(&world.listed(undated(), Some(&waiting(9)))), Some((in_minutes(9), Wait::Grace)));
     assert_eq!(world.says(undated(), Some(&waiting(0))), "deliver app");
     let cut_off = Reward { owed_since: in_minutes(days), ..delivering_at("app") };
     assert_eq!(world.says(undated(), Some(&cut_off)), "resume app");
     let dated_ahead = but(|it| it.status_updated_at = Some(in_minutes(days)));
-    assert_eq!(world.listed(dated_ahead, Some(&waiting(days + 15))), anew);
+    assert_eq!(waits(&world.listed(dated_ahead, Some(&waiting(days + 15)))), anew);
     assert_eq!(world.says(commission(), Some(&waiting(days + 15))), "deliver app", "approved an hour ago");
 }
 
@@ -489,7 +490,7 @@ fn no_wait_for_marking_or_for_an_answer_is_longer_than_the_longest_of_ours() {
         next_attempt_at: Some(in_minutes(minutes)),
         ..reward(RewardState::Waiting)
     };
-    assert_eq!(unclear(&waiting(10 * day)), Decision::Wait(in_minutes(day), Waits::Backoff));
+    assert_eq!(waits(&unclear(&waiting(10 * day))), Some((in_minutes(day), Wait::Backoff)));
     assert_eq!(said(&unclear(&waiting(-day))), "nothing");
     assert_eq!(said(&unclear(&waiting(-day - 1))), "hold changed");
     let cut_off = Reward { owed_since: in_minutes(10 * day), ..delivering_at("app") };

@@ -4,7 +4,7 @@
 use super::*;
 
 /// One of each, in the order of the table's columns.
-fn observations() -> [Observation; 5] {
+pub(super) fn observations() -> [Observation; 5] {
     let all = [
         Observation::Listed(Box::new(commission())),
         Observation::Fulfilled,
@@ -28,11 +28,11 @@ fn observations() -> [Observation; 5] {
 
 type Row = (&'static str, Option<Reward>, [&'static str; 5]);
 
-fn waiting(target: &str, minutes: i64) -> Reward {
+pub(super) fn waiting(target: &str, minutes: i64) -> Reward {
     tried(reward(RewardState::Waiting), target, in_minutes(minutes))
 }
 
-fn delivered(mark_attempts: u32, mark_error: Option<&str>, next: Option<i64>) -> Reward {
+pub(super) fn delivered(mark_attempts: u32, mark_error: Option<&str>, next: Option<i64>) -> Reward {
     Reward {
         target: Some("app".to_owned()),
         attempts: 1,

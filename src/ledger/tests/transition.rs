@@ -16,7 +16,7 @@ fn entry(world: &World, minutes: i64, work: impl FnOnce(&Change<'_>) -> Result<(
 #[test]
 fn a_commission_enters_as_owed() {
     let world = World::new();
-    let said = entry(&world, 0, |it| it.insert(id(1), &key(1), &facts(), &Seen::Waiting(at(15))));
+    let said = entry(&world, 0, |it| it.enter(id(1), &key(1), &facts(), &wait(at(15))));
     assert_eq!(said, " -> waiting: first seen; owed, not before 2026-01-01T12:15:00.000Z (makegood)");
     let row = world.row(1);
     let expected = Reward {
@@ -49,9 +49,9 @@ fn a_commission_enters_as_owed() {
 #[test]
 fn a_commission_enters_as_held() {
     let world = World::new();
-    let seen = Seen::Held(HoldReason::BadAmount, "the amount is 0".to_owned());
+    let seen = hold(HoldReason::BadAmount, "the amount is 0");
     let odd = Facts { amount: None, ..facts() };
-    let said = entry(&world, 0, |it| it.insert(id(1), &key(1), &odd, &seen));
+    let said = entry(&world, 0, |it| it.enter(id(1), &key(1), &odd, &seen));
     assert_eq!(said, " -> held: first seen; bad_amount: the amount is 0 (makegood)");
     let row = world.row(1);
     assert_eq!((row.state, row.hold_reason), (RewardState::Held, Some(HoldReason::BadAmount)));
@@ -82,7 +82,7 @@ fn what_firstpromoter_said_reads_back_as_it_was() {
         Facts { approved_at: time("9999-12-31T23:59:59.999Z"), created_at: time("2016-12-31T23:59:60Z"), ..facts() },
     ];
     for (number, facts) in (1..).zip(variants) {
-        world.change(|it| it.insert(id(number), &key(number), &facts, &Seen::Held(HoldReason::Fuse, String::new())));
+        world.change(|it| it.enter(id(number), &key(number), &facts, &hold(HoldReason::Fuse, "")));
         assert_eq!(world.row(number).facts, facts);
     }
 }
@@ -93,7 +93,7 @@ fn a_commission_enters_once() {
     world.held(1, HoldReason::Fuse);
     let before = world.dump();
     world.change(|it| {
-        let error = it.insert(id(1), &key(1), &facts(), &Seen::Waiting(at(0))).unwrap_err();
+        let error = it.enter(id(1), &key(1), &facts(), &wait(at(0))).unwrap_err();
         assert!(matches!(error, LedgerError::Moved { found, .. } if found == "held"));
         Ok(())
     });
@@ -125,7 +125,7 @@ fn what_changed_upstream_is_recorded_and_only_what_matters_is_journaled() {
 fn what_waits_may_wait_until_another_time_without_a_word() {
     let world = World::new();
     let row = world.waiting(1);
-    world.change(|it| it.wait(&row, at(20), "grace"));
+    world.change(|it| it.apply(&row, &wait(at(20))));
     assert_eq!(world.row(1), Reward { next_attempt_at: Some(at(20)), ..row });
     assert_eq!(world.journal(1).len(), 1);
 }
@@ -134,8 +134,8 @@ fn what_waits_may_wait_until_another_time_without_a_word() {
 fn what_was_held_is_owed_again_since_it_was_owed_at_first() {
     let world = World::new();
     let row = world.held(1, HoldReason::FraudSuspicion);
-    let said = entry(&world, 5, |it| it.wait(&row, at(20), "nothing stands against it"));
-    assert_eq!(said, "held -> waiting: nothing stands against it (makegood)");
+    let said = entry(&world, 5, |it| it.apply(&row, &wait(at(20))));
+    assert_eq!(said, "held -> waiting: grace: the webhook handler still has its chance (makegood)");
     let expected = Reward {
         state: RewardState::Waiting,
         hold_reason: None,
@@ -153,10 +153,10 @@ fn what_was_cancelled_is_owed_anew() {
     let attempt = world.begin(&world.waiting(1));
     world.finish(1, attempt, &not_delivered(), &Aftermath::Retry(at(3)));
     let row = world.row(1);
-    world.change_at(4, |it| it.cancel(&row, "denied"));
+    world.change_at(4, |it| it.apply(&row, &cancel("denied")));
     let row = world.row(1);
-    let said = entry(&world, 500, |it| it.wait(&row, at(515), "approved again"));
-    assert_eq!(said, "cancelled -> waiting: approved again (makegood)");
+    let said = entry(&world, 500, |it| it.apply(&row, &wait(at(515))));
+    assert_eq!(said, "cancelled -> waiting: grace: the webhook handler still has its chance (makegood)");
     let row = world.row(1);
     assert_eq!((row.owed_since, row.first_seen_at), (at(500), at(0)));
     assert_eq!((row.failures, row.first_attempt_at, row.attempts), (0, None, 1), "attempts are counted for ever");
@@ -168,11 +168,11 @@ fn what_was_cancelled_and_is_held_when_approved_again_is_owed_anew_too() {
     let attempt = world.begin(&world.waiting(1));
     world.finish(1, attempt, &not_delivered(), &Aftermath::Retry(at(3)));
     let row = world.row(1);
-    world.change_at(4, |it| it.cancel(&row, "denied"));
+    world.change_at(4, |it| it.apply(&row, &cancel("denied")));
     let row = world.row(1);
-    world.change_at(500, |it| it.hold(&row, HoldReason::FraudSuspicion, "ad_source"));
+    world.change_at(500, |it| it.apply(&row, &hold(HoldReason::FraudSuspicion, "ad_source")));
     let row = world.row(1);
-    world.change_at(600, |it| it.wait(&row, at(600), "cleared"));
+    world.change_at(600, |it| it.apply(&row, &wait(at(600))));
     let row = world.row(1);
     assert_eq!(row.owed_since, at(500));
     assert_eq!((row.failures, row.first_attempt_at), (0, None), "or the next failure would be the last");
@@ -182,7 +182,7 @@ fn what_was_cancelled_and_is_held_when_approved_again_is_owed_anew_too() {
 fn what_is_held_says_why() {
     let world = World::new();
     let row = world.waiting(1);
-    let said = entry(&world, 1, |it| it.hold(&row, HoldReason::OverLimit, "700 points"));
+    let said = entry(&world, 1, |it| it.apply(&row, &hold(HoldReason::OverLimit, "700 points")));
     assert_eq!(said, "waiting -> held: over_limit: 700 points (makegood)");
     let expected = Reward {
         state: RewardState::Held,
@@ -193,7 +193,7 @@ fn what_is_held_says_why() {
     };
     assert_eq!(world.row(1), expected);
     let row = world.row(1);
-    let said = entry(&world, 2, |it| it.hold(&row, HoldReason::Fuse, "101 deliveries"));
+    let said = entry(&world, 2, |it| it.apply(&row, &hold(HoldReason::Fuse, "101 deliveries")));
     assert_eq!(said, "held -> held: fuse: 101 deliveries (makegood)");
 }
 
@@ -203,7 +203,7 @@ fn a_hold_keeps_the_backoff_of_failed_attempts() {
     let attempt = world.begin(&world.waiting(1));
     world.finish(1, attempt, &not_delivered(), &Aftermath::Retry(at(30)));
     let row = world.row(1);
-    world.change(|it| it.hold(&row, HoldReason::Fuse, "101 deliveries"));
+    world.change(|it| it.apply(&row, &hold(HoldReason::Fuse, "101 deliveries")));
     assert_eq!(world.row(1).next_attempt_at, Some(at(30)));
 }
 
@@ -211,7 +211,7 @@ fn a_hold_keeps_the_backoff_of_failed_attempts() {
 fn a_cut_off_attempt_that_is_held_is_closed_and_may_have_taken_effect() {
     let world = World::new();
     let row = world.in_state(1, RewardState::Delivering);
-    let said = entry(&world, 9, |it| it.hold(&row, HoldReason::OutcomeUnknown, "cut off"));
+    let said = entry(&world, 9, |it| it.apply(&row, &hold(HoldReason::OutcomeUnknown, "cut off")));
     assert_eq!(said, "delivering -> held: outcome_unknown: cut off (makegood)");
     assert!(world.row(1).uncertain);
     assert_eq!(
@@ -224,7 +224,7 @@ fn a_cut_off_attempt_that_is_held_is_closed_and_may_have_taken_effect() {
 fn what_is_no_longer_approved_is_cancelled() {
     let world = World::new();
     for (number, row) in [(1, world.waiting(1)), (2, world.held(2, HoldReason::RefusedByTarget))] {
-        world.change_at(1, |it| it.cancel(&row, "denied"));
+        world.change_at(1, |it| it.apply(&row, &cancel("denied")));
         let expected =
             Reward { state: RewardState::Cancelled, hold_reason: None, next_attempt_at: None, last_error: None, ..row };
         assert_eq!(world.row(number), expected);
@@ -240,7 +240,7 @@ fn what_may_have_taken_effect_cannot_be_cancelled() {
     world.finish(1, attempt, &unknown(), &Aftermath::Retry(at(3)));
     let row = world.row(1);
     let before = world.dump();
-    assert!(world.ledger.change(by_us(4), |it| it.cancel(&row, "denied")).is_err());
+    assert!(world.ledger.change(by_us(4), |it| it.apply(&row, &cancel("denied"))).is_err());
     assert_eq!(world.dump(), before);
 }
 
@@ -254,7 +254,7 @@ fn what_we_delivered_becomes_fulfilled_as_ours_and_the_rest_as_somebody_elses() 
         (4, RewardState::Delivering, DeliveredBy::Outside),
     ] {
         let row = world.in_state(number, state);
-        world.change_at(7, |it| it.fulfil(&row, "read back"));
+        world.change_at(7, |it| it.apply(&row, &fulfil("read back")));
         let row = world.row(number);
         assert_eq!((row.state, row.delivered_by), (RewardState::Fulfilled, Some(by)));
         assert_eq!((row.hold_reason, row.next_attempt_at, row.last_error, row.uncertain), (None, None, None, false));
@@ -276,7 +276,7 @@ fn what_an_operator_said_stays_the_operators() {
     world.waiting(1);
     world.elsewhere("UPDATE rewards SET state = 'delivered', delivered_at = state_since, delivered_by = 'operator'");
     let row = world.row(1);
-    world.change(|it| it.fulfil(&row, "read back"));
+    world.change(|it| it.apply(&row, &fulfil("read back")));
     assert_eq!(world.row(1).delivered_by, Some(DeliveredBy::Operator));
 }
 
@@ -286,13 +286,13 @@ fn marks_that_fail_are_counted_until_one_succeeds() {
     let mut row = world.in_state(1, RewardState::Delivered);
     for count in 1..=3 {
         let next = (count == 3).then(|| at(60));
-        let said = entry(&world, 1, |it| it.mark_failed(&row, "422: no payout", next));
+        let said = entry(&world, 1, |it| it.apply(&row, &not_marked("422: no payout", next)));
         assert_eq!(said, "delivered -> delivered: FirstPromoter does not say fulfilled: 422: no payout (makegood)");
         row = world.row(1);
         assert_eq!((row.mark_attempts, row.mark_error.as_deref()), (count, Some("422: no payout")));
         assert_eq!(row.next_attempt_at, next);
     }
-    world.change(|it| it.fulfil(&row, "read back"));
+    world.change(|it| it.apply(&row, &fulfil("read back")));
     assert_eq!((world.row(1).mark_attempts, world.row(1).mark_error), (0, None));
 }
 
@@ -301,23 +301,26 @@ fn drift_comes_and_goes_and_the_state_stays() {
     let world = World::new();
     let row = world.in_state(1, RewardState::Fulfilled);
     assert!(
-        entry(&world, 1, |it| it.set_drift(&row, Some(Drift::UnfulfilledUpstream)))
+        entry(&world, 1, |it| it.apply(&row, &Transition::Drift(Drift::UnfulfilledUpstream)))
             .starts_with("fulfilled -> fulfilled: drift: ")
     );
     assert_eq!(world.row(1), Reward { drift: Some(Drift::UnfulfilledUpstream), ..row.clone() });
     assert_eq!(world.column(1, "drift"), "unfulfilled_upstream");
-    assert!(entry(&world, 2, |it| it.set_drift(&row, None)).starts_with("fulfilled -> fulfilled: drift is over: "));
+    assert!(
+        entry(&world, 2, |it| it.apply(&row, &Transition::DriftOver(Drift::UnfulfilledUpstream)))
+            .starts_with("fulfilled -> fulfilled: drift is over: ")
+    );
     assert_eq!(world.row(1), row);
 }
 
-type Transition = fn(&Change<'_>, &Reward) -> Result<(), LedgerError>;
+type Arrow = fn(&Change<'_>, &Reward) -> Result<(), LedgerError>;
 
-fn transitions() -> Vec<(&'static str, Transition)> {
+fn transitions() -> Vec<(&'static str, Arrow)> {
     vec![
-        ("wait", |it, row| it.wait(row, at(99), "why")),
-        ("hold", |it, row| it.hold(row, HoldReason::NoRoute, "why")),
-        ("cancel", |it, row| it.cancel(row, "why")),
-        ("fulfil", |it, row| it.fulfil(row, "why")),
+        ("wait", |it, row| it.apply(row, &wait(at(99)))),
+        ("hold", |it, row| it.apply(row, &hold(HoldReason::NoRoute, "why"))),
+        ("cancel", |it, row| it.apply(row, &cancel("why"))),
+        ("fulfil", |it, row| it.apply(row, &fulfil("why"))),
         ("record_facts", |it, row| it.record_facts(row, &Facts { amount: Some(1), ..row.facts.clone() })),
     ]
 }
@@ -343,10 +346,10 @@ fn a_row_that_moved_meanwhile_is_left_as_it_is_by_every_transition() {
                     moved(name, transition(it, &stale));
                 }
                 if *believed == RewardState::Delivered {
-                    moved("mark_failed", it.mark_failed(&stale, "why", None));
+                    moved("mark_failed", it.apply(&stale, &not_marked("why", None)));
                 }
                 if *believed == RewardState::Fulfilled {
-                    moved("set_drift", it.set_drift(&stale, Some(Drift::UnfulfilledUpstream)));
+                    moved("set_drift", it.apply(&stale, &Transition::Drift(Drift::UnfulfilledUpstream)));
                 }
                 Ok(())
             });
@@ -362,9 +365,9 @@ fn a_change_that_fails_in_the_middle_leaves_nothing_behind() {
     let row = world.waiting(1);
     let before = world.dump();
     let result = world.ledger.change(by_us(0), |it| {
-        it.insert(id(2), &key(2), &facts(), &Seen::Waiting(at(0)))?;
+        it.enter(id(2), &key(2), &facts(), &wait(at(0)))?;
         it.begin(&row, "app", at(2))?;
-        it.cancel(&row, "but it is delivering now")
+        it.apply(&row, &cancel("but it is delivering now"))
     });
     assert!(matches!(result, Err(LedgerError::Moved { .. })));
     assert_eq!(world.dump(), before);
@@ -376,7 +379,7 @@ fn the_journal_names_who_did_it_and_in_which_pass() {
     let world = World::new();
     let pass = world.ledger.begin_pass("command", "poll", at(0)).unwrap();
     let author = Author { actor: "kim", pass_id: Some(pass), now: at(3) };
-    world.ledger.change(author, |it| it.insert(id(1), &key(1), &facts(), &Seen::Waiting(at(15)))).unwrap();
+    world.ledger.change(author, |it| it.enter(id(1), &key(1), &facts(), &wait(at(15)))).unwrap();
     assert!(world.journal(1)[0].ends_with("(kim)"));
     assert_eq!(world.one("SELECT pass_id FROM journal"), pass.to_string());
 }
@@ -384,16 +387,33 @@ fn the_journal_names_who_did_it_and_in_which_pass() {
 #[test]
 fn what_is_found_owed_counts_from_when_the_pass_decided_and_not_from_when_it_is_written() {
     let world = World::new();
-    let found = |change: &Change<'_>| change.found_at(at(-3));
+    let found = |change: &Change<'_>| change.is_found_at(at(-3));
     world.change(|it| {
         found(it);
-        it.insert(id(1), &key(1), &facts(), &Seen::Waiting(at(12)))
+        it.enter(id(1), &key(1), &facts(), &wait(at(12)))
     });
     assert_eq!((world.row(1).owed_since, world.row(1).first_seen_at), (at(-3), at(-3)));
     let cancelled = world.in_state(2, RewardState::Cancelled);
     world.change_at(5, |it| {
         found(it);
-        it.wait(&cancelled, at(12), "approved again")
+        it.apply(&cancelled, &wait(at(12)))
     });
     assert_eq!(world.row(2).owed_since, at(-3));
+}
+
+#[test]
+fn a_commission_enters_the_ledger_as_waiting_or_held_and_in_no_other_way() {
+    let world = World::new();
+    let drift = Drift::UnfulfilledUpstream;
+    for transition in [
+        cancel("denied"),
+        fulfil("read back"),
+        not_marked("422", None),
+        Transition::Drift(drift),
+        Transition::DriftOver(drift),
+    ] {
+        let error = world.ledger.change(by_us(0), |it| it.enter(id(1), &key(1), &facts(), &transition)).unwrap_err();
+        assert!(matches!(error, LedgerError::Moved { .. }), "{transition:?}: {error}");
+    }
+    assert_eq!(world.one("SELECT count(*) FROM rewards"), "0");
 }

@@ -2,29 +2,121 @@
 
 use chrono::SubsecRound;
 
-use super::{Context, Decision, Entry, Rules, Waits, in_scope, recipient};
+use super::{Context, Entry, Observation, Rules, Step, Why, recipient};
 use crate::{
     config::{Policy, Route},
     domain::{Amount, Commission, RecipientKind, Reference, Timestamp, Unit},
     failure::RETRY_AFTER_MAX,
-    ledger::{HoldReason, Reward, RewardState},
+    ledger::{HoldReason, Reward, RewardState, Transition, Wait},
 };
 
-/// A commission that is approved and unfulfilled, and not known to be delivered.
-pub(super) fn owed(commission: &Commission, entry: Entry<'_>, cx: Context<'_>) -> Decision {
+/// What is due to a commission that is owed, whatever the ledger has of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Due {
+    /// Policy is against delivery, or where it goes cannot be told.
+    Held(HoldReason, String),
+    /// Not before this time.
+    Later(Timestamp, Wait),
+    /// Delivery at this target.
+    Now(String),
+}
+
+/// One that the ledger does not know.
+pub(super) fn unknown(observed: &Observation, entry: Entry<'_>, cx: Context<'_>) -> Step {
+    match observed {
+        Observation::Listed(commission) if in_scope(commission, cx.policy) => {
+            step(due(commission, entry, cx), None, cx.now)
+        }
+        Observation::Listed(_) => Step::Leave(Why::OutOfScope),
+        Observation::Fulfilled | Observation::NotApproved(_) | Observation::Gone | Observation::Unclear => {
+            Step::Leave(Why::NotOwed)
+        }
+    }
+}
+
+/// Whether a commission that the ledger does not know is any of our business: approved, not money, of a unit (or an unknown one)
+/// and a campaign that are configured.
+pub fn in_scope(commission: &Commission, policy: &Policy) -> bool {
+    let unit = match &commission.unit {
+        Unit::Cash => false,
+        Unit::Unknown(_) => true,
+        known @ (Unit::Credits | Unit::Points | Unit::FreeMonths | Unit::MonDiscount | Unit::DiscountPer) => {
+            policy.units.contains(known)
+        }
+    };
+    unit && in_campaigns(commission, policy)
+}
+
+/// One that names no campaign may be of a configured one: it is held as `unreadable`.
+fn in_campaigns(commission: &Commission, policy: &Policy) -> bool {
+    policy.campaigns.is_empty()
+        || commission.campaign.as_ref().is_none_or(|campaign| policy.campaigns.contains(&campaign.id))
+}
+
+/// What is due means this for a row that stands there. The only way to a delivery: what is settled never gets one.
+pub(super) fn step(due: Due, reward: Option<&Reward>, now: Timestamp) -> Step {
+    let Some(reward) = reward else { return anew(due, now) };
+    match reward.state {
+        RewardState::Waiting => match due {
+            Due::Later(until, why) if !moves(reward.next_attempt_at, until, &why) => {
+                Step::Leave(Why::Waits(until, why))
+            }
+            Due::Later(until, why) => Step::Write(Transition::Wait { until, why }),
+            Due::Held(reason, detail) => Step::Write(Transition::Hold { reason, detail }),
+            Due::Now(target) => Step::Deliver { target, resume: false, first: None },
+        },
+        RewardState::Delivering => match due {
+            Due::Later(until, why) => Step::Leave(Why::Waits(until, why)),
+            Due::Held(reason, detail) => Step::Write(Transition::Hold { reason, detail }),
+            Due::Now(target) => Step::Deliver { target, resume: true, first: None },
+        },
+        RewardState::Held => match due {
+            Due::Held(reason, detail) if reward.hold_reason == Some(reason) => Step::Leave(Why::Held(reason, detail)),
+            due @ (Due::Held(..) | Due::Later(..) | Due::Now(_)) => anew(due, now),
+        },
+        RewardState::Cancelled => anew(due, now),
+        RewardState::Delivered | RewardState::Fulfilled => Step::Leave(Why::Fulfilled),
+        RewardState::Reversed | RewardState::Dismissed => Step::Leave(Why::DecidedByAPerson),
+    }
+}
+
+/// The row does not wait yet.
+fn anew(due: Due, now: Timestamp) -> Step {
+    match due {
+        Due::Held(reason, detail) => Step::Write(Transition::Hold { reason, detail }),
+        Due::Later(until, why) => Step::Write(Transition::Wait { until, why }),
+        Due::Now(target) => {
+            let first = Some(Transition::Wait { until: now, why: Wait::Due });
+            Step::Deliver { target, resume: false, first }
+        }
+    }
+}
+
+/// Whether a wait replaces the one that is recorded.
+fn moves(recorded: Option<Timestamp>, until: Timestamp, why: &Wait) -> bool {
+    let anew = match why {
+        Wait::Grace | Wait::Target(_) => recorded != Some(until),
+        Wait::Due | Wait::Backoff | Wait::Claimed => false,
+    };
+    // A wait that is shorter than what is recorded was recorded by a clock that was ahead.
+    anew || recorded.is_some_and(|recorded| recorded > until)
+}
+
+/// What is due to a commission that is approved and unfulfilled, and not known to be delivered.
+pub(super) fn due(commission: &Commission, entry: Entry<'_>, cx: Context<'_>) -> Due {
     if let Some((reason, detail)) = held_by(commission, cx) {
-        return Decision::Hold(reason, detail);
+        return Due::Held(reason, detail);
     }
     let target = match target(commission, entry.reward, cx) {
         Ok(target) => target,
-        Err((reason, detail)) => return Decision::Hold(reason, detail),
+        Err((reason, detail)) => return Due::Held(reason, detail),
     };
-    let (not_before, waits) = not_before(commission, entry.reward, cx);
+    let (not_before, why) = not_before(commission, entry.reward, cx);
     match entry.claimed_until {
         // The ledger keeps one time for both: a claim must not shorten what the target asked for with Retry-After.
-        Some(until) => Decision::Wait(until.max(not_before), Waits::Claimed),
-        None if not_before > cx.now => Decision::Wait(not_before, waits),
-        None => Decision::Deliver(target),
+        Some(until) => Due::Later(until.max(not_before), Wait::Claimed),
+        None if not_before > cx.now => Due::Later(not_before, why),
+        None => Due::Now(target),
     }
 }
 
@@ -160,7 +252,7 @@ pub(super) fn repeatable(reward: &Reward, cx: Context<'_>) -> Result<String, (Ho
 
 /// The grace period counts from approval, but never from later than when the reward was found owed: FirstPromoter's clock must not
 /// postpone it for ever.
-fn not_before(commission: &Commission, reward: Option<&Reward>, cx: Context<'_>) -> (Timestamp, Waits) {
+fn not_before(commission: &Commission, reward: Option<&Reward>, cx: Context<'_>) -> (Timestamp, Wait) {
     let found =
         reward.filter(|reward| reward.state != RewardState::Cancelled).map_or(cx.now, |reward| reward.owed_since);
     let since = commission.approved_exactly_at().map_or(found, |approved| approved.min(found));
@@ -193,8 +285,8 @@ fn not_before(commission: &Commission, reward: Option<&Reward>, cx: Context<'_>)
         .and_then(|reward| reward.next_attempt_at)
         .map(|backoff| backoff.min(latest(cx)));
     match backoff {
-        Some(backoff) if backoff > grace => (backoff, Waits::Backoff),
-        Some(_) | None => (grace, Waits::Grace),
+        Some(backoff) if backoff > grace => (backoff, Wait::Backoff),
+        Some(_) | None => (grace, Wait::Grace),
     }
 }
 

@@ -159,7 +159,7 @@ proptest! {
             return Ok(());
         }
         match world.decide(&observed, Some(&reward)) {
-            Decision::Deliver(target) | Decision::Resume(target) => {
+            Step::Deliver { target, .. } => {
                 prop_assert_eq!(Some(&target), reward.target.as_ref());
                 prop_assert!(world.targets[&target].deduplicates());
                 prop_assert!(reward.fingerprint.as_ref().is_none_or(|then| *then == world.targets[&target]));
@@ -167,9 +167,8 @@ proptest! {
                 let now = super::facts(commission, &world.policy, &world.rules);
                 prop_assert_eq!(reward.facts.difference(&now), None, "another content under the same key");
             }
-            decision @ Decision::Cancel(_) => prop_assert!(false, "{:?}", decision),
-            Decision::Nothing(_) | Decision::Wait(..) | Decision::Mark | Decision::CannotMark(_) | Decision::Adopt
-            | Decision::Hold(..) | Decision::Drift | Decision::DriftOver => {}
+            step @ Step::Write(Transition::Cancel { .. }) => prop_assert!(false, "{:?}", step),
+            Step::Leave(_) | Step::Write(_) | Step::Mark => {}
         }
     }
 
@@ -178,7 +177,7 @@ proptest! {
         world in a_world(), reward in option::of(a_reward()), observed in an_observation(),
     ) {
         let decision = world.decide(&observed, reward.as_ref());
-        if matches!(decision, Decision::Deliver(_) | Decision::Resume(_)) {
+        if decision.target().is_some() {
             let Observation::Listed(commission) = &observed else { panic!("not listed") };
             let Some(amount) = commission.amount.whole() else { panic!("not whole") };
             prop_assert!(world.policy.units.contains(&commission.unit) && commission.unit != Unit::Cash);
@@ -188,7 +187,7 @@ proptest! {
             let facts = super::facts(commission, &world.policy, &world.rules);
             prop_assert!(facts.delivery(commission.id, DeliveryKey::new("12345", commission.id)).is_some());
         }
-        if matches!(decision, Decision::Deliver(_) | Decision::Resume(_)) {
+        if decision.target().is_some() {
             prop_assert_eq!(world.claimed_until, None);
         }
     }
@@ -207,19 +206,19 @@ proptest! {
         }
         let decision = world.listed(commission, reward.as_ref());
         prop_assert!(
-            matches!(decision, Decision::Deliver(_) | Decision::Resume(_) | Decision::Wait(..) | Decision::Hold(..)),
+            decision.target().is_some() || waits(&decision).is_some() || holds(&decision).is_some(),
             "{:?}", decision
         );
-        if let Decision::Wait(until, _) = decision {
+        if let Some((until, _)) = waits(&decision) {
             prop_assert!(until > world.now);
         }
     }
 
     #[test]
     fn the_fuse_lets_all_through_or_none(count in 0_usize..20, max in 0_u64..20) {
-        let mut decisions = wanted(count);
-        let blown = fuse(decisions.iter_mut(), max);
-        let left = decisions.iter().filter(|it| matches!(it, Decision::Deliver(_) | Decision::Resume(_))).count();
+        let mut items = wanted(count);
+        let blown = fuse(items.iter_mut(), max, now());
+        let left = items.iter().filter(|it| it.step.target().is_some()).count();
         prop_assert_eq!(blown.is_some(), count as u64 > max);
         prop_assert_eq!(left, if blown.is_some() { 0 } else { count });
     }

@@ -4,16 +4,18 @@ use std::{collections::BTreeSet, time::Duration};
 
 use chrono::TimeDelta;
 
-use super::*;
+use super::{open::NEITHER, *};
 use crate::{
-    config::{Retry, Route, TargetKind, TargetSettings},
+    config::{RecipientPolicy, Retry, Route, TargetKind, TargetSettings},
     domain::{
-        Campaign, CommissionId, CommissionStatus, DeliveryKey, Promoter, Reference, Referral, RewardRef,
-        upstream_timestamp_text,
+        Amount, Campaign, CommissionId, CommissionStatus, DeliveryKey, Promoter, RecipientKind, Reference, Referral,
+        RewardRef, Unit, upstream_timestamp_text,
     },
+    firstpromoter::RewardRule,
     ledger::Drift,
 };
 
+mod manual;
 mod owed;
 mod properties;
 mod table;
@@ -74,7 +76,7 @@ fn recorded() -> Facts {
 }
 
 /// The row of [`commission`], seen an hour ago and never tried.
-pub(in crate::reconcile) fn reward(state: RewardState) -> Reward {
+pub(crate) fn reward(state: RewardState) -> Reward {
     Reward {
         id: CommissionId(7),
         state,
@@ -190,12 +192,12 @@ impl World {
         Context { policy: &self.policy, targets: &self.targets, rules: &self.rules, now: self.now }
     }
 
-    fn decide(&self, observed: &Observation, reward: Option<&Reward>) -> Decision {
+    fn decide(&self, observed: &Observation, reward: Option<&Reward>) -> Step {
         decide(observed, Entry { reward, claimed_until: self.claimed_until }, self.cx())
     }
 
     /// A commission that FirstPromoter lists, and the ledger knows as `reward` or not at all.
-    fn listed(&self, commission: Commission, reward: Option<&Reward>) -> Decision {
+    fn listed(&self, commission: Commission, reward: Option<&Reward>) -> Step {
         self.decide(&Observation::Listed(Box::new(commission)), reward)
     }
 
@@ -212,64 +214,118 @@ fn but(change: impl FnOnce(&mut Commission)) -> Commission {
     commission
 }
 
-/// A decision in short, as the tables below write it.
-fn said(decision: &Decision) -> String {
-    match decision {
-        Decision::Nothing(_) => "nothing".to_owned(),
-        Decision::Wait(_, Waits::Grace) => "wait for grace".to_owned(),
-        Decision::Wait(_, Waits::Backoff) => "wait for backoff".to_owned(),
-        Decision::Wait(_, Waits::Claimed) => "wait for claim".to_owned(),
-        Decision::Wait(_, Waits::Marking) => "wait for marking".to_owned(),
-        Decision::Wait(_, Waits::Target) => "wait for target".to_owned(),
-        Decision::Deliver(target) => format!("deliver {target}"),
-        Decision::Resume(target) => format!("resume {target}"),
-        Decision::Mark => "mark".to_owned(),
-        Decision::CannotMark(_) => "cannot mark".to_owned(),
-        Decision::Adopt => "adopt".to_owned(),
-        Decision::Hold(reason, _) => format!("hold {reason}"),
-        Decision::Cancel(_) => "cancel".to_owned(),
-        Decision::Drift => "drift".to_owned(),
-        Decision::DriftOver => "drift over".to_owned(),
+/// A step in short, as the tables below write it.
+fn said(step: &Step) -> String {
+    if let Some((_, why)) = waits(step) {
+        let why = match why {
+            Wait::Due => "nothing",
+            Wait::Grace => "grace",
+            Wait::Backoff => "backoff",
+            Wait::Claimed => "claim",
+            Wait::Target(_) => "target",
+        };
+        return format!("wait for {why}");
+    }
+    if let Some((reason, _)) = holds(step) {
+        return format!("hold {reason}");
+    }
+    match step {
+        Step::Leave(Why::MarkedLater(_)) => "wait for marking".to_owned(),
+        Step::Leave(_) => "nothing".to_owned(),
+        Step::Deliver { target, resume: false, .. } => format!("deliver {target}"),
+        Step::Deliver { target, resume: true, .. } => format!("resume {target}"),
+        Step::Mark => "mark".to_owned(),
+        Step::Write(Transition::NotMarked { .. }) => "cannot mark".to_owned(),
+        Step::Write(Transition::Fulfil { .. }) => "adopt".to_owned(),
+        Step::Write(Transition::Cancel { .. }) => "cancel".to_owned(),
+        Step::Write(Transition::Drift(_)) => "drift".to_owned(),
+        Step::Write(Transition::DriftOver(_)) => "drift over".to_owned(),
+        Step::Write(Transition::Wait { .. } | Transition::Hold { .. }) => unreachable!("said above"),
     }
 }
 
-fn wanted(count: usize) -> Vec<Decision> {
-    (0..count)
-        .map(|n| if n % 2 == 0 { Decision::Deliver("app".to_owned()) } else { Decision::Resume("app".to_owned()) })
-        .collect()
+/// Until when it waits, and why, whether or not the ledger has that.
+fn waits(step: &Step) -> Option<(Timestamp, Wait)> {
+    match step {
+        Step::Leave(Why::Waits(until, why)) | Step::Write(Transition::Wait { until, why }) => {
+            Some((*until, why.clone()))
+        }
+        Step::Leave(_) | Step::Write(_) | Step::Deliver { .. } | Step::Mark => None,
+    }
+}
+
+/// Why it is held, whether or not the ledger has that.
+fn holds(step: &Step) -> Option<(HoldReason, &str)> {
+    match step {
+        Step::Leave(Why::Held(reason, detail)) | Step::Write(Transition::Hold { reason, detail }) => {
+            Some((*reason, detail))
+        }
+        Step::Leave(_) | Step::Write(_) | Step::Deliver { .. } | Step::Mark => None,
+    }
+}
+
+/// A commission for which a plan has this step.
+fn item(step: Step, reward: Option<Reward>) -> Item {
+    Item { step, facts: Facts::default(), reward, listed: true }
+}
+
+fn deliver(target: &str) -> Step {
+    Step::Deliver { target: target.to_owned(), resume: false, first: None }
+}
+
+/// To be delivered: by turns never tried, and cut off.
+fn wanted(count: usize) -> Vec<Item> {
+    let resume = || Step::Deliver { target: "app".to_owned(), resume: true, first: None };
+    let one = |n: usize| match n % 2 {
+        0 => item(deliver("app"), Some(reward(RewardState::Waiting))),
+        _ => item(resume(), Some(delivering_at("app"))),
+    };
+    (0..count).map(one).collect()
+}
+
+fn steps(items: &[Item]) -> Vec<Step> {
+    items.iter().map(|item| item.step.clone()).collect()
 }
 
 #[test]
 fn exactly_as_many_deliveries_as_the_fuse_allows_are_fine() {
-    let mut decisions = wanted(3);
-    assert_eq!(fuse(decisions.iter_mut(), 3), None);
-    assert_eq!(decisions, wanted(3));
-    assert_eq!(fuse(std::iter::empty(), 0), None, "nothing wanted, nothing asked");
+    let mut items = wanted(3);
+    assert_eq!(fuse(items.iter_mut(), 3, now()), None);
+    assert_eq!(steps(&items), steps(&wanted(3)));
+    assert_eq!(fuse(std::iter::empty(), 0, now()), None, "nothing wanted, nothing asked");
 }
 
 #[test]
 fn one_more_than_the_fuse_allows_holds_them_all_those_cut_off_included_and_nothing_else() {
     let others = [
-        Decision::Mark,
-        Decision::Adopt,
-        Decision::Wait(now(), Waits::Grace),
-        Decision::Nothing("fulfilled"),
-        Decision::Hold(HoldReason::NoRoute, "none".to_owned()),
+        item(Step::Mark, Some(reward(RewardState::Delivered))),
+        item(Step::Write(Transition::Fulfil { why: "so it is" }), Some(reward(RewardState::Waiting))),
+        item(Step::Leave(Why::Waits(now(), Wait::Grace)), Some(reward(RewardState::Waiting))),
+        item(Step::Leave(Why::Fulfilled), Some(reward(RewardState::Fulfilled))),
+        item(Step::Leave(Why::Held(HoldReason::NoRoute, "none".to_owned())), Some(held(HoldReason::NoRoute))),
     ];
-    let mut decisions = [wanted(4), others.to_vec()].concat();
-    assert_eq!(fuse(decisions.iter_mut(), 3), Some(4));
-    for decision in &decisions[..4] {
-        let Decision::Hold(HoldReason::Fuse, why) = decision else { panic!("{decision:?} is delivered") };
-        assert!(why.contains('4') && why.contains('3'), "{why}");
+    let mut items = [wanted(4), others.to_vec()].concat();
+    assert_eq!(fuse(items.iter_mut(), 3, now()), Some(4));
+    for item in &items[..4] {
+        let Step::Write(Transition::Hold { reason: HoldReason::Fuse, detail }) = &item.step else {
+            panic!("{:?} is delivered", item.step)
+        };
+        assert!(detail.contains('4') && detail.contains('3'), "{detail}");
     }
-    assert_eq!(decisions[4..], others);
+    assert_eq!(steps(&items[4..]), steps(&others));
 }
 
 #[test]
-fn a_fuse_of_zero_always_asks() {
-    let mut decisions = wanted(1);
-    assert_eq!(fuse(decisions.iter_mut(), 0), Some(1));
-    assert_eq!(said(&decisions[0]), "hold fuse");
+fn a_fuse_of_zero_always_asks_and_what_it_holds_already_is_not_held_again() {
+    let anew = Some(Transition::Wait { until: now(), why: Wait::Due });
+    for (row, writes) in [(None, true), (Some(held(HoldReason::Fuse)), false), (Some(held(HoldReason::Backlog)), true)]
+    {
+        let step = Step::Deliver { target: "app".to_owned(), resume: false, first: anew.clone() };
+        let mut items = [item(step, row)];
+        assert_eq!(fuse(items.iter_mut(), 0, now()), Some(1));
+        assert_eq!(said(&items[0].step), "hold fuse");
+        assert_eq!(items[0].step.transition().is_some(), writes);
+    }
 }
 
 /// Each of the changes that the manual names: amount, unit and recipient.
@@ -312,7 +368,7 @@ fn a_change_while_an_outcome_is_unknown_asks_for_a_person_and_says_what_changed(
             uncertain(tried(held(HoldReason::FraudSuspicion), "app", now())),
         ] {
             let decision = world.listed(commission.clone(), Some(&row));
-            assert_eq!(decision, Decision::Hold(HoldReason::Changed, change.to_owned()), "{row:?}");
+            assert_eq!(holds(&decision), Some((HoldReason::Changed, change)), "{row:?}");
         }
     }
 }
@@ -329,13 +385,13 @@ fn what_has_no_amount_any_more_while_an_outcome_is_unknown_has_changed() {
         let odd = but(|it| it.amount = Amount::Odd(odd.to_owned()));
         for row in [delivering_at("app"), uncertain(tried(reward(RewardState::Waiting), "app", now()))] {
             let decision = world.listed(odd.clone(), Some(&row));
-            assert_eq!(decision, Decision::Hold(HoldReason::Changed, change.to_owned()), "{row:?}");
+            assert_eq!(holds(&decision), Some((HoldReason::Changed, change)), "{row:?}");
         }
         assert_eq!(world.says(odd, Some(&reward(RewardState::Waiting))), "hold bad_amount");
     }
     let both = but(|it| (it.amount, it.unit) = (Amount::Odd("0".to_owned()), Unit::Credits));
     let decision = world.listed(both, Some(&delivering_at("app")));
-    assert_eq!(decision, Decision::Hold(HoldReason::Changed, "amount 500 -> 0, unit points -> credits".to_owned()));
+    assert_eq!(holds(&decision), Some((HoldReason::Changed, "amount 500 -> 0, unit points -> credits")));
 }
 
 #[test]
@@ -356,9 +412,8 @@ fn what_is_withdrawn_while_an_outcome_is_unknown_asks_for_a_person_and_names_the
     let world = World::new();
     for row in [delivering_at("script"), uncertain(tried(reward(RewardState::Waiting), "script", in_minutes(4)))] {
         for observed in [Observation::NotApproved("denied".to_owned()), Observation::Gone] {
-            let Decision::Hold(HoldReason::OutcomeUnknown, why) = world.decide(&observed, Some(&row)) else {
-                panic!("{observed:?} of {row:?}")
-            };
+            let step = world.decide(&observed, Some(&row));
+            let Some((HoldReason::OutcomeUnknown, why)) = holds(&step) else { panic!("{observed:?} of {row:?}") };
             assert!(why.contains("script"), "{why}");
         }
     }
@@ -368,7 +423,8 @@ fn what_is_withdrawn_while_an_outcome_is_unknown_asks_for_a_person_and_names_the
 fn why_it_cannot_be_marked_is_said_three_times_and_again_when_the_reason_changes() {
     let world = World::new();
     let denied = Observation::NotApproved("denied".to_owned());
-    let Decision::CannotMark(why) = world.decide(&denied, Some(&reward(RewardState::Delivered))) else { panic!() };
+    let step = world.decide(&denied, Some(&reward(RewardState::Delivered)));
+    let Step::Write(Transition::NotMarked { why, next: None }) = step else { panic!() };
     assert!(why.contains("denied"), "{why}");
     let row = |mark_attempts| Reward { mark_attempts, mark_error: Some(why.clone()), ..reward(RewardState::Delivered) };
     assert_eq!(said(&world.decide(&denied, Some(&row(2)))), "cannot mark");
@@ -397,10 +453,10 @@ fn a_rule_of_the_api_names_its_recipient() {
 
 #[test]
 fn each_wait_says_in_its_own_words_what_it_waits_for() {
-    let all = [Waits::Grace, Waits::Backoff, Waits::Claimed, Waits::Target, Waits::Marking];
-    let words: std::collections::BTreeSet<&str> = all.into_iter().map(Waits::as_str).collect();
+    let all = [Wait::Due, Wait::Grace, Wait::Backoff, Wait::Claimed, Wait::Target("app".to_owned())];
+    let words: std::collections::BTreeSet<&str> = all.iter().map(Wait::in_words).collect();
     assert!(words.len() == all.len() && words.iter().all(|words| words.len() > 10), "{words:?}");
-    assert!(Waits::Grace.as_str().starts_with("grace"), "programs look for it in `plan --json`");
+    assert!(Wait::Grace.in_words().starts_with("grace"), "programs look for it in `plan --json`");
 }
 
 #[test]
@@ -415,11 +471,11 @@ fn what_is_in_neither_answer_for_more_than_a_day_asks_for_a_person() {
     for (row, reason) in [(waiting as fn(i64) -> Reward, HoldReason::Changed), (since, HoldReason::OutcomeUnknown)] {
         for early in [0, day - 1, day] {
             let decision = world.decide(&Observation::Unclear, Some(&row(early)));
-            assert_eq!(decision, Decision::Nothing(NEITHER), "{early} minutes");
+            assert_eq!(decision, Step::Leave(Why::Neither), "{early} minutes");
         }
         for late in [day + 1, 5 * day] {
             let decision = world.decide(&Observation::Unclear, Some(&row(late)));
-            assert_eq!(decision, Decision::Hold(reason, NEITHER.to_owned()), "{late} minutes");
+            assert_eq!(holds(&decision), Some((reason, NEITHER)), "{late} minutes");
         }
     }
     // Asking again would not tell where the target does not deduplicate.
@@ -430,16 +486,24 @@ fn what_is_in_neither_answer_for_more_than_a_day_asks_for_a_person() {
 fn what_goes_to_a_target_in_trouble_waits_until_its_time_and_nothing_else_does() {
     let until = in_minutes(7);
     let closed = BTreeMap::from([("app".to_owned(), until)]);
-    let other = "script".to_owned();
-    let mut decisions = [
-        Decision::Deliver("app".to_owned()),
-        Decision::Resume("app".to_owned()),
-        Decision::Deliver(other.clone()),
-        Decision::Mark,
+    let resume = Step::Deliver { target: "app".to_owned(), resume: true, first: None };
+    let mut items = [
+        item(deliver("app"), Some(reward(RewardState::Waiting))),
+        item(deliver("app"), None),
+        item(resume, Some(delivering_at("app"))),
+        item(deliver("script"), Some(reward(RewardState::Waiting))),
+        item(Step::Mark, Some(reward(RewardState::Delivered))),
     ];
-    spare(decisions.iter_mut(), &closed);
-    let waits = Decision::Wait(until, Waits::Target);
-    assert_eq!(decisions, [waits.clone(), waits, Decision::Deliver(other), Decision::Mark]);
+    spare(items.iter_mut(), &closed, now());
+    let why = || Wait::Target("app".to_owned());
+    let waits = Step::Write(Transition::Wait { until, why: why() });
+    let cut_off = Step::Leave(Why::Waits(until, why()));
+    assert_eq!(steps(&items), [waits.clone(), waits, cut_off, deliver("script"), Step::Mark]);
+    // The ledger has that time already: nothing is written in each pass.
+    let mut again =
+        [item(deliver("app"), Some(Reward { next_attempt_at: Some(until), ..reward(RewardState::Waiting) }))];
+    spare(again.iter_mut(), &closed, now());
+    assert_eq!(steps(&again), [Step::Leave(Why::Waits(until, why()))]);
 }
 
 #[test]
@@ -476,9 +540,8 @@ fn what_may_have_taken_effect_is_repeated_only_where_the_target_is_the_same_and_
                 if observed == Observation::Unclear && row.state != RewardState::Delivering {
                     continue;
                 }
-                let Decision::Hold(HoldReason::OutcomeUnknown, why) = world.decide(&observed, Some(&row)) else {
-                    panic!("{observed:?} of {row:?}")
-                };
+                let step = world.decide(&observed, Some(&row));
+                let Some((HoldReason::OutcomeUnknown, why)) = holds(&step) else { panic!("{observed:?} of {row:?}") };
                 assert!(why.contains(words), "{why}");
             }
         }

@@ -1,0 +1,153 @@
+//! An open transaction on the ledger: on whose behalf, what FirstPromoter says of a commission, and the journal.
+
+use std::cell::Cell;
+
+use rusqlite::{OptionalExtension, Transaction, TransactionBehavior, named_params};
+
+use super::{Facts, Ledger, LedgerError, PassId, Position, Reward, RewardState};
+use crate::domain::{CommissionId, Timestamp, timestamp_text, upstream_timestamp_text};
+
+/// On whose behalf a change is made.
+#[derive(Debug, Clone, Copy)]
+pub struct Author<'a> {
+    /// `journal.actor`: `makegood`, or who gave the command.
+    pub actor: &'a str,
+    /// The pass it belongs to, if any.
+    pub pass_id: Option<PassId>,
+    /// When.
+    pub now: Timestamp,
+}
+
+/// An open transaction on the ledger. Nothing of it is on disk before [`Ledger::change`] returns.
+#[derive(Debug)]
+pub struct Change<'a> {
+    tx: Transaction<'a>,
+    ledger: &'a Ledger,
+    pub(super) author: Author<'a>,
+    /// When FirstPromoter was asked: what is found owed counts from then, not from when it is written.
+    found_at: Cell<Timestamp>,
+    /// The last journal entry of a delivery, ours or another's: what must never be forgotten.
+    delivery: Cell<Option<i64>>,
+}
+
+impl Ledger {
+    /// Makes changes in one transaction; when `work` fails, none of them.
+    pub fn change<'a, T>(
+        &'a self,
+        author: Author<'a>,
+        work: impl FnOnce(&Change<'a>) -> Result<T, LedgerError>,
+    ) -> Result<T, LedgerError> {
+        let tx = Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate)
+            .map_err(|source| self.explain(source))?;
+        let change = Change { tx, ledger: self, author, found_at: Cell::new(author.now), delivery: Cell::new(None) };
+        let done = work(&change)?;
+        change.tx.commit().map_err(|source| self.explain(source))?;
+        // After the commit, so that the mark is never ahead of a sound ledger; before the caller lets a request leave.
+        if let Some(journal) = change.delivery.get() {
+            self.advance_mark(&Position { journal, at: timestamp_text(author.now) })?;
+        }
+        Ok(done)
+    }
+}
+
+impl Change<'_> {
+    pub(super) fn found_at(&self) -> Timestamp {
+        self.found_at.get()
+    }
+
+    /// From now on, what is found owed counts from this time.
+    pub fn is_found_at(&self, at: Timestamp) {
+        self.found_at.set(at);
+    }
+
+    /// Records what FirstPromoter says now; journaled where amount, unit or recipient differ.
+    pub fn record_facts(&self, reward: &Reward, facts: &Facts) -> Result<(), LedgerError> {
+        if reward.facts == *facts {
+            return Ok(());
+        }
+        self.write_facts(reward.id, reward.state, facts)?;
+        match reward.facts.difference(facts) {
+            Some(difference) => self.journal(
+                reward.id,
+                Some(reward.state),
+                reward.state,
+                &format!("changed upstream before delivery: {difference}"),
+            ),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn write_facts(&self, id: CommissionId, state: RewardState, facts: &Facts) -> Result<(), LedgerError> {
+        let (promoter, referral) = (facts.promoter.as_ref(), facts.referral.as_ref());
+        let (campaign, reward) = (facts.campaign.as_ref(), facts.reward.as_ref());
+        let changed = self.sql(
+            "UPDATE rewards SET unit = :unit, amount = :amount, recipient = :recipient, promoter_id = :promoter_id, \
+             promoter_email = :promoter_email, promoter_name = :promoter_name, referral_id = :referral_id, \
+             referral_email = :referral_email, referral_uid = :referral_uid, campaign_id = :campaign_id, campaign_name = :campaign_name, \
+             reward_id = :reward_id, reward_name = :reward_name, approved_at = :approved_at, created_at = :created_at \
+             WHERE commission_id = :id AND state = :state",
+            named_params! {
+                ":id": id.0, ":state": state.as_str(), ":unit": facts.unit.as_ref().map(crate::domain::Unit::as_str), ":amount": facts.amount,
+                ":recipient": facts.recipient.map(crate::domain::RecipientKind::as_str),
+                ":promoter_id": promoter.map(|it| it.id), ":promoter_email": promoter.and_then(|it| it.email.as_deref()),
+                ":promoter_name": promoter.and_then(|it| it.name.as_deref()),
+                ":referral_id": referral.map(|it| it.id), ":referral_email": referral.and_then(|it| it.email.as_deref()),
+                ":referral_uid": referral.and_then(|it| it.uid.as_deref()),
+                ":campaign_id": campaign.map(|it| it.id), ":campaign_name": campaign.and_then(|it| it.name.as_deref()),
+                ":reward_id": reward.map(|it| it.id), ":reward_name": reward.and_then(|it| it.name.as_deref()),
+                ":approved_at": facts.approved_at.map(upstream_timestamp_text),
+                ":created_at": facts.created_at.map(upstream_timestamp_text),
+            },
+        )?;
+        self.one(changed, id, state)
+    }
+
+    pub(super) fn journal(
+        &self,
+        id: CommissionId,
+        from: Option<RewardState>,
+        to: RewardState,
+        reason: &str,
+    ) -> Result<(), LedgerError> {
+        self.sql(
+            "INSERT INTO journal (commission_id, at, from_state, to_state, reason, actor, pass_id) \
+             VALUES (:id, :at, :from, :to, :reason, :actor, :pass)",
+            named_params! {
+                ":id": id.0, ":at": timestamp_text(self.author.now), ":from": from.map(RewardState::as_str), ":to": to.as_str(),
+                ":reason": reason, ":actor": self.author.actor, ":pass": self.author.pass_id,
+            },
+        )?;
+        if matches!(to, RewardState::Delivering | RewardState::Delivered) {
+            self.delivery.set(Some(self.tx.last_insert_rowid()));
+        }
+        tracing::info!(
+            commission.id = id.0,
+            from = from.map(RewardState::as_str),
+            to = to.as_str(),
+            "commission {id}: {to}: {reason}"
+        );
+        Ok(())
+    }
+
+    pub(super) fn sql(&self, sql: &str, params: &[(&str, &dyn rusqlite::ToSql)]) -> Result<usize, LedgerError> {
+        self.tx
+            .prepare_cached(sql)
+            .and_then(|mut statement| statement.execute(params))
+            .map_err(|source| self.ledger.explain(source))
+    }
+
+    pub(super) fn read<T>(&self, work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T, LedgerError> {
+        work(&self.tx).map_err(|source| self.ledger.explain(source))
+    }
+
+    pub(super) fn one(&self, changed: usize, id: CommissionId, expected: RewardState) -> Result<(), LedgerError> {
+        if changed == 1 { Ok(()) } else { Err(self.moved(id, expected)?) }
+    }
+
+    pub(super) fn moved(&self, id: CommissionId, expected: RewardState) -> Result<LedgerError, LedgerError> {
+        let found: Option<String> = self.read(|tx| {
+            tx.query_row("SELECT state FROM rewards WHERE commission_id = ?1", [id.0], |row| row.get(0)).optional()
+        })?;
+        Ok(LedgerError::Moved { id, expected, found: found.unwrap_or_else(|| "missing".to_owned()) })
+    }
+}

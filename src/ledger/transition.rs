@@ -1,0 +1,232 @@
+//! The arrows of the state diagram that a pass draws without an attempt: one variant an arrow, and one place that writes them.
+//! `attempts` has the arrows of an attempt, `decisions` those of people and webhook handlers.
+//!
+//! Guarantees: each is an `UPDATE ... WHERE commission_id = ? AND state = ?` that must change one row, with its journal entry in
+//! the same transaction.
+
+use rusqlite::named_params;
+
+use super::{Change, DeliveredBy, Drift, Facts, HoldReason, LedgerError, Reward, RewardState, Wait};
+use crate::domain::{CommissionId, DeliveryKey, Timestamp, timestamp_text};
+
+/// One arrow of the state diagram.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Transition {
+    /// To `waiting`: first seen, from a hold whose cause went, from `cancelled`; or it waits for another time.
+    Wait {
+        /// It is not delivered before.
+        until: Timestamp,
+        /// Why not.
+        why: Wait,
+    },
+    /// To `held`: first seen, or from what is not delivered. From `delivering`, the attempt that was cut off is closed as
+    /// unknown.
+    Hold {
+        /// Why.
+        reason: HoldReason,
+        /// The same for a person.
+        detail: String,
+    },
+    /// To `cancelled`: no longer approved upstream, and never delivered. Ends a row of failures: approved again, it is owed
+    /// anew.
+    Cancel {
+        /// What FirstPromoter says of it.
+        why: String,
+    },
+    /// To `fulfilled`: FirstPromoter, asked, says so. What we did not deliver was delivered outside.
+    Fulfil {
+        /// How that was found out.
+        why: &'static str,
+    },
+    /// It stays `delivered`: FirstPromoter did not mark it, or cannot.
+    NotMarked {
+        /// Why not, in FirstPromoter's words.
+        why: String,
+        /// It is not asked again before.
+        next: Option<Timestamp>,
+    },
+    /// It stays settled, and FirstPromoter contradicts that.
+    Drift(Drift),
+    /// It stays settled, and FirstPromoter no longer contradicts that.
+    DriftOver(Drift),
+}
+
+impl Transition {
+    /// Where it leads; none where the reward stays where it is.
+    pub fn to(&self) -> Option<RewardState> {
+        match self {
+            Self::Wait { .. } => Some(RewardState::Waiting),
+            Self::Hold { .. } => Some(RewardState::Held),
+            Self::Cancel { .. } => Some(RewardState::Cancelled),
+            Self::Fulfil { .. } => Some(RewardState::Fulfilled),
+            Self::NotMarked { .. } | Self::Drift(_) | Self::DriftOver(_) => None,
+        }
+    }
+}
+
+impl Change<'_> {
+    /// Enters a commission that the ledger does not know. It begins as waiting or held: nothing else leads from nowhere.
+    pub fn enter(
+        &self,
+        id: CommissionId,
+        key: &DeliveryKey,
+        facts: &Facts,
+        transition: &Transition,
+    ) -> Result<(), LedgerError> {
+        match transition {
+            Transition::Wait { until, .. } => {
+                let why = format!("first seen; owed, not before {}", timestamp_text(*until));
+                self.insert(id, key, facts, RewardState::Waiting, &Beginning { until: Some(*until), held: None, why })
+            }
+            Transition::Hold { reason, detail } => {
+                let why = format!("first seen; {reason}: {detail}");
+                let held = Some((*reason, detail.as_str()));
+                self.insert(id, key, facts, RewardState::Held, &Beginning { until: None, held, why })
+            }
+            Transition::Cancel { .. }
+            | Transition::Fulfil { .. }
+            | Transition::NotMarked { .. }
+            | Transition::Drift(_)
+            | Transition::DriftOver(_) => Err(self.moved(id, RewardState::Delivered)?),
+        }
+    }
+
+    /// Writes a transition of a row, from the state in which it was read.
+    pub fn apply(&self, reward: &Reward, transition: &Transition) -> Result<(), LedgerError> {
+        match transition {
+            Transition::Wait { until, why } => self.wait(reward, *until, why),
+            Transition::Hold { reason, detail } => self.hold(reward, *reason, detail),
+            Transition::Cancel { why } => self.cancel(reward, why),
+            Transition::Fulfil { why } => self.fulfil(reward, why),
+            Transition::NotMarked { why, next } => self.not_marked(reward, why, *next),
+            Transition::Drift(drift) => self.set_drift(reward, Some(*drift), &format!("drift: {}", drift.in_words())),
+            Transition::DriftOver(drift) => self.set_drift(reward, None, drift.over_in_words()),
+        }
+    }
+
+    fn insert(
+        &self,
+        id: CommissionId,
+        key: &DeliveryKey,
+        facts: &Facts,
+        state: RewardState,
+        beginning: &Beginning<'_>,
+    ) -> Result<(), LedgerError> {
+        let (reason, detail) = beginning.held.unzip();
+        let inserted = self.sql(
+            "INSERT INTO rewards (commission_id, key, state, state_since, first_seen_at, owed_since, next_attempt_at, hold_reason, last_error) \
+             VALUES (:id, :key, :state, :now, :found, :found, :until, :reason, :detail) ON CONFLICT (commission_id) DO NOTHING",
+            named_params! {
+                ":id": id.0, ":key": key.as_str(), ":state": state.as_str(), ":now": timestamp_text(self.author.now),
+                ":found": timestamp_text(self.found_at()), ":until": beginning.until.map(timestamp_text),
+                ":reason": reason.map(HoldReason::as_str), ":detail": detail,
+            },
+        )?;
+        if inserted == 0 {
+            return Err(self.moved(id, RewardState::Waiting)?);
+        }
+        self.write_facts(id, state, facts)?;
+        self.journal(id, None, state, &beginning.why)
+    }
+
+    fn wait(&self, reward: &Reward, until: Timestamp, why: &Wait) -> Result<(), LedgerError> {
+        if reward.state == RewardState::Waiting {
+            let changed = self.sql(
+                "UPDATE rewards SET next_attempt_at = :until WHERE commission_id = :id AND state = 'waiting'",
+                named_params! {":id": reward.id.0, ":until": timestamp_text(until)},
+            )?;
+            return self.one(changed, reward.id, reward.state);
+        }
+        let changed = self.sql(
+            "UPDATE rewards SET state = 'waiting', state_since = :now, next_attempt_at = :until, hold_reason = NULL, last_error = NULL, \
+             owed_since = iif(state = 'cancelled', :found, owed_since) \
+             WHERE commission_id = :id AND state = :from",
+            named_params! {
+                ":id": reward.id.0, ":from": reward.state.as_str(), ":now": timestamp_text(self.author.now),
+                ":found": timestamp_text(self.found_at()), ":until": timestamp_text(until),
+            },
+        )?;
+        self.one(changed, reward.id, reward.state)?;
+        self.journal(reward.id, Some(reward.state), RewardState::Waiting, why.in_words())
+    }
+
+    fn hold(&self, reward: &Reward, reason: HoldReason, detail: &str) -> Result<(), LedgerError> {
+        let cut_off = reward.state == RewardState::Delivering;
+        let changed = self.sql(
+            "UPDATE rewards SET state = 'held', state_since = :now, hold_reason = :reason, last_error = :detail, \
+             next_attempt_at = iif(failures > 0, next_attempt_at, NULL), \
+             uncertain = max(uncertain, :cut_off), owed_since = iif(state = 'cancelled', :found, owed_since) \
+             WHERE commission_id = :id AND state = :from",
+            named_params! {
+                ":id": reward.id.0, ":from": reward.state.as_str(), ":now": timestamp_text(self.author.now),
+                ":found": timestamp_text(self.found_at()), ":reason": reason.as_str(), ":detail": detail, ":cut_off": cut_off,
+            },
+        )?;
+        self.one(changed, reward.id, reward.state)?;
+        if cut_off {
+            self.close_cut_off(reward.id)?;
+            self.release_claim(reward.id)?;
+        }
+        self.journal(reward.id, Some(reward.state), RewardState::Held, &format!("{reason}: {detail}"))
+    }
+
+    fn cancel(&self, reward: &Reward, why: &str) -> Result<(), LedgerError> {
+        let changed = self.sql(
+            "UPDATE rewards SET state = 'cancelled', state_since = :now, hold_reason = NULL, next_attempt_at = NULL, last_error = NULL, \
+             failures = 0, first_attempt_at = NULL \
+             WHERE commission_id = :id AND state = :from",
+            named_params! {
+                ":id": reward.id.0, ":from": reward.state.as_str(), ":now": timestamp_text(self.author.now),
+            },
+        )?;
+        self.one(changed, reward.id, reward.state)?;
+        self.journal(reward.id, Some(reward.state), RewardState::Cancelled, why)
+    }
+
+    fn fulfil(&self, reward: &Reward, why: &str) -> Result<(), LedgerError> {
+        let cut_off = reward.state == RewardState::Delivering;
+        let changed = self.sql(
+            "UPDATE rewards SET state = 'fulfilled', state_since = :now, fulfilled_at = :now, hold_reason = NULL, next_attempt_at = NULL, \
+             last_error = NULL, uncertain = 0, mark_attempts = 0, mark_error = NULL, \
+             delivered_by = coalesce(delivered_by, :outside) WHERE commission_id = :id AND state = :from",
+            named_params! {
+                ":id": reward.id.0, ":from": reward.state.as_str(), ":now": timestamp_text(self.author.now),
+                ":outside": DeliveredBy::Outside.as_str(),
+            },
+        )?;
+        self.one(changed, reward.id, reward.state)?;
+        if cut_off {
+            self.close_cut_off(reward.id)?;
+            self.release_claim(reward.id)?;
+        }
+        self.journal(reward.id, Some(reward.state), RewardState::Fulfilled, why)
+    }
+
+    fn not_marked(&self, reward: &Reward, error: &str, next: Option<Timestamp>) -> Result<(), LedgerError> {
+        let changed = self.sql(
+            "UPDATE rewards SET mark_attempts = mark_attempts + 1, mark_error = :error, next_attempt_at = :next \
+             WHERE commission_id = :id AND state = 'delivered'",
+            named_params! {":id": reward.id.0, ":error": error, ":next": next.map(timestamp_text)},
+        )?;
+        self.one(changed, reward.id, RewardState::Delivered)?;
+        let why = format!("FirstPromoter does not say fulfilled: {error}");
+        self.journal(reward.id, Some(RewardState::Delivered), RewardState::Delivered, &why)
+    }
+
+    fn set_drift(&self, reward: &Reward, drift: Option<Drift>, why: &str) -> Result<(), LedgerError> {
+        let changed = self.sql(
+            "UPDATE rewards SET drift = :drift WHERE commission_id = :id AND state = :state AND state IN ('fulfilled', 'reversed')",
+            named_params! {":id": reward.id.0, ":state": reward.state.as_str(), ":drift": drift.map(Drift::as_str)},
+        )?;
+        self.one(changed, reward.id, reward.state)?;
+        self.journal(reward.id, Some(reward.state), reward.state, why)
+    }
+}
+
+/// How a commission enters the ledger.
+struct Beginning<'a> {
+    until: Option<Timestamp>,
+    held: Option<(HoldReason, &'a str)>,
+    /// For the journal.
+    why: String,
+}
