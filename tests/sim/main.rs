@@ -22,12 +22,14 @@ const FOUND_ONCE: [u64; 19] = [
     2_072_753, 4_008_948, 4_040_057, 5_000_416, 7_000_092,
 ];
 /// Worlds that show what makegood does about what came later; each was red where the step that is named was taken out of `src`.
-const SHOWN_IN: [u64; 5] = [
+const SHOWN_IN: [u64; 7] = [
     2051, // What was reversed is watched for a day.
     2190, // What may have taken effect is repeated only at the same target, by fingerprint.
     2452, // Five refusals in a row pause a target.
     2570, // An outcome is written again where the ledger was locked.
     2740, // What was delivered and has a status that nobody knows is marked.
+    3213, // No delivery rests on an answer older than a minute.
+    3328, // What reads back as fulfilled has to be proved.
 ];
 
 /// Each seed on one of two threads.
