@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{Exit, Failure, load, print, print_json, text};
+use super::{Exit, Failure, load, open_to_write, print, print_json, text};
 use crate::{
     cli::Cli,
     clock::{Clock, SystemClock},
@@ -84,6 +84,6 @@ pub(super) fn record(cli: &Cli, id: CommissionId, owner: &str, receipt: Option<&
 /// The ledger, created where a handler comes before the first pass; needs no secret.
 fn open(cli: &Cli) -> Result<(Ledger, String), Failure> {
     let settings = load(cli)?.settings;
-    let account_id = settings.firstpromoter.account_id;
-    Ok((Ledger::open(&settings.ledger.path, &account_id, SystemClock.now())?, account_id))
+    let account_id = settings.firstpromoter.account_id.clone();
+    Ok((open_to_write(&settings)?, account_id))
 }

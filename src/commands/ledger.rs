@@ -5,7 +5,7 @@ use std::{fmt::Write, path::Path};
 
 use serde_json::json;
 
-use super::{Exit, Failure, Outside, configuration, enter, plan, print, print_json, text};
+use super::{Exit, Failure, Outside, configuration, enter, open_to_write, plan, print, print_json, text};
 use crate::{
     cli::Cli,
     clock::{Clock, SystemClock},
@@ -22,7 +22,7 @@ pub(super) async fn accept(cli: &Cli, yes: bool) -> Result<Exit, Failure> {
     let outside = Outside::open(cli)?;
     let settings = &outside.settings;
     let path = &settings.ledger.path;
-    let ledger = Ledger::open(path, &settings.firstpromoter.account_id, SystemClock.now())?;
+    let ledger = open_to_write(settings)?;
     let ends = ledger.position()?;
     let mut why = String::new();
     let marked = match ledger.require_not_behind() {

@@ -26,12 +26,12 @@ use tracing::{error, warn};
 
 use crate::{
     cli::{Cli, Command, LedgerCommand, bounded::OWNER_MAX},
-    clock::SystemClock,
+    clock::{Clock, SystemClock},
     config::{self, Config, ConfigError, NoticeSecrets, Settings},
-    delivery::Targets,
+    delivery::{Fingerprint, Targets},
     firstpromoter::Client,
     foreign,
-    ledger::{LedgerError, LockError, Resolution, become_owner, find_ledger},
+    ledger::{Ledger, LedgerError, LockError, Resolution, become_owner, find_ledger},
     reconcile::in_full,
     service::triggers,
     telemetry,
@@ -235,6 +235,17 @@ fn print_json(document: &impl Serialize) -> Result<(), Failure> {
 /// [`Exit::Attention`] where something needs a person.
 fn exit_for(needs_attention: bool) -> Exit {
     if needs_attention { Exit::Attention } else { Exit::Done }
+}
+
+/// Opens the ledger to write; made, or migrated, where needed.
+///
+/// Attempts of 0.1 kept no fingerprint of their target, and get the one that is configured now. Suppose that waited for the first
+/// pass: `resolve` migrates the ledger, the target's address is changed, and then the pass takes the new address for that of
+/// the old attempts, and repeats there what may have taken effect elsewhere.
+fn open_to_write(settings: &Settings) -> Result<Ledger, LedgerError> {
+    let ledger = Ledger::open(&settings.ledger.path, &settings.firstpromoter.account_id, SystemClock.now())?;
+    ledger.adopt_fingerprints(&Fingerprint::of_all(&settings.targets))?;
+    Ok(ledger)
 }
 
 /// Who gives the command, for the journal: the person behind `sudo`, if any.

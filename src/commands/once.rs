@@ -9,7 +9,7 @@ use std::{
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio_util::sync::CancellationToken;
 
-use super::{Exit, Failure, Outside, exit_for, ink::Ink, print, print_json, text};
+use super::{Exit, Failure, Outside, exit_for, ink::Ink, open_to_write, print, print_json, text};
 use crate::{
     cli::Cli,
     clock::{Clock, SystemClock},
@@ -24,7 +24,7 @@ pub(super) async fn once(cli: &Cli, only: &[CommissionId], max_deliveries: Optio
     let Outside { settings, api, targets, .. } = Outside::open(cli)?;
     let clock = SystemClock;
     let path = &settings.ledger.path;
-    let ledger = Ledger::open(path, &settings.firstpromoter.account_id, clock.now())?;
+    let ledger = open_to_write(&settings)?;
     let _pass_lock = acquire_pass_lock(path, "once", &clock).await?;
     let stop = CancellationToken::new();
     triggers::stop_on_signals(&stop)?;

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Exit, Failure, load, operator, print, print_json, text};
+use super::{Exit, Failure, load, open_to_write, operator, print, print_json, text};
 use crate::{
     cli::Cli,
     clock::{Clock, SystemClock},
@@ -37,7 +37,7 @@ pub(super) fn resolve(
     let path = &settings.ledger.path;
     // Not created here: there is nothing to resolve in an empty one.
     drop(Ledger::open_read_only(path)?);
-    let ledger = Ledger::open(path, &settings.firstpromoter.account_id, SystemClock.now())?;
+    let ledger = open_to_write(&settings)?;
     let Some(reward) = ledger.rewards(&[id])?.remove(&id) else {
         return Err(anyhow::anyhow!(
             "the ledger {} does not know commission {id}: there is nothing to resolve",

@@ -2,10 +2,10 @@
 
 use serde_json::json;
 
-use super::{Exit, Failure, Outside, operator, print, print_json, text};
+use super::{Exit, Failure, Outside, open_to_write, operator, print, print_json, text};
 use crate::{
     cli::Cli,
-    clock::{Clock, SystemClock},
+    clock::SystemClock,
     domain::CommissionId,
     ledger::{Ledger, RewardState, acquire_pass_lock},
     reconcile::reverse::{self, Reversal},
@@ -16,7 +16,7 @@ pub(super) async fn reverse(cli: &Cli, id: CommissionId, reason: &str) -> Result
     let path = &outside.settings.ledger.path;
     // Not created here: there is nothing to reverse in an empty one.
     drop(Ledger::open_read_only(path)?);
-    let ledger = Ledger::open(path, &outside.settings.firstpromoter.account_id, SystemClock.now())?;
+    let ledger = open_to_write(&outside.settings)?;
     let _pass_lock = acquire_pass_lock(path, "reverse", &SystemClock).await?;
     let actor = operator();
     let reversal = reverse::reverse(&outside.api, &ledger, &SystemClock, id, &actor, reason).await?;

@@ -1,10 +1,9 @@
 //! `makegood run`: the service.
 
-use super::{Exit, Failure, Outside};
+use super::{Exit, Failure, Outside, open_to_write};
 use crate::{
     cli::Cli,
-    clock::{Clock, SystemClock},
-    ledger::Ledger,
+    clock::SystemClock,
     notice::Wires,
     reconcile::in_full,
     service::{Parts, Service},
@@ -13,7 +12,7 @@ use crate::{
 pub(super) async fn run(cli: &Cli) -> Result<Exit, Failure> {
     let parts = parts(cli)?;
     let settings = &parts.settings;
-    let ledger = Ledger::open(&settings.ledger.path, &settings.firstpromoter.account_id, SystemClock.now())?;
+    let ledger = open_to_write(settings)?;
     let again = cli.clone();
     let reload = Box::new(move || parts_again(&again));
     Box::pin(Service { parts, reload, ledger, clock: SystemClock }.run()).await?;

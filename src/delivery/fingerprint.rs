@@ -10,7 +10,7 @@
 //! - The same target has the same text in every later version. A setting that is new, and tells where a delivery goes, may
 //!   join the hash only where it is set.
 
-use std::fmt::Write;
+use std::{collections::BTreeMap, fmt::Write};
 
 use aws_lc_rs::digest::{SHA256, digest};
 
@@ -41,6 +41,11 @@ impl Fingerprint {
         let place: String = place.chars().take(PLACE_MAX_CHARS).map(readable).collect();
         let deduplicates = if target.idempotent { "yes" } else { "no" };
         Self(format!("type={kind};place={place};deduplicates={deduplicates};address={}", hash(&address)))
+    }
+
+    /// Of all targets as they are configured now, by name.
+    pub fn of_all(targets: &BTreeMap<String, TargetSettings>) -> BTreeMap<String, Self> {
+        targets.iter().map(|(name, target)| (name.clone(), Self::of(target))).collect()
     }
 
     /// Of a target that nobody knows any more: the same as no other.

@@ -9,7 +9,7 @@ use crate::{delivery::Fingerprint, domain::CommissionId};
 
 impl Ledger {
     /// Gives the attempts of 0.1, which kept no fingerprint, that of the target that has their name now; and one that is the
-    /// same as no other where none has. Once: an attempt of this version never lacks it.
+    /// same as no other where none has. Once, at the first command that may write: an attempt of this version never lacks it.
     pub fn adopt_fingerprints(&self, targets: &BTreeMap<String, Fingerprint>) -> Result<(), LedgerError> {
         // The first attempt tells for all: they are adopted in one transaction.
         let lacks = "SELECT coalesce((SELECT fingerprint IS NULL FROM attempts ORDER BY id LIMIT 1), 0)";

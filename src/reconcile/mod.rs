@@ -229,7 +229,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
 
     /// The targets as they are configured now, by name.
     fn fingerprints(&self) -> BTreeMap<String, Fingerprint> {
-        self.settings.targets.iter().map(|(name, target)| (name.clone(), Fingerprint::of(target))).collect()
+        Fingerprint::of_all(&self.settings.targets)
     }
 
     async fn plan_with(&self, order: &Order, targets: &BTreeMap<String, Fingerprint>) -> Result<Plan, PassError> {

@@ -121,6 +121,16 @@ fn what_was_cut_off_in_0_1_goes_on_where_its_name_leads_at_the_first_pass() {
     held_as_another_target(&world, "whether it deduplicates by key: yes -> no");
 }
 
+#[test]
+fn what_was_cut_off_in_0_1_is_known_by_the_target_that_the_first_command_finds() {
+    let mut world = cut_off();
+    world.forge("UPDATE attempts SET fingerprint = NULL; UPDATE rewards SET fingerprint = NULL");
+    // It migrates a ledger of 0.1, and needs no pass.
+    world.run(&["claim", "2"]).exits(0);
+    world.set("targets.app.url", "http://127.0.0.1:9/other");
+    held_as_another_target(&world, "its address: http://127.0.0.1:");
+}
+
 /// Its reply was lost, and the next attempt was refused: who reads only of the refusal would have it delivered twice.
 #[test]
 fn a_refusal_after_an_attempt_in_doubt_says_the_doubt_before_all_else() {
