@@ -1,6 +1,6 @@
 //! An open transaction on the ledger: on whose behalf, what FirstPromoter says of a commission, and the journal.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 use rusqlite::{OptionalExtension, Transaction, TransactionBehavior, named_params};
 
@@ -21,36 +21,89 @@ pub struct Author<'a> {
 /// An open transaction on the ledger. Nothing of it is on disk before [`Ledger::change`] returns.
 #[derive(Debug)]
 pub struct Change<'a> {
-    tx: Transaction<'a>,
+    tx: &'a Transaction<'a>,
     ledger: &'a Ledger,
     pub(super) author: Author<'a>,
+    /// When its transaction had the lock.
+    began_at: Timestamp,
     /// When FirstPromoter was asked: what is found owed counts from then, not from when it is written.
     found_at: Cell<Timestamp>,
+    written: RefCell<Written>,
+}
+
+/// What a change has written; on disk only after the commit.
+#[derive(Debug, Default)]
+pub(super) struct Written {
     /// The last journal entry of a delivery, ours or another's: what must never be forgotten.
-    delivery: Cell<Option<i64>>,
+    pub(super) delivery: Option<Position>,
+    /// In their order.
+    pub(super) moves: Vec<Move>,
+}
+
+/// A reward that moved, to be logged after the commit.
+#[derive(Debug)]
+pub(super) struct Move {
+    id: CommissionId,
+    from: Option<RewardState>,
+    to: RewardState,
+    reason: String,
+}
+
+impl Move {
+    /// Says it. Before the commit it might be a lie.
+    pub(super) fn log(&self) {
+        let Self { id, from, to, reason } = self;
+        tracing::info!(
+            commission.id = id.0,
+            from = from.map(RewardState::as_str),
+            to = to.as_str(),
+            "commission {id}: {to}: {reason}"
+        );
+    }
 }
 
 impl Ledger {
     /// Makes changes in one transaction; when `work` fails, none of them.
-    pub fn change<'a, T>(
-        &'a self,
-        author: Author<'a>,
-        work: impl FnOnce(&Change<'a>) -> Result<T, LedgerError>,
+    pub fn change<T>(
+        &self,
+        author: Author<'_>,
+        work: impl FnOnce(&Change<'_>) -> Result<T, LedgerError>,
     ) -> Result<T, LedgerError> {
-        let tx = Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate)
-            .map_err(|source| self.explain(source))?;
-        let change = Change { tx, ledger: self, author, found_at: Cell::new(author.now), delivery: Cell::new(None) };
+        let tx = self.begin()?;
+        let change = Change::new(&tx, self, author, author.now);
         let done = work(&change)?;
-        change.tx.commit().map_err(|source| self.explain(source))?;
+        let written = change.into_written();
+        self.run(|_| tx.commit())?;
+        written.moves.iter().for_each(Move::log);
         // After the commit, so that the mark is never ahead of a sound ledger; before the caller lets a request leave.
-        if let Some(journal) = change.delivery.get() {
-            self.advance_mark(&Position { journal, at: timestamp_text(author.now) })?;
-        }
+        written.delivery.map_or(Ok(()), |position| self.advance_mark(&position))?;
         Ok(done)
+    }
+
+    /// A transaction that may write.
+    pub(super) fn begin(&self) -> Result<Transaction<'_>, LedgerError> {
+        self.patience.begin();
+        Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate).map_err(|source| self.explain(source))
+    }
+}
+
+impl<'a> Change<'a> {
+    /// `began_at`: when `tx` had the lock.
+    pub(super) fn new(tx: &'a Transaction<'a>, ledger: &'a Ledger, author: Author<'a>, began_at: Timestamp) -> Self {
+        Self { tx, ledger, author, began_at, found_at: Cell::new(author.now), written: RefCell::default() }
+    }
+
+    pub(super) fn into_written(self) -> Written {
+        self.written.into_inner()
     }
 }
 
 impl Change<'_> {
+    /// When its transaction had the lock, which others may have held for long; where it shares none with others, the author's time.
+    pub fn began_at(&self) -> Timestamp {
+        self.began_at
+    }
+
     pub(super) fn found_at(&self) -> Timestamp {
         self.found_at.get()
     }
@@ -117,15 +170,12 @@ impl Change<'_> {
                 ":reason": reason, ":actor": self.author.actor, ":pass": self.author.pass_id,
             },
         )?;
+        let mut written = self.written.borrow_mut();
         if matches!(to, RewardState::Delivering | RewardState::Delivered) {
-            self.delivery.set(Some(self.tx.last_insert_rowid()));
+            let journal = self.tx.last_insert_rowid();
+            written.delivery = Some(Position { journal, at: timestamp_text(self.author.now) });
         }
-        tracing::info!(
-            commission.id = id.0,
-            from = from.map(RewardState::as_str),
-            to = to.as_str(),
-            "commission {id}: {to}: {reason}"
-        );
+        written.moves.push(Move { id, from, to, reason: reason.to_owned() });
         Ok(())
     }
 
@@ -137,7 +187,7 @@ impl Change<'_> {
     }
 
     pub(super) fn read<T>(&self, work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T, LedgerError> {
-        work(&self.tx).map_err(|source| self.ledger.explain(source))
+        work(self.tx).map_err(|source| self.ledger.explain(source))
     }
 
     pub(super) fn one(&self, changed: usize, id: CommissionId, expected: RewardState) -> Result<(), LedgerError> {

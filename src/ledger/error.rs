@@ -329,6 +329,17 @@ pub enum LedgerError {
         #[source]
         source: Box<LedgerError>,
     },
+    /// Several were written together, and all failed for one reason.
+    #[error(transparent)]
+    Shared(std::sync::Arc<Self>),
+    /// A panic ended the thread that writes.
+    #[error(
+        "the thread that writes the ledger {path} ended before it answered: look for its panic in the log, and report it"
+    )]
+    WriterEnded {
+        /// The ledger's path.
+        path: PathBuf,
+    },
     /// The row moved since it was read: somebody recorded, resolved or took it meanwhile.
     #[error("commission {id} is {found} in the ledger, not {expected}: somebody else moved it meanwhile")]
     Moved {
@@ -365,6 +376,7 @@ impl LedgerError {
             Self::Behind { .. } => Some(Forgot::Behind),
             Self::BadMark { .. } | Self::NoMark { .. } => Some(Forgot::NoMark),
             Self::Stamped { why, .. } => Some(*why),
+            Self::Shared(error) => error.forgot(),
             Self::Missing { .. }
             | Self::NoFolder { .. }
             | Self::Link { .. }
@@ -389,6 +401,7 @@ impl LedgerError {
             | Self::Sqlite { .. }
             | Self::Nonsense { .. }
             | Self::Unwritten { .. }
+            | Self::WriterEnded { .. }
             | Self::Moved { .. } => None,
         }
     }

@@ -90,6 +90,7 @@ impl LedgerError {
                 FailureKind::MayHaveForgotten
             }
             Self::Unwritten { .. } => FailureKind::Unwritten,
+            Self::Shared(error) => error.kind(),
             Self::Missing { .. }
             | Self::NoFolder { .. }
             | Self::Forbidden { .. }
@@ -107,6 +108,7 @@ impl LedgerError {
             | Self::Damaged { .. }
             | Self::Sqlite { .. }
             | Self::Nonsense { .. }
+            | Self::WriterEnded { .. }
             | Self::Moved { .. } => FailureKind::Ledger,
         }
     }

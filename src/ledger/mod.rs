@@ -35,13 +35,13 @@ mod reward;
 mod state;
 #[cfg(test)]
 mod tests;
+mod thread;
 mod transition;
 
 use std::{
     ops::Deref,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    thread,
     time::{Duration, Instant},
 };
 
@@ -66,6 +66,7 @@ pub use place::{as_owner, become_owner, find_ledger};
 pub use restore::{Copy, Staged};
 pub use reward::{Facts, Reward};
 pub use state::{DeliveredBy, Drift, Forgot, HoldReason, RewardState, Wait};
+pub use thread::Writer;
 pub use transition::Transition;
 
 use crate::domain::{Timestamp, timestamp_text};
@@ -127,6 +128,19 @@ impl Ledger {
         ledger.migrate()?;
         ledger.bind(account_id, now)?;
         ledger.note_doubt()?;
+        Ok(ledger)
+    }
+
+    /// Another connection to this ledger, for a thread of its own.
+    fn second(&self) -> Result<Self, LedgerError> {
+        check_files(&self.path, For::Writing)?;
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let ledger = Self::connect(&self.path, |path| Connection::open_with_flags(path, flags))?;
+        let ledger = Self { mark: Some(Mark::beside(&self.path)), file: file_id(&self.path), ..ledger };
+        if ledger.file != self.file {
+            return Err(LedgerError::Replaced { path: self.path.clone() });
+        }
+        ledger.prepare_for_writing()?;
         Ok(ledger)
     }
 
@@ -233,7 +247,7 @@ impl Ledger {
     fn prepare_for_writing(&self) -> Result<(), LedgerError> {
         self.run(|conn| conn.busy_timeout(BUSY_TIMEOUT))?;
         self.refuse_strangers()?;
-        self.enter_wal(BUSY_TIMEOUT, || thread::sleep(BUSY_PAUSE))?;
+        self.enter_wal(BUSY_TIMEOUT, || std::thread::sleep(BUSY_PAUSE))?;
         self.run(|conn| conn.file_control(None::<&str>, FileControl::PersistWal(&mut 1)))?;
         self.run(|conn| {
             conn.pragma_update(None, "synchronous", "FULL")?;

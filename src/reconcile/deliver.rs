@@ -17,7 +17,7 @@ use crate::{
     domain::{CommissionId, Timestamp},
     failure::{Outcome, backoff, given_up},
     firstpromoter::Api,
-    ledger::{Aftermath, Begun, HoldReason, LedgerError, Reward},
+    ledger::{Aftermath, Begun, Change, HoldReason, LedgerError, Reward},
 };
 
 /// No delivery starts on a confirmation that is older. The age counts from before the question left.
@@ -72,10 +72,11 @@ impl Confirmed {
     pub(super) fn new(asked_at: Timestamp) -> Self {
         Self { asked_at, late: RefCell::default() }
     }
+}
 
-    fn is_old(&self, now: Timestamp) -> bool {
-        (now - self.asked_at).to_std().unwrap_or(Duration::MAX) > CONFIRMATION_VALID
-    }
+/// Whether an answer to a question of that time is too old to deliver on.
+fn is_old(asked_at: Timestamp, now: Timestamp) -> bool {
+    (now - asked_at).to_std().unwrap_or(Duration::MAX) > CONFIRMATION_VALID
 }
 
 impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
@@ -115,7 +116,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         if self.stop.is_cancelled() || round.failure.borrow().is_some() {
             return;
         }
-        if confirmed.is_old(self.clock.now()) {
+        if is_old(confirmed.asked_at, self.clock.now()) {
             confirmed.late.borrow_mut().push(it.reward.id);
             return;
         }
@@ -144,21 +145,28 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         let Some(settings) = self.settings.targets.get(target) else { return Ok(()) };
         let (timeout, fingerprint) = (settings.timeout, Fingerprint::of(settings));
         let claim_until = self.clock.now() + timeout + CLAIM_MARGIN;
-        let author = round.report.borrow().author(self.clock.now());
-        let begun = self.ledger.change(author, |change| {
-            // Again: the write may have waited for a lock, and that is over by now.
-            if confirmed.is_old(self.clock.now()) {
+        let begun = {
+            let (author, reward, target) =
+                (round.report.borrow().author(self.clock.now()), reward.clone(), target.clone());
+            let asked_at = confirmed.asked_at;
+            let begin = move |change: &Change<'_>| {
+                // Again: the write may have waited for a lock, and that is over by now.
+                if is_old(asked_at, change.began_at()) {
+                    return Ok(None);
+                }
+                let begun = change.begin(&reward, &target, claim_until)?;
+                if let Begun::Attempt(attempt) = begun {
+                    change.note_fingerprint(reward.id, attempt, &fingerprint)?;
+                }
+                Ok(Some(begun))
+            };
+            self.writer.change(author, begin)
+        };
+        let attempt = match begun.await? {
+            None => {
                 confirmed.late.borrow_mut().push(reward.id);
-                return Ok(None);
+                return Ok(());
             }
-            let begun = change.begin(reward, target, claim_until)?;
-            if let Begun::Attempt(attempt) = begun {
-                change.note_fingerprint(reward.id, attempt, &fingerprint)?;
-            }
-            Ok(Some(begun))
-        })?;
-        let attempt = match begun {
-            None => return Ok(()),
             Some(Begun::Attempt(attempt)) => attempt,
             Some(Begun::Taken) => {
                 tracing::info!(
@@ -179,22 +187,22 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
             Outcome::Delivered { .. } | Outcome::NotDelivered { .. } | Outcome::Unknown { .. } => false,
         };
         let health = trouble.after(&outcome, was_refused, &self.settings.policy.retry, author.now);
-        let write = || {
-            self.ledger.change(author, |change| {
-                change.note_health(target, &health)?;
-                match change.finish(reward.id, attempt, &outcome, &after) {
+        let write = async || {
+            let (id, target, health) = (reward.id, target.clone(), health.clone());
+            let (came_to, after) = (outcome.clone(), after.clone());
+            let finish = move |change: &Change<'_>| {
+                change.note_health(&target, &health)?;
+                match change.finish(id, attempt, &came_to, &after) {
                     // The attempt's row is still worth having: somebody recorded or resolved the reward during the attempt.
-                    Err(error @ LedgerError::Moved { .. }) => {
-                        warn!(
-                            commission.id = reward.id.0,
-                            "outcome {} kept as an attempt only: {error}",
-                            outcome.as_str()
-                        );
-                        Ok(false)
-                    }
-                    result => result.map(|()| true),
+                    Err(moved @ LedgerError::Moved { .. }) => Ok(Some(moved)),
+                    result => result.map(|()| None),
                 }
-            })
+            };
+            let moved = self.writer.change(author, finish).await?;
+            if let Some(moved) = &moved {
+                warn!(commission.id = reward.id.0, "outcome {} kept as an attempt only: {moved}", outcome.as_str());
+            }
+            Ok(moved.is_none())
         };
         let finished = self.write_outcome(reward.id, &outcome, write).await?;
         if let Some(until) = health.retry_at {

@@ -44,7 +44,7 @@ use crate::{
     delivery::{Deliver, Fingerprint},
     domain::{CommissionId, Timestamp},
     firstpromoter::{Api, ApiError, ListingError, RewardRule, TruthError},
-    ledger::{Ledger, LedgerError},
+    ledger::{Ledger, LedgerError, Writer},
     plan::{self, Item, Rules},
 };
 
@@ -167,6 +167,8 @@ pub struct Pass<'a, A, D, C> {
     pub targets: &'a D,
     /// The ledger; the caller holds the pass lock.
     pub ledger: &'a Ledger,
+    /// What deliveries write to it.
+    pub writer: &'a Writer<'a>,
     /// The time.
     pub clock: &'a C,
     /// The policy, and what the targets are like.

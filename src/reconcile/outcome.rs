@@ -27,11 +27,11 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         &self,
         id: CommissionId,
         outcome: &Outcome,
-        write: impl Fn() -> Result<bool, LedgerError>,
+        write: impl AsyncFn() -> Result<bool, LedgerError>,
     ) -> Result<bool, LedgerError> {
         let mut tries = 0;
         loop {
-            let failure = match write() {
+            let failure = match write().await {
                 Ok(moved) => {
                     if tries > 0 {
                         info!(

@@ -14,11 +14,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, error, error_span, field::Empty, info, warn};
 
 use crate::{
-    clock::Clock,
+    clock::{Clock, SystemClock},
     config::Settings,
     delivery::Deliver,
     firstpromoter::Api,
-    ledger::{Ledger, LedgerError, acquire_pass_lock},
+    ledger::{Ledger, LedgerError, Writer, acquire_pass_lock},
     notice::{Notice, Wires},
     reconcile::{Order, Pass, Report, Trigger, in_full},
     telemetry,
@@ -134,6 +134,7 @@ impl<A: Api, D: Deliver, C: Clock> Service<A, D, C> {
             api: &Felt { inner: &self.parts.api, pulse },
             targets: &Felt { inner: &self.parts.targets, pulse },
             ledger: &self.ledger,
+            writer: &Writer::thread(&self.ledger, || SystemClock.now()),
             clock: &clock,
             settings: &self.parts.settings,
             stop,

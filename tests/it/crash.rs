@@ -160,13 +160,15 @@ fn killed_around_every_sync_a_target_that_deduplicates_has_every_reward_once() {
     let target = Target::Deduplicating;
     let (ran, calls) = harmed(&target.world(), Harm::None, &["once", "--json"]);
     ran.exits(0);
-    // Made, bound, begun; settled, three times intent and outcome, each with its mark; marked; ended.
-    assert!(calls.syncs >= 18, "{calls:?}");
+    // Made, bound, begun; settled, three times intent and outcome (some together), with the mark after each; marked; ended.
+    let at_least = 14;
+    assert!(calls.syncs >= at_least, "{calls:?}");
     for nth in 1..=calls.syncs {
         for moment in [harm::Moment::Before, harm::Moment::After] {
             let world = target.world();
             let (ran, _) = harmed(&world, Harm::KilledAtSync(moment, nth), &["once", "--json"]);
-            assert_eq!(ran.exit, -1, "{moment:?} sync {nth} of {}: {ran}", calls.syncs);
+            // How many share a transaction depends on how they meet: the last syncs are not there in every run.
+            assert!(ran.exit == -1 || nth > at_least, "{moment:?} sync {nth} of {}: {ran}", calls.syncs);
             target.comes_to_rest(&world);
         }
     }

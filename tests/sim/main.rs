@@ -116,7 +116,7 @@ const SEEN: [(Sabotage, Rule); 39] = [
 ];
 
 /// Within so many worlds a broken step is seen, or the auditor is blind.
-const WORLDS: u64 = 100;
+const WORLDS: u64 = 300;
 
 #[test]
 fn the_auditor_sees_each_broken_step() {

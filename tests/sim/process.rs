@@ -17,7 +17,7 @@ use makegood::{
     clock::Clock,
     domain::{CommissionId, Timestamp},
     firstpromoter::CommissionQuery,
-    ledger::{Ledger, LedgerError},
+    ledger::{Ledger, LedgerError, Writer},
     reconcile::{
         Order, Pass,
         reverse::{self, Reversal},
@@ -318,6 +318,7 @@ async fn work(world: &Rc<World>, process: &Rc<Process>, passes: Vec<(Ms, Order)>
             api: &api,
             targets: &targets,
             ledger: &ledger,
+            writer: &Writer::here(&ledger, || clock.now()),
             clock: &clock,
             settings: &settings,
             stop: &process.stop,

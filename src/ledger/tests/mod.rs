@@ -22,6 +22,7 @@ mod mark;
 mod migrations;
 mod opening;
 mod schema;
+mod thread;
 mod transition;
 
 const ACCOUNT: &str = "12345";
