@@ -31,7 +31,7 @@ use crate::{
     delivery::{Fingerprint, Targets},
     firstpromoter::Client,
     foreign,
-    ledger::{Ledger, LedgerError, LockError, Resolution, become_owner, find_ledger},
+    ledger::{FailureKind, Ledger, LedgerError, LockError, Resolution, become_owner, find_ledger},
     reconcile::in_full,
     service::triggers,
     telemetry,
@@ -59,6 +59,28 @@ impl From<Exit> for ExitCode {
     }
 }
 
+impl From<FailureKind> for Exit {
+    fn from(kind: FailureKind) -> Self {
+        match kind {
+            FailureKind::Busy => Self::Busy,
+            FailureKind::Stopped
+            | FailureKind::Abandoned
+            | FailureKind::Unavailable
+            | FailureKind::RejectedKey
+            | FailureKind::Refused
+            | FailureKind::UnreadableAnswer
+            | FailureKind::UntrustedAnswer
+            | FailureKind::TooMany
+            | FailureKind::NoSuchCommission
+            | FailureKind::LedgerLocked
+            | FailureKind::LedgerDisk
+            | FailureKind::MayHaveForgotten
+            | FailureKind::Ledger
+            | FailureKind::Unwritten => Self::Failed,
+        }
+    }
+}
+
 /// Why a command came to no report.
 #[derive(Debug)]
 pub struct Failure {
@@ -81,11 +103,7 @@ impl From<ConfigError> for Failure {
 
 impl From<LockError> for Failure {
     fn from(error: LockError) -> Self {
-        let exit = match &error {
-            LockError::Busy { .. } => Exit::Busy,
-            LockError::File { .. } => Exit::Failed,
-        };
-        Self { exit, error: error.into() }
+        Self { exit: error.kind().into(), error: error.into() }
     }
 }
 
@@ -97,7 +115,7 @@ impl From<anyhow::Error> for Failure {
 
 impl From<crate::reconcile::PassError> for Failure {
     fn from(error: crate::reconcile::PassError) -> Self {
-        Self { exit: Exit::Failed, error: error.into() }
+        Self { exit: error.kind().into(), error: error.into() }
     }
 }
 
@@ -109,8 +127,7 @@ impl From<crate::reconcile::reverse::ReverseError> for Failure {
 
 impl From<LedgerError> for Failure {
     fn from(error: LedgerError) -> Self {
-        let exit = if matches!(error, LedgerError::InUse { .. }) { Exit::Busy } else { Exit::Failed };
-        Self { exit, error: error.into() }
+        Self { exit: error.kind().into(), error: error.into() }
     }
 }
 

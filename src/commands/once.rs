@@ -50,7 +50,10 @@ pub(super) async fn once(cli: &Cli, only: &[CommissionId], max_deliveries: Optio
     } else {
         print(&in_words(&report, &ledger)?)?;
     }
-    Ok(if report.error.is_some() { Exit::Failed } else { exit_for(report.needs_attention > 0) })
+    Ok(match &report.error {
+        Some(failure) => failure.kind.into(),
+        None => exit_for(report.needs_attention > 0),
+    })
 }
 
 fn in_words(report: &Report, ledger: &Ledger) -> Result<String, Failure> {

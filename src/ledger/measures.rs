@@ -38,8 +38,8 @@ pub struct Counted {
     pub deliveries: BTreeMap<(String, String), u64>,
     /// Passes that completed.
     pub passes_completed: u64,
-    /// Passes that did not.
-    pub passes_failed: u64,
+    /// Passes that did not, by kind; `unknown` in passes of earlier versions.
+    pub passes_failed: BTreeMap<String, u64>,
     /// Requests to FirstPromoter.
     pub api_requests: u64,
     /// From approval to delivery by makegood.
@@ -134,18 +134,21 @@ fn count_attempts(conn: &Connection, counted: &mut Counted, after: i64, upto: i6
 }
 
 fn count_passes(conn: &Connection, counted: &mut Counted, after: i64, upto: i64) -> rusqlite::Result<()> {
-    conn.prepare_cached(
-        "SELECT count(*) FILTER (WHERE error IS NULL), count(error), total(api_requests) FROM passes \
-         WHERE id > :after AND id <= :upto AND finished IS NOT NULL",
-    )?
-    .query_row(named_params! {":after": after, ":upto": upto}, |row| {
-        counted.passes_completed += count(row, 0)?;
-        counted.passes_failed += count(row, 1)?;
+    let mut statement = conn.prepare_cached(
+        "SELECT iif(error IS NULL, '', coalesce(error_kind, 'unknown')) AS kind, count(*), total(api_requests) FROM passes \
+         WHERE id > :after AND id <= :upto AND finished IS NOT NULL GROUP BY 1",
+    )?;
+    let mut rows = statement.query(named_params! {":after": after, ":upto": upto})?;
+    while let Some(row) = rows.next()? {
+        match row.get::<_, String>(0)? {
+            completed if completed.is_empty() => counted.passes_completed += count(row, 1)?,
+            kind => *counted.passes_failed.entry(kind).or_default() += count(row, 1)?,
+        }
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole, and not below 0")]
         let requests = row.get::<_, f64>(2)? as u64;
         counted.api_requests += requests;
-        Ok(())
-    })
+    }
+    Ok(())
 }
 
 /// A reward is delivered once, and the journal only grows.

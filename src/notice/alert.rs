@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::{
     config::AlertSettings,
     domain::Timestamp,
-    ledger::{Attention, Caught, Health},
+    ledger::{Attention, Caught, Health, PassFailure},
 };
 
 /// What can be wrong. There is one all-clear for each.
@@ -44,7 +44,7 @@ impl Kind {
 pub(super) struct Failing {
     pub(super) since: Timestamp,
     /// Of the last one.
-    pub(super) error: String,
+    pub(super) failure: PassFailure,
     /// Three that `schedule.poll` asked for have come and gone.
     pub(super) late: bool,
 }

@@ -35,7 +35,7 @@ pub(super) fn compose(account_id: &str, news: &News, now: Timestamp) -> Value {
             "attention": news.attention.iter().take(LISTED_MAX).map(reward).collect::<Vec<_>>(),
             "attention_count": news.attention.len(),
             "failing": news.failing.as_ref().map(|it| json!({
-                "since": timestamp_text(it.since), "late": it.late, "error": short(&it.error),
+                "since": timestamp_text(it.since), "late": it.late, "error": short(&it.failure.text), "error_kind": it.failure.kind,
             })),
             "handler": news.handler.map(|it| json!({
                 "caught": it.caught.caught, "of": it.caught.of, "within_s": it.within.as_secs(),
@@ -89,7 +89,10 @@ fn failing(it: &Failing) -> String {
     } else {
         String::new()
     };
-    format!("passes have not completed since {since}{late}; nothing is delivered. The last error: {}", short(&it.error))
+    format!(
+        "passes have not completed since {since}{late}; nothing is delivered. The last error: {}",
+        short(&it.failure.text)
+    )
 }
 
 fn handler(it: &Broken) -> String {

@@ -16,7 +16,10 @@ use std::{
 use super::channel::Quiet;
 use crate::{
     domain::Unit,
-    ledger::{Counted, Health, HoldReason, Ledger, LedgerError, Standing, Tally, Waits, replace_file, sweep_drafts},
+    ledger::{
+        Counted, FailureKind, Health, HoldReason, Ledger, LedgerError, Standing, Tally, Waits, replace_file,
+        sweep_drafts,
+    },
     reconcile::in_full,
 };
 
@@ -24,6 +27,8 @@ use crate::{
 const FILE_MODE: u32 = 0o644;
 /// In `attention` beside the reasons of holds.
 const OTHER_REASONS: [&str; 2] = ["not_marked", "unfulfilled_upstream"];
+/// In passes of versions that kept no kind.
+const KIND_UNKNOWN: &str = "unknown";
 const OUTCOMES: [&str; 4] = ["delivered", "not_delivered", "unknown", "refused"];
 
 /// What was counted so far.
@@ -137,7 +142,13 @@ impl Text {
 
         self.head("makegood_passes_total", "counter", "Passes, by result.");
         self.series("makegood_passes_total", &[("result", "completed")], counted.passes_completed);
-        self.series("makegood_passes_total", &[("result", "failed")], counted.passes_failed);
+        self.series("makegood_passes_total", &[("result", "failed")], counted.passes_failed.values().sum::<u64>());
+
+        self.head("makegood_failed_passes_total", "counter", "Passes that did not complete, by kind of failure.");
+        for kind in FailureKind::ALL.iter().map(|kind| kind.as_str()).chain([KIND_UNKNOWN]) {
+            let count = counted.passes_failed.get(kind).copied().unwrap_or_default();
+            self.series("makegood_failed_passes_total", &[("kind", kind)], count);
+        }
 
         self.head("makegood_api_requests_total", "counter", "HTTP requests to FirstPromoter, retries included.");
         self.series("makegood_api_requests_total", &[], counted.api_requests);

@@ -38,7 +38,7 @@ use crate::{
     config::{AlertSettings, NoticeSecrets, NoticeSettings},
     domain::Timestamp,
     foreign::{chat, cut, redact},
-    ledger::Ledger,
+    ledger::{FailureKind, Ledger, PassFailure},
     reconcile::{Report, in_full},
 };
 
@@ -134,16 +134,16 @@ impl Notice {
         &self,
         wires: &Wires,
         ledger: &Ledger,
-        result: &Result<Report, String>,
+        result: &Result<Report, PassFailure>,
         (now, late): (Timestamp, bool),
         stop: &CancellationToken,
     ) {
-        let error = match result {
-            Ok(report) => report.error.as_ref().map(|it| it.text.as_str()),
-            Err(error) => Some(error.as_str()),
+        let failure = match result {
+            Ok(report) => report.error.as_ref(),
+            Err(failure) => Some(failure),
         };
         self.metrics.write(wires.textfile.as_deref(), ledger, late);
-        if error.is_some() && stop.is_cancelled() {
+        if failure.is_some_and(|it| it.kind == FailureKind::Stopped) {
             // Neither good nor bad news: the next service goes on from here.
             return;
         }
@@ -152,28 +152,36 @@ impl Notice {
             tokio::time::sleep(LAST_WORDS).await;
         };
         tokio::select! {
-            ((), ()) = async { tokio::join!(self.ping(wires, error), self.alert(wires, ledger, error, (now, late))) } => {}
+            ((), ()) = async { tokio::join!(self.ping(wires, failure), self.alert(wires, ledger, failure, (now, late))) } => {}
             () = enough => {}
         }
     }
 
-    async fn ping(&self, wires: &Wires, error: Option<&str>) {
+    async fn ping(&self, wires: &Wires, failure: Option<&PassFailure>) {
         let Some(heartbeat) = &wires.heartbeat else { return };
         // In this order, or the monitor would take the pass for one that goes on for ever.
         let starting = self.state.borrow_mut().starting.take();
         if let Some(starting) = starting {
             let _said_by_the_channel = starting.await;
         }
-        match error {
+        match failure {
             None => heartbeat.send("", Body::None).await,
-            Some(error) => heartbeat.send("fail", Body::Text(cut(&chat(&redact(error)), ERROR_MAX_CHARS))).await,
+            Some(failure) => {
+                heartbeat.send("fail", Body::Text(cut(&chat(&redact(&failure.text)), ERROR_MAX_CHARS))).await
+            }
         };
     }
 
-    async fn alert(&self, wires: &Wires, ledger: &Ledger, error: Option<&str>, (now, late): (Timestamp, bool)) {
+    async fn alert(
+        &self,
+        wires: &Wires,
+        ledger: &Ledger,
+        failure: Option<&PassFailure>,
+        (now, late): (Timestamp, bool),
+    ) {
         let Some((channel, settings)) = &wires.alert else { return };
         self.load(ledger);
-        let findings = self.find(ledger, error, settings, (now, late));
+        let findings = self.find(ledger, failure, settings, (now, late));
         let news = self.state.borrow().told.news(&findings);
         if news.is_empty() {
             self.state.borrow_mut().keep(ledger, news.told, now);
@@ -203,19 +211,19 @@ impl Notice {
     fn find(
         &self,
         ledger: &Ledger,
-        error: Option<&str>,
+        failure: Option<&PassFailure>,
         settings: &AlertSettings,
         (now, late): (Timestamp, bool),
     ) -> Findings {
         let mut state = self.state.borrow_mut();
-        let failing = match error {
+        let failing = match failure {
             None => {
                 state.failing_since = None;
                 None
             }
-            Some(error) => {
+            Some(failure) => {
                 let since = state.failing_since(ledger, now);
-                Some(alert::Failing { since, error: error.to_owned(), late })
+                Some(alert::Failing { since, failure: failure.clone(), late })
             }
         };
         // A ledger that cannot be read is told as the failure of passes.

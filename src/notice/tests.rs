@@ -9,7 +9,7 @@ use super::{
 use crate::{
     config::AlertSettings,
     domain::{CommissionId, Timestamp},
-    ledger::{Attention, Caught, Health},
+    ledger::{Attention, Caught, FailureKind, Health, PassFailure},
 };
 
 /// Minutes after noon.
@@ -36,9 +36,14 @@ fn attention(rewards: &[Attention]) -> Findings {
     Findings::judge(Some(rewards.to_vec()), None, Some(Caught::default()), &AlertSettings::default(), at(0))
 }
 
+fn since_noon(text: &str) -> Failing {
+    let failure = PassFailure { kind: FailureKind::Unavailable, text: text.to_owned() };
+    Failing { since: at(0), failure, late: false }
+}
+
 /// Passes have failed since noon; it is `minutes` later.
 fn failing(minutes: i64) -> Findings {
-    let failing = Failing { since: at(0), error: "no answer from <FirstPromoter>".to_owned(), late: false };
+    let failing = since_noon("no answer from <FirstPromoter>");
     Findings::judge(Some(vec![]), Some(&failing), Some(Caught::default()), &AlertSettings::default(), at(minutes))
 }
 
@@ -116,7 +121,7 @@ fn what_was_told_stays_told_while_the_ledger_cannot_say() {
     let mut told = Told::default();
     tell(&mut told, &attention(&[held(1, "fuse", "t1")]));
     let before = told.subjects().clone();
-    let failing = Failing { since: at(0), error: "damaged".to_owned(), late: false };
+    let failing = since_noon("damaged");
     let blind = Findings::judge(None, Some(&failing), None, &AlertSettings::default(), at(1));
     assert!(tell(&mut told, &blind).is_empty());
     assert_eq!(*told.subjects(), before);
@@ -176,7 +181,7 @@ fn an_alert_is_one_text_for_people_and_the_facts_for_programs() {
 #[test]
 fn no_alert_calls_anybody_or_holds_a_link_an_image_or_an_email() {
     let hostile = "it said: @channel <!here>\n- write to kim@example.com ![x](https://evil.example/p.png) \u{9b}31m\u{202e}\u{2028}now";
-    let failing = Failing { since: at(0), error: hostile.to_owned(), late: false };
+    let failing = since_noon(hostile);
     let findings =
         Findings::judge(Some(vec![]), Some(&failing), Some(Caught::default()), &AlertSettings::default(), at(99));
     let post = compose("12345", &Told::default().news(&findings), at(99));
@@ -195,6 +200,7 @@ fn what_means_something_to_slack_is_escaped_in_the_text_only() {
     let words = post["text"].as_str().unwrap();
     assert!(words.contains("since 2026-01-01T12:00:00.000Z") && words.contains("&lt;FirstPromoter&gt;"), "{words}");
     assert_eq!(post["makegood"]["failing"]["error"], "no answer from <FirstPromoter>");
+    assert_eq!(post["makegood"]["failing"]["error_kind"], "unavailable");
 }
 
 #[test]

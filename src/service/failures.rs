@@ -1,18 +1,19 @@
 //! The service's own log: quiet about a failure that persists, loud about its end.
 //!
-//! Guarantees: while passes keep failing, each kind of failure is one error, however often it comes and whatever numbers
-//! its text holds; every other pass that fails is one line that says so, and which in a row it is; after an hour, six hours, a day, and
+//! Guarantees: while passes keep failing, each kind of failure ([`FailureKind`]) is one error, however often it comes and whatever
+//! its text says; every other pass that fails is one line that says so, and which in a row it is; after an hour, six hours, a day, and
 //! then daily, that is a warning; the first pass that completes is one line. No line of a pass that failed reads like that of one that
 //! completed. A fuse that stays blown is one warning.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use tracing::{debug, error, info, warn};
 
-use crate::{domain::Timestamp, reconcile::Report};
-
-/// More kinds of failure than these in one row of failures are debug only: they vary in more than numbers.
-const MOST_KINDS: usize = 8;
+use crate::{
+    domain::Timestamp,
+    ledger::{FailureKind, PassFailure},
+    reconcile::Report,
+};
 
 /// When the count shows; then every day.
 const REMINDERS: [Duration; 3] = [Duration::from_hours(1), Duration::from_hours(6), Duration::from_hours(24)];
@@ -23,38 +24,38 @@ const DAY: Duration = Duration::from_hours(24);
 pub(super) struct Failures {
     since: Option<Timestamp>,
     count: u64,
-    kinds: Vec<String>,
+    /// Those of this row of failures.
+    kinds: BTreeSet<FailureKind>,
     /// When the count shows next, from `since`.
     reminder: Duration,
     fuse_blown: bool,
 }
 
 impl Failures {
-    /// Says what is to be said of a pass that ended at `now` (`stopping`: a signal says stop), and returns it as a line for
-    /// systemd.
-    pub(super) fn note(&mut self, result: &Result<Report, String>, stopping: bool, now: Timestamp) -> String {
+    /// Says what is to be said of a pass that ended at `now`, and returns it as a line for systemd.
+    pub(super) fn note(&mut self, result: &Result<Report, PassFailure>, now: Timestamp) -> String {
         if let Ok(report) = result {
             self.note_fuse(report);
         }
-        let (pass, error, done) = match result {
+        let (pass, failure, done) = match result {
             Ok(report @ Report { error: None, .. }) => {
                 info!("{}", summary(report));
                 self.over();
                 return summary(report);
             }
-            Ok(report @ Report { error: Some(error), .. }) => {
-                (format!("pass {}", report.pass_id), &error.text, done(report))
+            Ok(report @ Report { error: Some(failure), .. }) => {
+                (format!("pass {}", report.pass_id), failure, done(report))
             }
-            Err(error) => ("the pass".to_owned(), error, String::new()),
+            Err(failure) => ("the pass".to_owned(), failure, String::new()),
         };
-        if stopping {
-            info!("{pass} did not complete: {error}{done}");
-            return format!("{pass} did not complete: {error}");
+        if failure.kind == FailureKind::Stopped {
+            info!("{pass} did not complete: {failure}{done}");
+            return format!("{pass} did not complete: {failure}");
         }
         let since = *self.since.get_or_insert(now);
         self.count += 1;
-        let line = format!("{pass} did not complete{}: {error}{done}", in_a_row(self.count, since, now));
-        self.failed(error, &line, (now - since).to_std().unwrap_or_default());
+        let line = format!("{pass} did not complete{}: {failure}{done}", in_a_row(self.count, since, now));
+        self.failed(failure.kind, &line, (now - since).to_std().unwrap_or_default());
         line
     }
 
@@ -65,13 +66,11 @@ impl Failures {
         }
     }
 
-    fn failed(&mut self, error: &str, line: &str, lasted: Duration) {
-        let kind = kind(error);
-        let is_new = !self.kinds.contains(&kind) && self.kinds.len() < MOST_KINDS;
+    fn failed(&mut self, kind: FailureKind, line: &str, lasted: Duration) {
+        let is_new = self.kinds.insert(kind);
         let is_reminder = self.is_reminder(lasted);
         if is_new {
             error!(failures = self.count, "{line}");
-            self.kinds.push(kind);
         } else if is_reminder {
             warn!(failures = self.count, "no pass has completed for {} h; {line}", lasted.as_secs() / 3600);
         } else {
@@ -103,16 +102,6 @@ impl Failures {
             None => {}
         }
     }
-}
-
-/// A failure's text without what varies from one time to the next: words with a digit in them, and how many such words
-/// stand in a row.
-fn kind(error: &str) -> String {
-    let words = error.split_whitespace();
-    let mut words: Vec<_> =
-        words.map(|word| if word.contains(|c: char| c.is_ascii_digit()) { "#" } else { word }).collect();
-    words.dedup_by(|next, before| *next == "#" && *before == "#");
-    words.join(" ")
 }
 
 /// Which failure in a row it is; nothing of the first. With the day where that is another than today.
@@ -197,11 +186,19 @@ mod tests {
         text.lines().map(|line| line.trim().to_owned()).collect()
     }
 
+    fn unavailable(text: String) -> PassFailure {
+        PassFailure { kind: FailureKind::Unavailable, text }
+    }
+
+    fn errors(lines: &[String]) -> usize {
+        lines.iter().filter(|line| line.starts_with("ERROR")).count()
+    }
+
     /// So many passes, five minutes apart.
-    fn pass(failures: &mut Failures, passes: std::ops::Range<i64>, error: impl Fn(i64) -> String) {
+    fn pass(failures: &mut Failures, passes: std::ops::Range<i64>, failure: impl Fn(i64) -> PassFailure) {
         let start: Timestamp = "2026-01-01T12:00:00Z".parse().unwrap();
         for number in passes {
-            failures.note(&Err(error(number)), false, start + TimeDelta::minutes(5 * number));
+            failures.note(&Err(failure(number)), start + TimeDelta::minutes(5 * number));
         }
     }
 
@@ -209,7 +206,7 @@ mod tests {
     fn a_failure_that_repeats_for_a_day_is_one_error_a_count_now_and_then_and_one_line_when_it_is_over() {
         let lines = heard(|failures| {
             pass(failures, 0..289, |n| {
-                format!("GET /commissions page {n}: no answer from 127.0.0.1:{}, {n} requests", 40_000 + n)
+                unavailable(format!("GET /commissions page {n}: no answer from 127.0.0.1:{}, {n} requests", 40_000 + n))
             });
             failures.over();
             failures.over();
@@ -234,10 +231,23 @@ mod tests {
     }
 
     #[test]
-    fn two_failures_by_turns_are_two_errors() {
-        let lines =
-            heard(|failures| pass(failures, 0..10, |n| ["refused", "no answer"][usize::from(n % 2 == 0)].to_owned()));
-        assert_eq!(lines.iter().filter(|line| line.starts_with("ERROR")).count(), 2, "{lines:#?}");
+    fn failures_of_one_kind_are_one_error_whatever_their_texts_say() {
+        let texts = ["no answer from 10.0.0.7:41022", "it could not answer (503): Ray ID: 8f3a2b", "not sent"];
+        let text = |n: i64| texts[usize::try_from(n).unwrap() % texts.len()].to_owned();
+        let lines = heard(|failures| pass(failures, 0..9, |n| unavailable(text(n))));
+        assert_eq!((errors(&lines), lines.len()), (1, 9), "{lines:#?}");
+        assert!(lines[8].starts_with("INFO the pass did not complete (9th in a row, "), "{lines:#?}");
+    }
+
+    #[test]
+    fn failures_of_two_kinds_are_two_errors_though_their_texts_differ_in_a_number_only() {
+        let failure = |n: i64| {
+            let (kind, status) =
+                [(FailureKind::RejectedKey, 403), (FailureKind::Refused, 404)][usize::from(n % 2 == 0)];
+            PassFailure { kind, text: format!("refused with {status}") }
+        };
+        let lines = heard(|failures| pass(failures, 0..10, failure));
+        assert_eq!((errors(&lines), lines.len()), (2, 10), "{lines:#?}");
     }
 
     #[test]
@@ -253,41 +263,22 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_is_new_each_time_is_an_error_a_few_times_only() {
-        let word = |n: i64| "x".repeat(usize::try_from(n).unwrap() + 1);
-        let lines = heard(|failures| pass(failures, 0..11, |n| format!("it said {}", word(n))));
-        assert_eq!(lines.iter().filter(|line| line.starts_with("ERROR")).count(), MOST_KINDS, "{lines:#?}");
-    }
-
-    #[test]
     fn the_same_failure_after_a_recovery_is_an_error_again() {
         let lines = heard(|failures| {
-            pass(failures, 0..2, |_| "down".to_owned());
+            pass(failures, 0..2, |_| unavailable("down".to_owned()));
             failures.over();
-            pass(failures, 5..7, |_| "down".to_owned());
+            pass(failures, 5..7, |_| unavailable("down".to_owned()));
         });
-        assert_eq!(lines.iter().filter(|line| line.starts_with("ERROR")).count(), 2, "{lines:#?}");
+        assert_eq!(errors(&lines), 2, "{lines:#?}");
     }
 
     #[test]
     fn what_a_signal_stopped_is_no_failure() {
         let lines = heard(|failures| {
-            failures.note(&Err("stopped".to_owned()), true, Timestamp::UNIX_EPOCH);
+            let stopped = PassFailure { kind: FailureKind::Stopped, text: "as told".to_owned() };
+            failures.note(&Err(stopped), Timestamp::UNIX_EPOCH);
             failures.over();
         });
-        assert_eq!(lines, ["INFO the pass did not complete: stopped"]);
-    }
-
-    #[test]
-    fn a_kind_of_failure_is_its_text_without_numbers() {
-        for (one, other) in [
-            ("page 3: no answer (500)", "page 14: no answer (503)"),
-            ("no commission 1, 2, 3", "no commission 7"),
-            ("Ray ID: 8f3a2b", "Ray ID: 1c9"),
-            ("a  b", "a b"),
-        ] {
-            assert_eq!(kind(one), kind(other));
-        }
-        assert_ne!(kind("refused (401)"), kind("no answer (401)"));
+        assert_eq!(lines, ["INFO the pass did not complete: as told"]);
     }
 }

@@ -18,7 +18,7 @@ use crate::{
     config::Settings,
     delivery::Deliver,
     firstpromoter::Api,
-    ledger::{Ledger, LedgerError, Writer, acquire_pass_lock},
+    ledger::{FailureKind, Ledger, PassFailure, Writer, acquire_pass_lock},
     notice::{Notice, Wires},
     reconcile::{Order, Pass, Report, Trigger, in_full},
     telemetry,
@@ -42,13 +42,6 @@ pub struct Parts<A, D> {
     pub targets: D,
     /// Where it is told how passes go.
     pub wires: Wires,
-}
-
-/// Why a pass has no report.
-struct NoReport {
-    why: String,
-    /// The service must start nothing more.
-    for_good: bool,
 }
 
 /// Everything that the service works with.
@@ -100,10 +93,9 @@ impl<A: Api, D: Deliver, C: Clock> Service<A, D, C> {
                     let pulse = Pulse::new(&self.parts.settings);
                     let pass = self.pass(trigger, &stop, &pulse).instrument(span.clone());
                     let result = watched(pass, || pulse.is_felt()).await;
-                    let for_good = result.as_ref().is_err_and(|ended| ended.for_good);
-                    let result = result.map_err(|ended| ended.why);
+                    let for_good = result.as_ref().is_err_and(|failure| failure.kind == FailureKind::Unwritten);
                     let now = self.clock.now();
-                    systemd::status(&span.in_scope(|| failures.note(&result, stop.is_cancelled(), now)));
+                    systemd::status(&span.in_scope(|| failures.note(&result, now)));
                     let late = is_late(&self.ledger, &self.parts.settings, now);
                     let told = notice.after_pass(&self.parts.wires, &self.ledger, &result, (now, late), &stop);
                     watched(told, || true).await;
@@ -120,16 +112,17 @@ impl<A: Api, D: Deliver, C: Clock> Service<A, D, C> {
         Ok(())
     }
 
-    async fn pass(&self, trigger: Trigger, stop: &CancellationToken, pulse: &Pulse) -> Result<Report, NoReport> {
+    async fn pass(&self, trigger: Trigger, stop: &CancellationToken, pulse: &Pulse) -> Result<Report, PassFailure> {
         let clock = Felt { inner: &self.clock, pulse };
         let lock = tokio::select! {
             biased;
             () = stop.cancelled() => {
-                return Err(NoReport { why: "stopped by a signal before the pass began".to_owned(), for_good: false });
+                let text = "stopped by a signal before the pass began".to_owned();
+                return Err(PassFailure { kind: FailureKind::Stopped, text });
             }
             lock = acquire_pass_lock(self.ledger.path(), "run", &clock) => lock,
         };
-        let _pass_lock = lock.map_err(|error| NoReport { why: in_full(&error), for_good: false })?;
+        let _pass_lock = lock.map_err(|error| PassFailure { kind: error.kind(), text: in_full(&error) })?;
         let pass = Pass {
             api: &Felt { inner: &self.parts.api, pulse },
             targets: &Felt { inner: &self.parts.targets, pulse },
@@ -149,10 +142,7 @@ impl<A: Api, D: Deliver, C: Clock> Service<A, D, C> {
                 run.await
             }
         };
-        report.map_err(|error| {
-            let for_good = matches!(error, LedgerError::Unwritten { .. });
-            NoReport { why: in_full(&error), for_good }
-        })
+        report.map_err(|error| PassFailure { kind: error.kind(), text: in_full(&error) })
     }
 
     /// Takes over what can change. What is wrong, or cannot change, leaves everything as it was.

@@ -28,6 +28,7 @@ fn nothing_is_delivered(world: &World) -> Ran {
     let ran = world.once().exits(1);
     assert_eq!((world.sandbox.merchant.requests(), world.sandbox.firstpromoter.writes()), (0, 0), "{ran}");
     assert_eq!(world.last_pass()["error"], ran.json["error"], "{ran}");
+    assert_eq!(world.last_pass()["error_kind"], ran.json["error_kind"], "{ran}");
     assert!(ran.error().len() > 40, "an explanation: {ran}");
     ran
 }

@@ -183,6 +183,8 @@ fn what_the_ledger_knows_is_counted_and_counted_on() {
         is("makegood_attention_rewards{reason=refused_by_target}", 1.0);
         is("makegood_passes_total{result=completed}", 1.0);
         is("makegood_passes_total{result=failed}", 1.0);
+        is("makegood_failed_passes_total{kind=unavailable}", 1.0);
+        is("makegood_failed_passes_total{kind=stopped}", 0.0);
         is("makegood_api_requests_total{}", 7.0);
         is("makegood_last_completed_pass_timestamp_seconds{}", at(100).timestamp() as f64);
         is("makegood_reward_wait_seconds_bucket{le=60}", 0.0);
