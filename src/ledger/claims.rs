@@ -121,6 +121,27 @@ impl Ledger {
         }
         Ok(shortened.len())
     }
+
+    /// Lets nothing that may still be owed be found in the future. Suppose a pass finds a reward while the clock is ahead, and the clock
+    /// is set back: its grace period would begin anew in each pass, and where the fuse holds it in between, it would go from hold to
+    /// wait and back until that future has come. It is found now, and that is written, so that the grace period counts down once.
+    pub fn found_by_now(&self, now: Timestamp) -> Result<usize, LedgerError> {
+        const FUTURE: &str = "state IN ('waiting', 'held') AND owed_since > :now";
+        let now = timestamp_text(now);
+        let any = |conn: &Connection| {
+            conn.prepare_cached(&format!("SELECT EXISTS (SELECT 1 FROM rewards WHERE {FUTURE})"))?
+                .query_row(named_params! {":now": now}, |row| row.get::<_, bool>(0))
+        };
+        if !self.run(any)? {
+            return Ok(0);
+        }
+        let found = self.write(|tx| {
+            tx.prepare_cached(&format!("UPDATE rewards SET owed_since = :now WHERE {FUTURE}"))?
+                .execute(named_params! {":now": now})
+        })?;
+        tracing::warn!("{found} rewards were found by a clock that was ahead; they count as found now");
+        Ok(found)
+    }
 }
 
 /// A claim as it may last.

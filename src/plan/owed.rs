@@ -256,16 +256,14 @@ fn not_before(commission: &Commission, reward: Option<&Reward>, cx: Context<'_>)
     let found =
         reward.filter(|reward| reward.state != RewardState::Cancelled).map_or(cx.now, |reward| reward.owed_since);
     let since = commission.approved_exactly_at().map_or(found, |approved| approved.min(found));
-    // Found in the future: by a clock that was ahead. The grace period begins now; what an earlier pass wrote of that counts
-    // down, or it would begin anew in each pass.
+    // Found in the future: by a clock that was ahead, and a pass that writes has not come by since. The grace period begins now;
+    // what an earlier pass wrote of that counts down.
     let recorded = || {
         let reward = reward?;
         match reward.state {
             RewardState::Waiting => reward.next_attempt_at,
             // Where it was tried, the handler has had its chance.
             RewardState::Delivering => Some(cx.now),
-            // The fuse stops only what could have gone at once. Begun anew, the grace period would alternate with the fuse.
-            RewardState::Held if reward.hold_reason == Some(HoldReason::Fuse) => Some(cx.now),
             RewardState::Delivered
             | RewardState::Fulfilled
             | RewardState::Held

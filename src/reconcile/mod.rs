@@ -205,6 +205,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         self.ledger.require_not_behind()?;
         self.ledger.catch_up_mark()?;
         self.ledger.shorten_claims(self.clock.now())?;
+        self.ledger.found_by_now(self.clock.now())?;
         let targets = self.fingerprints();
         self.ledger.adopt_fingerprints(&targets)?;
         let mut plan = self.plan_with(order, &targets).await?;

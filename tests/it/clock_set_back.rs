@@ -49,3 +49,21 @@ fn a_claim_that_a_handler_took_while_the_clock_was_ahead_lasts_no_longer_than_it
     once_later(&world, 11 * 60).exits(0);
     assert_eq!(effects(&world), [(1, 1)].into());
 }
+
+/// A clock that goes ahead and back again: what the fuse held meanwhile has waited for no grace period.
+#[test]
+fn what_the_fuse_held_while_the_clock_was_ahead_waits_a_grace_period_like_any_other() {
+    let mut world = given([1, 2].map(|id| commission(id).approved_who_knows_when()));
+    world.set("policy.max_deliveries_per_pass", "1");
+    world.sandbox.merchant.lock().secret = None;
+    once_later(&world, TEN_DAYS).exits(0);
+    once_later(&world, TEN_DAYS + 16 * 60).exits(3);
+    assert_eq!([1, 2].map(|id| world.state_of(id)), ["held", "held"]);
+    world.unset("policy.max_deliveries_per_pass");
+    for minutes in [0, 5, 10, 14] {
+        once_later(&world, minutes * 60).exits(0);
+        assert_eq!(world.sandbox.merchant.requests(), 0, "{minutes} minutes: the handler has its chance");
+    }
+    once_later(&world, 16 * 60).exits(0);
+    assert_eq!(effects(&world), [(1, 1), (2, 1)].into());
+}

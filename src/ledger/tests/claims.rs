@@ -194,3 +194,20 @@ fn a_claim_taken_by_a_clock_that_was_ahead_lasts_as_long_as_it_was_asked_for_fro
         assert_eq!((fine.ledger.shorten_claims(at(0)).unwrap(), claim(&fine)), (0, before), "{from} to {to}");
     }
 }
+
+/// Found while the clock was ahead, held by the fuse meanwhile, and the clock set back: the grace period counts down from now, once.
+#[test]
+fn what_a_clock_that_was_ahead_found_is_found_now_and_counts_down() {
+    let world = World::new();
+    let (waits, held, delivered) = (1, 2, 3);
+    world.waiting(waits);
+    world.held(held, HoldReason::Fuse);
+    world.in_state(delivered, RewardState::Delivered);
+    let days = timestamp_text(at(10 * 24 * 60));
+    world.elsewhere(&format!("UPDATE rewards SET owed_since = '{days}'"));
+    assert_eq!(world.ledger.found_by_now(at(0)).unwrap(), 2);
+    assert_eq!([waits, held].map(|number| world.row(number).owed_since), [at(0); 2]);
+    assert_eq!(world.column(delivered, "owed_since"), days, "it is owed no more");
+    assert_eq!(world.ledger.found_by_now(at(5)).unwrap(), 0, "it counts down");
+    assert_eq!(world.row(held).owed_since, at(0));
+}
