@@ -59,7 +59,7 @@ pub(super) fn secrets(config_file: &Path, sources: &SecretSources) -> Vec<Check>
              and no link, or remove it",
         )
     });
-    checks.chain(useless).collect()
+    checks.map(Check::of_configuration).chain(useless).collect()
 }
 
 /// A secret that the service gets as a credential is not there for a shell.

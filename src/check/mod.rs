@@ -55,20 +55,34 @@ pub struct Check {
     pub detail: String,
     /// Present where it is not ok.
     pub what_to_do: Option<String>,
+    /// It is part of the configuration: where it has failed, the service would not start.
+    #[serde(skip)]
+    pub is_configuration: bool,
 }
 
 impl Check {
     fn ok(name: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { name: name.into(), result: Verdict::Ok, detail: detail.into(), what_to_do: None }
+        Self {
+            name: name.into(),
+            result: Verdict::Ok,
+            detail: detail.into(),
+            what_to_do: None,
+            is_configuration: false,
+        }
     }
 
     fn warning(name: impl Into<String>, detail: impl Into<String>, what_to_do: impl Into<String>) -> Self {
         let (name, detail) = (name.into(), detail.into());
-        Self { name, result: Verdict::Warning, detail, what_to_do: Some(what_to_do.into()) }
+        let what_to_do = Some(what_to_do.into());
+        Self { name, result: Verdict::Warning, detail, what_to_do, is_configuration: false }
     }
 
     fn failed(name: impl Into<String>, detail: impl Into<String>, what_to_do: impl Into<String>) -> Self {
         Self { result: Verdict::Failed, ..Self::warning(name, detail, what_to_do) }
+    }
+
+    fn of_configuration(self) -> Self {
+        Self { is_configuration: true, ..self }
     }
 
     /// From an error that ends with its remedy, as the house's errors do: `what is wrong. What to do`.

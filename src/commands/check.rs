@@ -45,7 +45,7 @@ pub(super) async fn check(cli: &Cli, offline: bool) -> Result<Exit, Failure> {
 /// Secrets are part of the configuration: a service without them would end with [`Exit::Usage`].
 fn exit(checks: &[Check]) -> Exit {
     let failed = |check: &&Check| check.result == Verdict::Failed;
-    if checks.iter().filter(failed).any(|check| check.name.starts_with("secret ")) {
+    if checks.iter().filter(failed).any(|check| check.is_configuration) {
         return Exit::Usage;
     }
     match checks.iter().map(|check| check.result).max() {
@@ -85,7 +85,8 @@ mod tests {
     use super::*;
 
     fn check(name: &str, result: Verdict) -> Check {
-        Check { name: name.to_owned(), result, detail: "x".repeat(9), what_to_do: None }
+        let is_configuration = name == "a secret";
+        Check { name: name.to_owned(), result, detail: "x".repeat(9), what_to_do: None, is_configuration }
     }
 
     #[test]
@@ -95,8 +96,10 @@ mod tests {
             (vec![("ledger", Ok), ("clock", Ok)], Exit::Done),
             (vec![("ledger", Ok), ("clock", Warning)], Exit::Attention),
             (vec![("ledger", Failed), ("clock", Warning)], Exit::Failed),
-            (vec![("secret firstpromoter.api_key", Failed), ("ledger", Failed)], Exit::Usage),
-            (vec![("secret firstpromoter.api_key", Warning)], Exit::Attention),
+            (vec![("a secret", Failed), ("ledger", Failed)], Exit::Usage),
+            (vec![("a secret", Warning)], Exit::Attention),
+            // How it is called decides nothing.
+            (vec![("secret ledger", Failed)], Exit::Failed),
         ] {
             let made: Vec<Check> = checks.iter().map(|(name, result)| check(name, *result)).collect();
             assert_eq!(exit(&made), expected, "{checks:?}");
