@@ -33,6 +33,7 @@ mod environment;
 mod error;
 mod layers;
 mod notice;
+mod origin;
 mod policy;
 mod read;
 mod schedule;

@@ -6,7 +6,8 @@ use chrono::{DateTime, Utc};
 
 use super::{
     Policy, RecipientPolicy, Retry, Route,
-    read::{Entry, Reader, Section, shown},
+    origin::shown,
+    read::{Entry, Reader, Section},
     settings::section as subsection,
     suggest,
 };

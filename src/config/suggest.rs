@@ -1,6 +1,6 @@
 //! The nearest valid word, for somebody who mistyped.
 
-use super::read::shown;
+use super::origin::shown;
 
 /// The candidate that `word` most probably meant, if any is near enough to be worth naming.
 pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {

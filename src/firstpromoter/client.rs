@@ -20,8 +20,8 @@ use std::{
 
 use chrono::TimeDelta;
 use reqwest::{
-    Method, RequestBuilder, StatusCode,
-    header::{self, HeaderMap, HeaderName, HeaderValue},
+    Method, RequestBuilder,
+    header::{self, HeaderName},
     redirect,
 };
 use secrecy::{ExposeSecret, SecretString};
@@ -278,44 +278,6 @@ impl<C: Clock> Client<C> {
     }
 }
 
-/// An answer as it came.
-struct Raw {
-    status: StatusCode,
-    headers: HeaderMap,
-    url: Url,
-    body: Vec<u8>,
-}
-
-/// Why there is none.
-enum Broken {
-    NoAnswer(reqwest::Error),
-    /// More than [`BODY_MAX`], with this status.
-    TooLong(u16),
-}
-
-/// One request, and as much of its answer as is read.
-async fn exchange(request: RequestBuilder) -> Result<Raw, Broken> {
-    let mut response = request.send().await.map_err(Broken::NoAnswer)?;
-    let status = response.status();
-    let good = status.is_success();
-    let mut body = Vec::new();
-    loop {
-        match response.chunk().await {
-            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-            Err(error) if good => return Err(Broken::NoAnswer(error)),
-            // The end; of an error, whose status has said enough, also where it breaks off.
-            Ok(None) | Err(_) => break,
-        }
-        if good && body.len() > BODY_MAX {
-            return Err(Broken::TooLong(status.as_u16()));
-        }
-        if !good && body.len() > ERROR_BODY_MAX {
-            break;
-        }
-    }
-    Ok(Raw { status, headers: response.headers().clone(), url: response.url().clone(), body })
-}
-
 impl<C: Clock> Api for Client<C> {
     async fn commissions(&self, query: &CommissionQuery) -> Result<Vec<Commission>, ApiError> {
         let parameters = parameters(query);
@@ -391,67 +353,12 @@ impl<C: Clock> Api for Client<C> {
     }
 }
 
-fn headers(settings: &FirstPromoterSettings, api_key: &SecretString) -> Result<HeaderMap, ClientError> {
-    let bearer = format!("Bearer {}", api_key.expose_secret());
-    let mut bearer = HeaderValue::from_str(&bearer).map_err(|_| ClientError::ApiKey)?;
-    bearer.set_sensitive(true);
-    let mut account = HeaderValue::from_str(&settings.account_id).map_err(|_| ClientError::AccountId)?;
-    account.set_sensitive(true);
-    Ok(HeaderMap::from_iter([
-        (header::AUTHORIZATION, bearer),
-        (HeaderName::from_static("account-id"), account),
-        (header::ACCEPT, HeaderValue::from_static("application/json")),
-    ]))
-}
-
-/// The query string, in the form of the OpenAPI.
-fn parameters(query: &CommissionQuery) -> Vec<(&'static str, String)> {
-    let mut parameters: Vec<_> = query.ids.iter().map(|id| ("ids[]", id.to_string())).collect();
-    if query.approved_only {
-        parameters.push(("filters[status]", "approved".to_owned()));
-    }
-    if let Some(fulfilled) = query.fulfilled {
-        parameters.push(("filters[fulfilled]", if fulfilled { "yes" } else { "no" }.to_owned()));
-    }
-    if query.ids.is_empty() {
-        // Oldest first: a commission that is created while we read comes last and moves no page.
-        parameters.push(("sorting[created_at]", "asc".to_owned()));
-    }
-    parameters.push(("page", query.page.to_string()));
-    parameters.push(("per_page", query.per_page.to_string()));
-    parameters
-}
-
-fn describe(query: &CommissionQuery) -> String {
-    let ids = if query.ids.is_empty() { String::new() } else { format!(" for {}", counted(&query.ids)) };
-    let fulfilled = match query.fulfilled {
-        Some(true) => " fulfilled=yes",
-        Some(false) => " fulfilled=no",
-        None => "",
-    };
-    format!("GET /commissions{ids}{fulfilled} page {}", query.page)
-}
-
-fn counted(ids: &[CommissionId]) -> String {
-    match ids {
-        [one] => format!("commission {one}"),
-        many => format!("{} commissions", many.len()),
-    }
-}
-
-fn too_long(what: &str, status: u16) -> Failure {
-    Failure::Final(ApiError::Fatal {
-        what: what.to_owned(),
-        status: Some(status),
-        detail: format!(
-            "the answer is longer than {} MiB and was not read; check firstpromoter.base_url",
-            BODY_MAX / (1024 * 1024)
-        ),
-    })
-}
-
+mod exchange;
+mod request;
 mod sample;
 #[cfg(test)]
 mod tests;
 
+use exchange::{Broken, Raw, exchange};
+use request::{counted, describe, headers, parameters, too_long};
 pub use sample::Sample;

@@ -6,11 +6,12 @@
 //! Guarantees: every error of the ledger has one kind. Its match names all of them, so that a new error is given a kind by whoever
 //! makes it.
 
-use std::fmt;
+use std::{fmt, path::Path};
 
+use rusqlite::ErrorCode;
 use serde::{Serialize, Serializer};
 
-use super::{LedgerError, LockError, state::words};
+use super::{Forgot, LedgerError, LockError, reward::Odd, state::words};
 
 words! {
     /// What kind of failure a pass ended with (`passes.error_kind`).
@@ -78,6 +79,73 @@ impl fmt::Display for PassFailure {
 }
 
 impl LedgerError {
+    /// Why the ledger may have forgotten deliveries, if that is what this says. A person goes on with it by `makegood ledger accept`.
+    pub fn forgot(&self) -> Option<Forgot> {
+        match self {
+            Self::Behind { .. } => Some(Forgot::Behind),
+            Self::BadMark { .. } | Self::NoMark { .. } => Some(Forgot::NoMark),
+            Self::Stamped { why, .. } => Some(*why),
+            Self::Shared(error) => error.forgot(),
+            Self::Missing { .. }
+            | Self::NoFolder { .. }
+            | Self::Link { .. }
+            | Self::CannotBecome { .. }
+            | Self::Altered { .. }
+            | Self::Unbounded { .. }
+            | Self::InUse { .. }
+            | Self::Forbidden { .. }
+            | Self::File { .. }
+            | Self::Exists { .. }
+            | Self::OtherAccount { .. }
+            | Self::Newer { .. }
+            | Self::Foreign { .. }
+            | Self::Replaced { .. }
+            | Self::Older { .. }
+            | Self::Orphans { .. }
+            | Self::Locked { .. }
+            | Self::Damaged { .. }
+            | Self::Full { .. }
+            | Self::ReadOnly { .. }
+            | Self::Disk { .. }
+            | Self::Sqlite { .. }
+            | Self::Nonsense { .. }
+            | Self::Unwritten { .. }
+            | Self::WriterEnded { .. }
+            | Self::Moved { .. } => None,
+        }
+    }
+
+    /// Somebody else writes, and will have ended some time.
+    pub(crate) fn is_lock(&self) -> bool {
+        self.kind() == FailureKind::LedgerLocked
+    }
+
+    /// The disk would not have it just now.
+    pub(crate) fn is_disk(&self) -> bool {
+        self.kind() == FailureKind::LedgerDisk
+    }
+
+    /// Puts SQLite's error into words; `path` names the ledger.
+    pub(super) fn from_sqlite(path: &Path, waited_s: u64, source: rusqlite::Error) -> Self {
+        let path = path.to_owned();
+        if let rusqlite::Error::FromSqlConversionFailure(_, _, cause) = &source
+            && let Some(Odd { column, value }) = cause.downcast_ref()
+        {
+            return Self::Nonsense { path, column, value: value.clone() };
+        }
+        match source.sqlite_error_code() {
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Locked { path, waited_s },
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Damaged { path, source },
+            Some(ErrorCode::DiskFull) => Self::Full { path, source },
+            Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => {
+                Self::ReadOnly { path, source }
+            }
+            Some(ErrorCode::SystemIoFailure) => Self::Disk { path, source },
+            Some(ErrorCode::OperationInterrupted | ErrorCode::TooBig) => Self::Unbounded { path, source },
+            Some(_) | None => Self::Sqlite { path, source },
+        }
+    }
+
     /// What kind of failure it is.
     pub fn kind(&self) -> FailureKind {
         match self {

@@ -27,6 +27,7 @@ mod lock;
 mod mark;
 mod measures;
 mod migrate;
+mod open;
 mod passes;
 mod place;
 mod queries;
@@ -42,10 +43,10 @@ use std::{
     ops::Deref,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use rusqlite::{Connection, FileControl, OpenFlags, OptionalExtension, Transaction, TransactionBehavior};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 pub use alerts::{Caught, Streak};
 pub use attempts::{Aftermath, Begun};
@@ -69,11 +70,8 @@ pub use state::{DeliveredBy, Drift, Forgot, HoldReason, RewardState, Wait};
 pub use thread::Writer;
 pub use transition::Transition;
 
-use crate::domain::{Timestamp, timestamp_text};
 use fence::Patience;
-use files::For;
 use mark::Mark;
-use migrate::known_version;
 
 /// `mkgd`, in the database's header: whose file it is.
 const APPLICATION_ID: i64 = 0x6d6b_6764;
@@ -115,74 +113,6 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Opens the ledger of `account_id` for passes; creates it (mode 0640) and brings it to the current schema where needed.
-    pub fn open(path: &Path, account_id: &str, now: Timestamp) -> Result<Self, LedgerError> {
-        create_file(path)?;
-        check_files(path, For::Writing)?;
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let ledger = Self::connect(path, |path| Connection::open_with_flags(path, flags))?;
-        let ledger = Self { mark: Some(Mark::beside(path)), file: file_id(path), ..ledger };
-        ledger.prepare_for_writing()?;
-        // Before the schema: killed in between, the ledger is new, and its mark says so.
-        ledger.make_first_mark()?;
-        ledger.migrate()?;
-        ledger.bind(account_id, now)?;
-        ledger.note_doubt()?;
-        Ok(ledger)
-    }
-
-    /// Another connection to this ledger, for a thread of its own.
-    fn second(&self) -> Result<Self, LedgerError> {
-        check_files(&self.path, For::Writing)?;
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let ledger = Self::connect(&self.path, |path| Connection::open_with_flags(path, flags))?;
-        let ledger = Self { mark: Some(Mark::beside(&self.path)), file: file_id(&self.path), ..ledger };
-        if ledger.file != self.file {
-            return Err(LedgerError::Replaced { path: self.path.clone() });
-        }
-        ledger.prepare_for_writing()?;
-        Ok(ledger)
-    }
-
-    /// Opens an existing ledger to look at; writes nothing, ever.
-    pub fn open_read_only(path: &Path) -> Result<Self, LedgerError> {
-        if !exists(path)? {
-            return Err(LedgerError::Missing { path: path.to_owned() });
-        }
-        check_files(path, For::Reading)?;
-        // A log that is there may hold what a crash left, and stays as it is; one that is not there is made, as passes leave it.
-        let ledger = match Self::open_uri(path, "mode=ro").and_then(|ledger| ledger.version().map(|_| ledger)) {
-            // A reader that may not write the folder cannot make the WAL's index; without a WAL none is needed.
-            Err(LedgerError::ReadOnly { .. }) if !has_wal(path) => Self::open_uri(path, "immutable=1")?,
-            other => other?,
-        };
-        ledger.run(|conn| conn.pragma_update(None, "query_only", true))?;
-        ledger.refuse_strangers()?;
-        let known = known_version();
-        match ledger.version()? {
-            // The process that made the file ended before it put anything in.
-            0 => Err(LedgerError::Missing { path: path.to_owned() }),
-            found if found < known => Err(LedgerError::Older { path: path.to_owned(), found, known }),
-            _ => Ok(ledger),
-        }
-    }
-
-    /// A stand-in, in memory and empty, for the ledger at `path` that no pass has made yet: what `plan` compares with. Where a
-    /// mark is left there, the ledger was removed, and the stand-in is behind it as a new one would be.
-    pub fn not_made_yet(path: &Path, account_id: &str, now: Timestamp) -> Result<Self, LedgerError> {
-        let ledger = Self::in_memory(account_id, now)?;
-        Ok(Self { path: path.to_owned(), mark: Some(Mark::beside(path)), ..ledger })
-    }
-
-    /// A ledger in memory, empty.
-    pub fn in_memory(account_id: &str, now: Timestamp) -> Result<Self, LedgerError> {
-        let path = PathBuf::from(":memory:");
-        let ledger = Self::connect(&path, |_| Connection::open_in_memory())?;
-        ledger.migrate()?;
-        ledger.bind(account_id, now)?;
-        Ok(ledger)
-    }
-
     /// Where it lies.
     pub fn path(&self) -> &Path {
         &self.path
@@ -221,90 +151,8 @@ impl Ledger {
         Err(LedgerError::Damaged { path: self.path.clone(), source })
     }
 
-    /// A connection with a fence around it; `path` is what it is called.
-    fn connect(path: &Path, open: impl FnOnce(&Path) -> rusqlite::Result<Connection>) -> Result<Self, LedgerError> {
-        let fenced = open(path).and_then(|mut conn| fence::put_around(&mut conn).map(|patience| (conn, patience)));
-        let (conn, patience) = fenced.map_err(|source| LedgerError::from_sqlite(path, 0, source))?;
-        Ok(Self::of(conn, path, patience))
-    }
-
-    fn of(conn: Connection, path: &Path, patience: Patience) -> Self {
-        Self { conn: Kept(conn), patience, path: path.to_owned(), mark: None, file: None }
-    }
-
-    fn open_uri(path: &Path, query: &str) -> Result<Self, LedgerError> {
-        // What `mode` in the URI says goes before the flags, but may not exceed them.
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
-        // With the empty authority spelt out, or SQLite takes what follows two slashes for one.
-        let scheme = if path.is_absolute() { "file://" } else { "file:" };
-        let uri = format!("{scheme}{}?{query}", percent_encoded(path));
-        let ledger = Self::connect(path, |_| Connection::open_with_flags(uri, flags))?;
-        let ledger = Self { mark: Some(Mark::beside(path)), file: file_id(path), ..ledger };
-        ledger.run(|conn| conn.busy_timeout(BUSY_TIMEOUT))?;
-        Ok(ledger)
-    }
-
-    fn prepare_for_writing(&self) -> Result<(), LedgerError> {
-        self.run(|conn| conn.busy_timeout(BUSY_TIMEOUT))?;
-        self.refuse_strangers()?;
-        self.enter_wal(BUSY_TIMEOUT, || std::thread::sleep(BUSY_PAUSE))?;
-        self.run(|conn| conn.file_control(None::<&str>, FileControl::PersistWal(&mut 1)))?;
-        self.run(|conn| {
-            conn.pragma_update(None, "synchronous", "FULL")?;
-            conn.pragma_update(None, "foreign_keys", true)
-        })
-    }
-
-    /// For the change to WAL SQLite waits for nobody: those who open a new ledger at the same time have to.
-    fn enter_wal(&self, patience: Duration, mut pause: impl FnMut()) -> Result<(), LedgerError> {
-        let began = Instant::now();
-        loop {
-            match self.run(|conn| conn.pragma_update(None, "journal_mode", "WAL")) {
-                Err(LedgerError::Locked { .. }) if began.elapsed() < patience => pause(),
-                result => return result,
-            }
-        }
-    }
-
     fn version(&self) -> Result<i64, LedgerError> {
         self.run(|conn| conn.pragma_query_value(None, "user_version", |row| row.get(0)))
-    }
-
-    /// Refuses newer schemas and databases that are not ours, before anything is written to them.
-    fn refuse_strangers(&self) -> Result<(), LedgerError> {
-        // In one snapshot: somebody else may be making it just now.
-        let (found, application_id, objects): (i64, i64, Vec<fence::Object>) = self.run(|conn| {
-            let snapshot = conn.unchecked_transaction()?;
-            let value = |name| snapshot.pragma_query_value(None, name, |row| row.get(0));
-            Ok((value("user_version")?, value("application_id")?, fence::schema(&snapshot)?))
-        })?;
-        let empty = objects.is_empty();
-        if application_id != APPLICATION_ID && !(empty && application_id == 0) {
-            return Err(LedgerError::Foreign { path: self.path.clone() });
-        }
-        let known = known_version();
-        if found > known {
-            return Err(LedgerError::Newer { path: self.path.clone(), found, known });
-        }
-        let ours = migrate::known_schema(found).map_err(|source| self.explain(source))?;
-        match fence::difference(&objects, &ours) {
-            Some(what) => Err(LedgerError::Altered { path: self.path.clone(), what }),
-            None => Ok(()),
-        }
-    }
-
-    fn bind(&self, account_id: &str, now: Timestamp) -> Result<(), LedgerError> {
-        let bound: Option<String> =
-            self.run(|conn| conn.query_row("SELECT account_id FROM account", [], |row| row.get(0)).optional())?;
-        if bound.is_none() {
-            self.write(|tx| {
-                tx.execute(
-                    "INSERT INTO account (id, account_id, bound_at) VALUES (1, ?1, ?2) ON CONFLICT DO NOTHING",
-                    (account_id, timestamp_text(now)),
-                )
-            })?;
-        }
-        self.require_account(account_id)
     }
 
     /// Calls `hook` before each commit on this connection; where it returns true, the commit fails and is rolled back.
@@ -344,34 +192,6 @@ impl Ledger {
     }
 }
 
-/// Makes the empty file with its mode before SQLite does with another; the WAL and its index take the mode over.
-fn create_file(path: &Path) -> Result<(), LedgerError> {
-    if exists(path)? {
-        return Ok(());
-    }
-    if !folder_of(path).is_dir() {
-        return Err(LedgerError::NoFolder { path: path.to_owned() });
-    }
-    let failed = |source| LedgerError::File { doing: "create", path: path.to_owned(), source };
-    match files::create(path, files::FILE_MODE) {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(failed(error)),
-        Ok(_) | Err(_) => Ok(()),
-    }
-}
-
-/// SQLite opens these by name, and would wait for a FIFO.
-fn check_files(path: &Path, what_for: For) -> Result<(), LedgerError> {
-    for suffix in ["", "-wal", "-shm", "-journal"] {
-        let file = with_suffix(path, suffix);
-        files::check_there(&file, what_for).map_err(|source| LedgerError::File {
-            doing: "open",
-            path: file,
-            source,
-        })?;
-    }
-    Ok(())
-}
-
 /// A name beside a ledger.
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
@@ -379,40 +199,7 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Not being allowed to look is not the same as not being there.
-fn exists(path: &Path) -> Result<bool, LedgerError> {
-    let there = match path.symlink_metadata() {
-        Ok(_) => Ok(true),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    };
-    there.map_err(|source| {
-        if source.kind() == std::io::ErrorKind::PermissionDenied {
-            return LedgerError::Forbidden { path: path.to_owned() };
-        }
-        LedgerError::File { doing: "look at", path: path.to_owned(), source }
-    })
-}
-
 /// Which file lies there now.
 fn file_id(path: &Path) -> Option<(u64, u64)> {
     std::fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
-}
-
-fn has_wal(path: &Path) -> bool {
-    std::fs::metadata(with_suffix(path, "-wal")).is_ok_and(|metadata| metadata.len() > 0)
-}
-
-/// A path for an SQLite URI: everything but the harmless is escaped.
-fn percent_encoded(path: &Path) -> String {
-    use std::{fmt::Write, os::unix::ffi::OsStrExt};
-    let mut encoded = String::new();
-    for byte in path.as_os_str().as_bytes() {
-        if byte.is_ascii_alphanumeric() || b"/._-".contains(byte) {
-            encoded.push(char::from(*byte));
-        } else {
-            let _infallible = write!(encoded, "%{byte:02X}");
-        }
-    }
-    encoded
 }

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::domain::Amount;
 use crate::domain::Timestamp;
 
 /// The one commission of an answer with these fields (besides `id`).

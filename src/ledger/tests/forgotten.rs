@@ -158,7 +158,7 @@ fn a_ledger_that_knows_no_delivery_has_nothing_to_forget_and_gets_its_mark_when_
 #[test]
 fn the_mark_is_there_before_the_schema_so_that_no_kill_leaves_a_ledger_without_one() {
     let place = Place::new();
-    create_file(&place.path()).unwrap();
+    open::create_file(&place.path()).unwrap();
     let ledger = Ledger::open_uri(&place.path(), "mode=rw").unwrap();
     ledger.prepare_for_writing().unwrap();
     ledger.make_first_mark().unwrap();

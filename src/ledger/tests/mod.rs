@@ -6,7 +6,10 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    domain::{Campaign, CommissionId, DeliveryKey, Promoter, RecipientKind, Referral, RewardRef, Unit, timestamp_text},
+    domain::{
+        Campaign, CommissionId, DeliveryKey, Promoter, RecipientKind, Referral, RewardRef, Timestamp, Unit,
+        timestamp_text,
+    },
     failure::Outcome,
 };
 
