@@ -11,8 +11,7 @@ use crate::{
     clock::{Clock, SystemClock},
     domain::{CommissionId, timestamp_text},
     ledger::{
-        BackedUp, Copy, Ledger, LedgerError, Position, RewardState, Transition, acquire_pass_lock, as_owner,
-        find_ledger,
+        BackedUp, Copy, Ledger, LedgerError, Position, State, Transition, acquire_pass_lock, as_owner, find_ledger,
     },
     plan::{Item, Step, Why},
     reconcile::{Plan, in_full},
@@ -204,9 +203,9 @@ fn at_stake(plan: &Plan) -> Vec<(CommissionId, String)> {
 
 /// What becomes of one that is owed and not called delivered; none for all others.
 fn becomes(item: &Item) -> Option<String> {
-    let open = item.reward.as_ref().is_none_or(|reward| match reward.state {
-        RewardState::Waiting | RewardState::Delivering | RewardState::Held | RewardState::Cancelled => true,
-        RewardState::Delivered | RewardState::Fulfilled | RewardState::Reversed | RewardState::Dismissed => false,
+    let open = item.reward.as_ref().is_none_or(|reward| match &reward.state {
+        State::Waiting { .. } | State::Delivering | State::Held { .. } | State::Cancelled => true,
+        State::Delivered { .. } | State::Fulfilled { .. } | State::Reversed { .. } | State::Dismissed => false,
     });
     if !open {
         return None;

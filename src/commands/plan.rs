@@ -98,13 +98,8 @@ fn document(plan: Result<Plan, PassError>, api_requests: u64) -> Document {
 }
 
 fn row(commission_id: CommissionId, item: &Item) -> Row {
-    let recorded = item.reward.as_ref().and_then(|reward| reward.target.as_deref());
+    let recorded = item.reward.as_ref().and_then(|reward| reward.target());
     let facts = &item.facts;
-    let recipient_email = match facts.recipient {
-        Some(crate::domain::RecipientKind::Referral) => facts.referral.as_ref().and_then(|it| it.email.clone()),
-        Some(crate::domain::RecipientKind::Promoter) => facts.promoter.as_ref().and_then(|it| it.email.clone()),
-        None => None,
-    };
     Row {
         commission_id,
         decision: item.step.word(),
@@ -112,7 +107,7 @@ fn row(commission_id: CommissionId, item: &Item) -> Row {
         unit: facts.unit.as_ref().map(|unit| unit.as_str().to_owned()),
         amount: facts.amount,
         recipient: facts.recipient.map(crate::domain::RecipientKind::as_str),
-        recipient_email,
+        recipient_email: facts.recipient_email().map(str::to_owned),
         target: item.step.target().or(recorded).map(str::to_owned),
     }
 }

@@ -7,7 +7,7 @@ use crate::{
     cli::Cli,
     clock::{Clock, SystemClock},
     domain::CommissionId,
-    ledger::{Author, Ledger, Resolution, Reward, RewardState},
+    ledger::{Attempted, Author, Ledger, Resolution, Reward, State},
 };
 
 /// What a person who decides otherwise must know first: an attempt may have taken effect.
@@ -17,10 +17,7 @@ fn doubt(reward: &Reward, resolution: &Resolution) -> String {
         Resolution::Retry => "it would take effect twice where the target does not deduplicate by key",
         Resolution::Dismiss => "the recipient would have it all the same",
     };
-    if !reward.uncertain {
-        return String::new();
-    }
-    let target = reward.target.as_deref().unwrap_or("a target");
+    let Some(Attempted { target, .. }) = reward.doubt() else { return String::new() };
     format!(
         "An attempt at {target} may have taken effect: if key {} is there, {otherwise}; `makegood show {}` tells what was tried. ",
         reward.key, reward.id
@@ -45,10 +42,10 @@ pub(super) fn resolve(
         )
         .into());
     };
-    let Some(held) = reward.hold_reason.filter(|_| reward.state == RewardState::Held) else {
+    let State::Held { reason: held, .. } = reward.state else {
         return Err(anyhow::anyhow!(
             "commission {id} is {}, not held: only held rewards are resolved (`makegood show {id}`)",
-            reward.state
+            reward.state.word()
         )
         .into());
     };
@@ -67,10 +64,10 @@ pub(super) fn resolve(
     ledger.change(author, |change| {
         change.resolve(&reward, resolution, &format!("{decided}{reason} (was held: {held})"))
     })?;
-    let state = ledger.rewards(&[id])?.remove(&id).map(|reward| reward.state);
+    let state = ledger.rewards(&[id])?.remove(&id).map(|reward| reward.state.word());
     if cli.json {
         print_json(
-            &json!({"commission_id": id, "state": state, "was": held, "actor": actor, "uncertain": reward.uncertain}),
+            &json!({"commission_id": id, "state": state, "was": held, "actor": actor, "uncertain": reward.doubt().is_some()}),
         )?;
     } else {
         print(&text::wrapped(&format!("{doubt}Commission {id}: {decided}; {next}."), 0))?;

@@ -5,7 +5,6 @@ mod standing;
 use std::{collections::BTreeMap, fmt::Write};
 
 use serde::Serialize;
-use serde_json::{Map, Value};
 
 use super::{Exit, Failure, exit_for, ink::Ink, load, print, print_json, text};
 use crate::{
@@ -99,9 +98,9 @@ impl Page<'_> {
         let row = self.row(case)?;
         let heading = format!("Commission {id}: {} for {}", row.amount(), row.recipient());
         let mut out = text::wrapped(&heading, 0);
-        let state = row.text("state").unwrap_or_default();
-        let since = row.text("state_since").map(|at| format!(" since {}", text::when(at))).unwrap_or_default();
-        let _infallible = writeln!(out, "  {:<12}{}{since}", "state", self.ink.word(state, state));
+        let state = row.reward().state.word().as_str();
+        let since = text::at(row.reward().since);
+        let _infallible = writeln!(out, "  {:<12}{} since {since}", "state", self.ink.word(state, state));
         out.push('\n');
         out.push_str(&text::wrapped(&row.standing(), 2));
         if let Some(attention) = &case.attention {
@@ -135,9 +134,10 @@ impl Page<'_> {
         }
         for row in rows {
             out.push('\n');
-            let id = row.number("commission_id").unwrap_or_default();
-            let state = row.text("state").unwrap_or_default();
-            out.push_str(&text::reward_line(self.ink, id, state, &row.amount(), &row.recipient(), row.text("target")));
+            let reward = row.reward();
+            let state = reward.state.word().as_str();
+            let (amount, recipient) = (row.amount(), row.recipient());
+            out.push_str(&text::reward_line(self.ink, reward.id.0, state, &amount, &recipient, reward.target()));
             out.push_str(&text::detail_text(&row.standing()));
             if let Some(attention) = &row.case.attention {
                 out.push_str(&text::detail_text(&format!("-> {}", attention.what_to_do)));
@@ -151,39 +151,30 @@ impl Page<'_> {
 /// What a support question may turn on.
 fn facts(row: &Row<'_>, account_id: &str) -> String {
     let mut out = String::new();
-    let party = |email: &str, name: &str, id: &str| {
-        let known = [row.text(name), row.text(email)].into_iter().flatten().collect::<Vec<_>>().join(", ");
-        row.number(id).map(|id| if known.is_empty() { format!("{id}") } else { format!("{known} ({id})") })
+    let (reward, facts) = (row.reward(), &row.reward().facts);
+    let party = |id: i64, name: Option<&str>, email: Option<&str>| {
+        let known = [name, email].into_iter().flatten().collect::<Vec<_>>().join(", ");
+        if known.is_empty() { id.to_string() } else { format!("{known} ({id})") }
     };
-    let named = |name: &str, id: &str| match (row.text(name), row.number(id)) {
-        (Some(name), Some(id)) => Some(format!("{name} ({id})")),
-        (Some(one), None) => Some(one.to_owned()),
-        (None, id) => id.map(|id| id.to_string()),
-    };
-    let at = |column: &str| row.text(column).map(text::when);
-    let plain = |column: &str| row.text(column).map(str::to_owned);
+    let named = |id: i64, name: Option<&str>| name.map_or_else(|| id.to_string(), |name| format!("{name} ({id})"));
+    let promoter = facts.promoter.as_ref().map(|it| party(it.id, it.name.as_deref(), it.email.as_deref()));
+    let referral = facts.referral.as_ref().map(|it| party(it.id, it.uid.as_deref(), it.email.as_deref()));
     for (label, value) in [
-        ("approved", at("approved_at")),
-        ("first seen", at("first_seen_at")),
-        ("reward", named("reward_name", "reward_id")),
-        ("campaign", named("campaign_name", "campaign_id")),
-        ("promoter", party("promoter_email", "promoter_name", "promoter_id")),
-        ("referral", party("referral_email", "referral_uid", "referral_id")),
+        ("approved", facts.approved_at.map(text::at)),
+        ("first seen", Some(text::at(reward.first_seen_at))),
+        ("reward", facts.reward.as_ref().map(|it| named(it.id, it.name.as_deref()))),
+        ("campaign", facts.campaign.as_ref().map(|it| named(it.id, it.name.as_deref()))),
+        ("promoter", promoter),
+        ("referral", referral),
         ("account", Some(account_id.to_owned())),
-        ("key", plain("key")),
-        ("target", plain("target")),
+        ("key", Some(reward.key.to_string())),
+        ("target", reward.target().map(str::to_owned)),
         ("tried", row.tried()),
-        ("receipt", plain("receipt")),
+        ("receipt", reward.receipt().map(str::to_owned)),
     ] {
         if let Some(value) = value {
             out.push_str(&text::labelled(label, &value));
         }
     }
     out
-}
-
-impl Case {
-    fn reward(&self) -> &Map<String, Value> {
-        &self.dossier.reward
-    }
 }

@@ -91,8 +91,13 @@ pub(super) fn labelled(label: &str, text: &str) -> String {
 }
 
 /// A time of the ledger's for a person: `2025-01-19T10:30:00Z`, one word. What is no such time is shown as it is.
-pub(super) fn when(at: &str) -> String {
-    at.parse::<Timestamp>().map_or_else(|_| at.to_owned(), |at| at.format("%Y-%m-%dT%H:%M:%SZ").to_string())
+pub(super) fn when(text: &str) -> String {
+    text.parse::<Timestamp>().map_or_else(|_| text.to_owned(), at)
+}
+
+/// The same.
+pub(super) fn at(at: Timestamp) -> String {
+    at.format("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 /// How long ago, in the largest unit that fits; `just now` also where a clock was set back since.
@@ -154,7 +159,7 @@ pub(super) fn report_line(ink: Ink, line: &Line, attention: Option<&Attention>) 
     let mut out = reward_line(
         ink,
         line.commission_id.0,
-        &line.state,
+        line.state.as_str(),
         &amount(line.amount, line.unit.as_deref()),
         &recipient(line.recipient.as_deref(), line.recipient_email.as_deref()),
         line.target.as_deref(),

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use rusqlite::{OptionalExtension, named_params};
 
-use super::{FailureKind, Ledger, LedgerError, reward::time};
+use super::{FailureKind, Ledger, LedgerError, row::time};
 use crate::domain::{Timestamp, timestamp_text};
 
 /// How passes went lately, those over single commissions aside.

@@ -2,7 +2,7 @@
 
 use rusqlite::{OptionalExtension, named_params};
 
-use super::{Change, HoldReason, LedgerError, Reward, RewardState};
+use super::{Change, HoldReason, LedgerError, Reward, RewardState, State};
 use crate::{
     domain::{CommissionId, Timestamp, timestamp_text},
     failure::Outcome,
@@ -50,12 +50,12 @@ impl Change<'_> {
             tx.prepare_cached(
                 "UPDATE rewards SET state = 'delivering', state_since = :now, target = :target, attempts = attempts + 1, \
                  uncertain = max(uncertain, state = 'delivering'), first_attempt_at = min(coalesce(first_attempt_at, :now), :now), \
-                 next_attempt_at = NULL, hold_reason = NULL \
+                 next_attempt_at = NULL, wait_reason = NULL, wait_target = NULL, hold_reason = NULL \
                  WHERE commission_id = :id AND state = :from RETURNING attempts",
             )?
             .query_row(
                 named_params! {
-                    ":id": reward.id.0, ":from": reward.state.as_str(), ":now": timestamp_text(self.author.now), ":target": target,
+                    ":id": reward.id.0, ":from": reward.state.word().as_str(), ":now": timestamp_text(self.author.now), ":target": target,
                 },
                 |row| row.get(0),
             )
@@ -65,7 +65,7 @@ impl Change<'_> {
             self.release_claim(reward.id)?;
             return Ok(Begun::Taken);
         };
-        if reward.state == RewardState::Delivering {
+        if reward.state == State::Delivering {
             self.close_cut_off(reward.id)?;
         }
         self.sql(
@@ -77,7 +77,7 @@ impl Change<'_> {
         )?;
         self.journal(
             reward.id,
-            Some(reward.state),
+            Some(reward.state.word()),
             RewardState::Delivering,
             &format!("attempt {attempt} at {target}"),
         )?;
@@ -121,7 +121,7 @@ impl Change<'_> {
             Aftermath::Retry(until) => (
                 RewardState::Waiting,
                 self.sql(
-                    "UPDATE rewards SET state = 'waiting', state_since = :now, next_attempt_at = :until, failures = failures + 1, \
+                    "UPDATE rewards SET state = 'waiting', state_since = :now, next_attempt_at = :until, wait_reason = 'backoff', failures = failures + 1, \
                      uncertain = max(uncertain, :unknown), last_error = :detail WHERE commission_id = :id AND state = 'delivering'",
                     named_params! {
                         ":id": id.0, ":now": now, ":until": timestamp_text(*until), ":unknown": unknown, ":detail": detail,

@@ -118,14 +118,12 @@ impl Change<'_> {
         if reward.facts == *facts {
             return Ok(());
         }
-        self.write_facts(reward.id, reward.state, facts)?;
+        let state = reward.state.word();
+        self.write_facts(reward.id, state, facts)?;
         match reward.facts.difference(facts) {
-            Some(difference) => self.journal(
-                reward.id,
-                Some(reward.state),
-                reward.state,
-                &format!("changed upstream before delivery: {difference}"),
-            ),
+            Some(difference) => {
+                self.journal(reward.id, Some(state), state, &format!("changed upstream before delivery: {difference}"))
+            }
             None => Ok(()),
         }
     }

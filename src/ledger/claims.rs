@@ -8,7 +8,10 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, named_params};
 use serde::Serialize;
 
-use super::{Ledger, LedgerError, RewardState, reward::time};
+use super::{
+    HoldReason, Ledger, LedgerError, Reward, RewardState, State,
+    row::{self, time},
+};
 use crate::domain::{CommissionId, Timestamp, timestamp_text};
 
 /// The longest that a claim lasts.
@@ -66,11 +69,7 @@ impl Ledger {
         until: Timestamp,
     ) -> Result<Claimed, LedgerError> {
         self.write(|tx| {
-            let row: Option<(String, bool, Option<String>)> = tx
-                .prepare_cached("SELECT state, uncertain, hold_reason FROM rewards WHERE commission_id = ?1")?
-                .query_row([id.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
-                .optional()?;
-            if let Some(refusal) = row.and_then(|(state, uncertain, reason)| refusal(&state, uncertain, reason.as_deref())) {
+            if let Some(refusal) = row::find(tx, id)?.as_ref().and_then(refusal) {
                 return Ok(refusal);
             }
             let taken = tx
@@ -175,19 +174,19 @@ fn too_long(conn: &Connection, now: Timestamp) -> rusqlite::Result<Vec<Shortened
     claims.filter_map(Result::transpose).collect()
 }
 
-/// Why nobody should deliver a reward in this state, if so.
-fn refusal(state: &str, uncertain: bool, hold_reason: Option<&str>) -> Option<Claimed> {
-    let state = RewardState::from_word(state)?;
-    match state {
-        RewardState::Delivered | RewardState::Fulfilled | RewardState::Reversed => Some(Claimed::Delivered(state)),
-        RewardState::Dismissed => Some(Claimed::NotNow("a person decided against delivery".to_owned())),
-        RewardState::Delivering => {
-            Some(Claimed::NotNow("makegood is delivering it, or was cut off while it did".to_owned()))
+/// Why nobody should deliver a reward now, if so.
+fn refusal(reward: &Reward) -> Option<Claimed> {
+    let in_doubt = |held: Option<HoldReason>| {
+        let held = held.map(|reason| format!(", held as {reason}")).unwrap_or_default();
+        reward.doubt().map(|_| Claimed::NotNow(format!("an attempt of makegood's may have taken effect{held}")))
+    };
+    match &reward.state {
+        State::Delivered { .. } | State::Fulfilled { .. } | State::Reversed { .. } => {
+            Some(Claimed::Delivered(reward.state.word()))
         }
-        RewardState::Waiting | RewardState::Held | RewardState::Cancelled if uncertain => {
-            let held = hold_reason.map(|reason| format!(", held as {reason}")).unwrap_or_default();
-            Some(Claimed::NotNow(format!("an attempt of makegood's may have taken effect{held}")))
-        }
-        RewardState::Waiting | RewardState::Held | RewardState::Cancelled => None,
+        State::Dismissed => Some(Claimed::NotNow("a person decided against delivery".to_owned())),
+        State::Delivering => Some(Claimed::NotNow("makegood is delivering it, or was cut off while it did".to_owned())),
+        State::Held { reason, .. } => in_doubt(Some(*reason)),
+        State::Waiting { .. } | State::Cancelled => in_doubt(None),
     }
 }

@@ -1,8 +1,8 @@
 //! What people and webhook handlers decide: recorded deliveries, held rewards resolved, rewards reversed.
 
-use rusqlite::{OptionalExtension, named_params};
+use rusqlite::named_params;
 
-use super::{Change, DeliveredBy, HoldReason, LedgerError, Reward, RewardState};
+use super::{Change, DeliveredBy, HoldReason, LedgerError, Reward, RewardState, row};
 use crate::domain::{CommissionId, DeliveryKey, timestamp_text};
 
 /// A person's decision on a held reward.
@@ -26,7 +26,7 @@ impl Change<'_> {
         receipt: Option<&str>,
         owner: &str,
     ) -> Result<Option<RewardState>, LedgerError> {
-        let before = self.state_of(id)?;
+        let before = self.read(|tx| row::find(tx, id))?.map(|reward| reward.state.word());
         match before {
             Some(RewardState::Delivered | RewardState::Fulfilled | RewardState::Reversed) => {}
             None => {
@@ -75,7 +75,7 @@ impl Change<'_> {
         let retry = to == RewardState::Waiting;
         let changed = self.sql(
             "UPDATE rewards SET state = :to, state_since = :now, hold_reason = NULL, last_error = NULL, \
-             next_attempt_at = iif(:retry, :now, NULL), failures = 0, first_attempt_at = NULL, \
+             next_attempt_at = iif(:retry, :now, NULL), wait_reason = iif(:retry, 'due', NULL), wait_target = NULL, failures = 0, first_attempt_at = NULL, \
              uncertain = iif(:retry, 0, uncertain) WHERE commission_id = :id AND state = 'held'",
             named_params! {
                 ":id": reward.id.0, ":to": to.as_str(), ":now": timestamp_text(self.author.now), ":retry": retry,
@@ -87,13 +87,14 @@ impl Change<'_> {
 
     /// A person took it back, and FirstPromoter, read back, says unfulfilled. Never owed again.
     pub fn reverse(&self, reward: &Reward, why: &str) -> Result<(), LedgerError> {
+        let from = reward.state.word();
         let changed = self.sql(
             "UPDATE rewards SET state = 'reversed', state_since = :now, drift = NULL, next_attempt_at = NULL, last_error = NULL, \
              mark_attempts = 0, mark_error = NULL WHERE commission_id = :id AND state = :from AND state IN ('delivered', 'fulfilled')",
-            named_params! {":id": reward.id.0, ":from": reward.state.as_str(), ":now": timestamp_text(self.author.now)},
+            named_params! {":id": reward.id.0, ":from": from.as_str(), ":now": timestamp_text(self.author.now)},
         )?;
-        self.one(changed, reward.id, reward.state)?;
-        self.journal(reward.id, Some(reward.state), RewardState::Reversed, why)
+        self.one(changed, reward.id, from)?;
+        self.journal(reward.id, Some(from), RewardState::Reversed, why)
     }
 
     fn to_delivered(
@@ -106,7 +107,7 @@ impl Change<'_> {
     ) -> Result<(), LedgerError> {
         let changed = self.sql(
             "UPDATE rewards SET state = 'delivered', state_since = :now, delivered_at = :now, delivered_by = :by, receipt = :receipt, \
-             hold_reason = NULL, next_attempt_at = NULL, last_error = NULL, failures = 0, uncertain = 0, mark_attempts = 0, \
+             hold_reason = NULL, next_attempt_at = NULL, wait_reason = NULL, wait_target = NULL, last_error = NULL, failures = 0, uncertain = 0, mark_attempts = 0, \
              mark_error = NULL WHERE commission_id = :id AND state = :from",
             named_params! {
                 ":id": id.0, ":from": from.as_str(), ":by": by.as_str(), ":receipt": receipt, ":now": timestamp_text(self.author.now),
@@ -118,13 +119,6 @@ impl Change<'_> {
             self.close_cut_off(id)?;
         }
         self.journal(id, Some(from), RewardState::Delivered, why)
-    }
-
-    fn state_of(&self, id: CommissionId) -> Result<Option<RewardState>, LedgerError> {
-        let word: Option<String> = self.read(|tx| {
-            tx.query_row("SELECT state FROM rewards WHERE commission_id = ?1", [id.0], |row| row.get(0)).optional()
-        })?;
-        Ok(word.as_deref().and_then(RewardState::from_word))
     }
 }
 

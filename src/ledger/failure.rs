@@ -11,7 +11,7 @@ use std::{fmt, path::Path};
 use rusqlite::ErrorCode;
 use serde::{Serialize, Serializer};
 
-use super::{Forgot, LedgerError, LockError, reward::Odd, state::words};
+use super::{Forgot, LedgerError, LockError, row::Odd, words::words};
 
 words! {
     /// What kind of failure a pass ended with (`passes.error_kind`).

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::named_params;
 
-use super::{Change, Ledger, LedgerError, reward::time};
+use super::{Change, Ledger, LedgerError, row::time};
 use crate::{
     domain::{CommissionId, Timestamp, timestamp_text},
     failure::RETRY_AFTER_MAX,

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, ToSql, types::ValueRef};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{Ledger, LedgerError};
+use super::{Ledger, LedgerError, Reward, row};
 use crate::domain::CommissionId;
 
 /// A row of the view `attention`.
@@ -34,11 +34,16 @@ pub struct Attention {
     pub recipient_email: Option<String>,
 }
 
-/// Everything that the ledger knows of one commission: rows as JSON objects, named as the columns are.
+/// Everything that the ledger knows of one commission. It serialises as rows of JSON, named as the columns are; nothing of
+/// makegood reads those again.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Dossier {
+    /// Where it stands.
+    #[serde(skip)]
+    pub reward: Reward,
     /// The columns of `rewards`.
-    pub reward: Map<String, Value>,
+    #[serde(rename = "reward")]
+    pub columns: Map<String, Value>,
     /// Of `attempts`, oldest first.
     pub attempts: Vec<Map<String, Value>>,
     /// Of `journal`, oldest first.
@@ -94,18 +99,6 @@ impl Ledger {
         })
     }
 
-    /// Rows of `rewards` of these ids as objects, by id.
-    pub fn reward_objects(&self, ids: &[CommissionId]) -> Result<Vec<Map<String, Value>>, LedgerError> {
-        let ids = serde_json::to_string(ids).unwrap_or_default();
-        self.run(|conn| {
-            objects(
-                conn,
-                "SELECT * FROM rewards WHERE commission_id IN (SELECT value FROM json_each(?1)) ORDER BY commission_id",
-                &[&ids],
-            )
-        })
-    }
-
     /// The commissions of the promoter or referral with this email, whatever its case: latest approved first. Reads the
     /// whole table: SQLite folds the case of ASCII only.
     pub fn ids_of(&self, email: &str) -> Result<Vec<CommissionId>, LedgerError> {
@@ -132,11 +125,11 @@ impl Ledger {
     /// Everything of one commission; none where the ledger does not know it.
     pub fn dossier(&self, id: CommissionId) -> Result<Option<Dossier>, LedgerError> {
         self.run(|conn| {
-            let Some(reward) = objects(conn, "SELECT * FROM rewards WHERE commission_id = ?1", &[&id.0])?.pop() else {
-                return Ok(None);
-            };
+            let columns = objects(conn, "SELECT * FROM rewards WHERE commission_id = ?1", &[&id.0])?.pop();
+            let Some((reward, columns)) = row::find(conn, id)?.zip(columns) else { return Ok(None) };
             Ok(Some(Dossier {
                 reward,
+                columns,
                 attempts: objects(conn, "SELECT * FROM attempts WHERE commission_id = ?1 ORDER BY id", &[&id.0])?,
                 journal: objects(conn, "SELECT * FROM journal WHERE commission_id = ?1 ORDER BY id", &[&id.0])?,
             }))

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, Row, named_params};
 
-use super::{Ledger, LedgerError, reward::time};
+use super::{Ledger, LedgerError, row::time};
 use crate::domain::Timestamp;
 
 /// Where things stand.

@@ -20,11 +20,12 @@ use super::{
 };
 
 /// Each brings `user_version` from its index to the next.
-pub(super) const MIGRATIONS: [&str; 4] = [
+pub(super) const MIGRATIONS: [&str; 5] = [
     include_str!("migrations/0001-initial.sql"),
     include_str!("migrations/0002-alerts.sql"),
     include_str!("migrations/0003-rewards-rebuilt.sql"),
     include_str!("migrations/0004-kinds-of-failures.sql"),
+    include_str!("migrations/0005-why-a-reward-waits.sql"),
 ];
 /// Not part of any migration: these follow the tables, and are always the current ones. Before one of these files is changed
 /// together with a new migration, a copy of it is kept for the version before ([`views_and_guards`]).

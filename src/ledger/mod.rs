@@ -1,5 +1,9 @@
 //! The ledger: what was owed, what was delivered, and what FirstPromoter confirmed. All SQL is in this folder.
 //!
+//! In reading order: `state` is a reward, each state with its data; `row` the only reader of one; `transition` the arrows of the
+//! state diagram that a pass draws, `attempts` those of an attempt, `decisions` those of people and handlers; `words` what the
+//! columns may hold; `change` the transaction that they share.
+//!
 //! Guarantees:
 //! - A write is on disk when the call returns (`synchronous=FULL`), whole or not at all, with its journal entry.
 //! - A transition names the state it comes from; when the row has moved meanwhile it does nothing and says so
@@ -16,6 +20,7 @@ mod change;
 mod claims;
 mod decisions;
 mod error;
+mod facts;
 mod failure;
 mod fence;
 mod files;
@@ -32,12 +37,13 @@ mod passes;
 mod place;
 mod queries;
 mod restore;
-mod reward;
+mod row;
 mod state;
 #[cfg(test)]
 mod tests;
 mod thread;
 mod transition;
+mod words;
 
 use std::{
     ops::Deref,
@@ -55,6 +61,7 @@ pub use change::{Author, Change};
 pub use claims::{CLAIM_MAX, Claimed, LiveClaim};
 pub use decisions::Resolution;
 pub use error::LedgerError;
+pub use facts::Facts;
 pub use failure::{FailureKind, PassFailure};
 pub(crate) use files::{folder_of, replace as replace_file, sweep_drafts};
 pub use health::Health;
@@ -65,10 +72,10 @@ pub use measures::{Counted, Standing, Tally, Waits};
 pub use passes::{Counts, PassId};
 pub use place::{as_owner, become_owner, find_ledger};
 pub use restore::{Copy, Staged};
-pub use reward::{Facts, Reward};
-pub use state::{DeliveredBy, Drift, Forgot, HoldReason, RewardState, Wait};
+pub use state::{Attempted, Given, Marking, Reward, State, Tried, Wait};
 pub use thread::Writer;
 pub use transition::Transition;
+pub use words::{DeliveredBy, Drift, Forgot, HoldReason, RewardState, WaitReason};
 
 use fence::Patience;
 use mark::Mark;

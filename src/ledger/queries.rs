@@ -7,7 +7,7 @@ use rusqlite::named_params;
 
 use super::{
     CLAIM_MAX, Ledger, LedgerError, Reward,
-    reward::{COLUMNS, time},
+    row::{COLUMNS, time},
 };
 use crate::{
     domain::{CommissionId, RecipientKind, Timestamp, timestamp_text},

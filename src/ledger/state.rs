@@ -1,138 +1,88 @@
-//! The states of a reward, why one is held, and who said so: the words of the manual's tables.
+//! A reward: what holds of it in every state, and its state with what belongs to that.
 
-use std::fmt;
+use super::{DeliveredBy, Drift, Facts, HoldReason, RewardState, WaitReason};
+use crate::{
+    delivery::Fingerprint,
+    domain::{CommissionId, DeliveryKey, Timestamp},
+};
 
-use serde::{Serialize, Serializer};
-
-/// Declares an enum whose variants are words in the ledger.
-macro_rules! words {
-    ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident = $word:literal,)* }) => {
-        $(#[$meta])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub enum $name { $($(#[$vmeta])* $variant,)* }
-
-        impl $name {
-            /// All of them, in the manual's order.
-            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
-
-            /// The word in the ledger.
-            pub fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $word,)* }
-            }
-
-            /// Reads the word in the ledger.
-            pub fn from_word(word: &str) -> Option<Self> {
-                Self::ALL.iter().copied().find(|it| it.as_str() == word)
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result { f.pad(self.as_str()) }
-        }
-
-        impl Serialize for $name {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> { serializer.serialize_str(self.as_str()) }
-        }
-    };
+/// One row of `rewards`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reward {
+    /// Primary key.
+    pub id: CommissionId,
+    /// The delivery key.
+    pub key: DeliveryKey,
+    /// What FirstPromoter said.
+    pub facts: Facts,
+    /// Where it stands.
+    pub state: State,
+    /// Since when.
+    pub since: Timestamp,
+    /// When a pass, or a handler's `record`, saw it first.
+    pub first_seen_at: Timestamp,
+    /// When it was last found owed anew.
+    pub owed_since: Timestamp,
+    /// All attempts so far.
+    pub attempts: u32,
+    /// Failures in a row.
+    pub failures: u32,
+    /// Of this row of failures.
+    pub first_attempt_at: Option<Timestamp>,
+    /// Where the last attempt went.
+    pub tried: Tried,
 }
 
-pub(super) use words;
-
-words! {
-    /// Where a reward stands (`rewards.state`).
-    RewardState {
-        /// Owed; not before `next_attempt_at`.
-        Waiting = "waiting",
-        /// The intent is on disk; an attempt may be in flight or was cut off.
-        Delivering = "delivering",
-        /// The recipient has it; FirstPromoter has not confirmed yet.
-        Delivered = "delivered",
-        /// FirstPromoter, read back, says fulfilled.
-        Fulfilled = "fulfilled",
-        /// makegood will not decide alone.
-        Held = "held",
-        /// No longer approved upstream, and was never delivered.
-        Cancelled = "cancelled",
-        /// Was fulfilled, a person reversed it.
-        Reversed = "reversed",
-        /// A person decided against delivery.
-        Dismissed = "dismissed",
-    }
-}
-
-impl RewardState {
-    /// Something may still have to happen: a listing that does not contain it means something.
-    pub fn is_open(self) -> bool {
-        match self {
-            Self::Waiting | Self::Delivering | Self::Delivered | Self::Held => true,
-            Self::Fulfilled | Self::Cancelled | Self::Reversed | Self::Dismissed => false,
-        }
-    }
-
-    /// It is never owed again. What was cancelled is, when it is approved again.
-    pub fn is_over(self) -> bool {
-        match self {
-            Self::Fulfilled | Self::Reversed | Self::Dismissed => true,
-            Self::Waiting | Self::Delivering | Self::Delivered | Self::Held | Self::Cancelled => false,
-        }
-    }
-}
-
-words! {
-    /// Why a reward is held (`rewards.hold_reason`).
-    HoldReason {
-        /// Approved before `policy.deliver_from`.
-        Backlog = "backlog",
-        /// FirstPromoter suspects fraud.
-        FraudSuspicion = "fraud_suspicion",
-        /// Promoter and referral look like one person.
-        SelfReferral = "self_referral",
-        /// More than `policy.max_amount`.
-        OverLimit = "over_limit",
-        /// One pass wanted too many.
-        Fuse = "fuse",
-        /// Not a positive whole number.
-        BadAmount = "bad_amount",
-        /// A unit that this version does not know.
-        UnknownUnit = "unknown_unit",
-        /// No target.
-        NoRoute = "no_route",
-        /// The party that should receive it is missing.
-        NoRecipient = "no_recipient",
-        /// Cannot tell who receives it.
-        RecipientUnknown = "recipient_unknown",
-        /// FirstPromoter says something of it that this version cannot read.
-        Unreadable = "unreadable",
-        /// The target said no.
-        RefusedByTarget = "refused_by_target",
-        /// It may or may not have taken effect.
-        OutcomeUnknown = "outcome_unknown",
-        /// Failed for too long.
-        GaveUp = "gave_up",
-        /// Changed upstream after an attempt whose outcome is unknown.
-        Changed = "changed",
-    }
-}
-
-impl HoldReason {
-    /// Made by policy: judged again in every pass. The others are made by an attempt or a change, and move only by a
-    /// person's `resolve`.
-    pub fn is_policy(self) -> bool {
-        match self {
-            Self::Backlog
-            | Self::FraudSuspicion
-            | Self::SelfReferral
-            | Self::OverLimit
-            | Self::Fuse
-            | Self::BadAmount
-            | Self::UnknownUnit
-            | Self::NoRoute
-            | Self::NoRecipient
-            | Self::RecipientUnknown
-            | Self::Unreadable => true,
-            Self::RefusedByTarget | Self::OutcomeUnknown | Self::GaveUp | Self::Changed => false,
-        }
-    }
+/// Where a reward stands, with what belongs to that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// Owed.
+    Waiting {
+        /// Not before.
+        until: Timestamp,
+        /// Why not.
+        why: Wait,
+        /// Of the last failure.
+        last_error: Option<String>,
+    },
+    /// The intent is on disk; an attempt may be in flight or was cut off.
+    Delivering,
+    /// makegood will not decide alone.
+    Held {
+        /// Why.
+        reason: HoldReason,
+        /// The same for a person.
+        detail: Option<String>,
+        /// The backoff after a failed attempt: it outlives a hold by policy.
+        until: Option<Timestamp>,
+    },
+    /// The recipient has it; FirstPromoter has not confirmed yet.
+    Delivered {
+        /// By whom.
+        given: Given,
+        /// What came of asking FirstPromoter to mark it.
+        marking: Marking,
+    },
+    /// FirstPromoter, read back, says fulfilled.
+    Fulfilled {
+        /// By whom.
+        given: Given,
+        /// When FirstPromoter said so.
+        at: Timestamp,
+        /// How FirstPromoter contradicts that now.
+        drift: Option<Drift>,
+    },
+    /// No longer approved upstream, and was never delivered.
+    Cancelled,
+    /// A person took it back.
+    Reversed {
+        /// What the target called it.
+        receipt: Option<String>,
+        /// How FirstPromoter contradicts that now.
+        drift: Option<Drift>,
+    },
+    /// A person decided against delivery.
+    Dismissed,
 }
 
 /// Why a reward waits.
@@ -150,7 +100,125 @@ pub enum Wait {
     Target(String),
 }
 
+/// Who gave it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Given {
+    /// Who.
+    pub by: DeliveredBy,
+    /// When; none where FirstPromoter called it fulfilled first.
+    pub at: Option<Timestamp>,
+    /// What the target calls it.
+    pub receipt: Option<String>,
+}
+
+/// What came of asking FirstPromoter to mark a delivered reward.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Marking {
+    /// Passes in a row that could not have it marked.
+    pub failures: u32,
+    /// Why not, in FirstPromoter's words.
+    pub error: Option<String>,
+    /// It is not asked again before.
+    pub not_before: Option<Timestamp>,
+}
+
+/// Where the last attempt went, and whether one may have taken effect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tried {
+    /// Nothing was.
+    Never,
+    /// Here last; no attempt is in doubt.
+    At(Attempted),
+    /// Here last; some attempt had no verdict, or was cut off, and may have taken effect.
+    InDoubt(Attempted),
+}
+
+/// Where an attempt went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempted {
+    /// The target.
+    pub target: String,
+    /// That target as it was then; none by 0.1.
+    pub fingerprint: Option<Fingerprint>,
+}
+
+impl Reward {
+    /// The target of the last attempt.
+    pub fn target(&self) -> Option<&str> {
+        match &self.tried {
+            Tried::Never => None,
+            Tried::At(at) | Tried::InDoubt(at) => Some(&at.target),
+        }
+    }
+
+    /// Where an attempt went that may have taken effect: it had no verdict, or was cut off.
+    pub fn doubt(&self) -> Option<&Attempted> {
+        match &self.tried {
+            Tried::Never | Tried::At(_) => None,
+            Tried::InDoubt(at) => Some(at),
+        }
+    }
+
+    /// What the target calls the delivery.
+    pub fn receipt(&self) -> Option<&str> {
+        match &self.state {
+            State::Delivered { given, .. } | State::Fulfilled { given, .. } => given.receipt.as_deref(),
+            State::Reversed { receipt, .. } => receipt.as_deref(),
+            State::Waiting { .. } | State::Delivering | State::Held { .. } | State::Cancelled | State::Dismissed => {
+                None
+            }
+        }
+    }
+}
+
+impl State {
+    /// Its word in the ledger.
+    pub fn word(&self) -> RewardState {
+        match self {
+            Self::Waiting { .. } => RewardState::Waiting,
+            Self::Delivering => RewardState::Delivering,
+            Self::Held { .. } => RewardState::Held,
+            Self::Delivered { .. } => RewardState::Delivered,
+            Self::Fulfilled { .. } => RewardState::Fulfilled,
+            Self::Cancelled => RewardState::Cancelled,
+            Self::Reversed { .. } => RewardState::Reversed,
+            Self::Dismissed => RewardState::Dismissed,
+        }
+    }
+
+    /// What was said last against it, by the target, by FirstPromoter or by the plan.
+    pub fn last_error(&self) -> Option<&str> {
+        match self {
+            Self::Waiting { last_error, .. } => last_error.as_deref(),
+            Self::Held { detail, .. } => detail.as_deref(),
+            Self::Delivered { marking, .. } => marking.error.as_deref(),
+            Self::Delivering | Self::Fulfilled { .. } | Self::Cancelled | Self::Reversed { .. } | Self::Dismissed => {
+                None
+            }
+        }
+    }
+}
+
 impl Wait {
+    /// Its word in the ledger.
+    pub fn word(&self) -> WaitReason {
+        match self {
+            Self::Due => WaitReason::Due,
+            Self::Grace => WaitReason::Grace,
+            Self::Backoff => WaitReason::Backoff,
+            Self::Claimed => WaitReason::Claimed,
+            Self::Target(_) => WaitReason::Target,
+        }
+    }
+
+    /// The target that it waits for.
+    pub fn target(&self) -> Option<&str> {
+        match self {
+            Self::Target(target) => Some(target),
+            Self::Due | Self::Grace | Self::Backoff | Self::Claimed => None,
+        }
+    }
+
     /// For a person.
     pub fn in_words(&self) -> &'static str {
         match self {
@@ -160,98 +228,5 @@ impl Wait {
             Self::Claimed => "claimed by somebody else",
             Self::Target(_) => "the last attempts at its target failed; a few go first when the wait is over",
         }
-    }
-}
-
-words! {
-    /// How FirstPromoter contradicts what was settled (`rewards.drift`).
-    Drift {
-        /// It lists as unfulfilled what the ledger calls fulfilled.
-        UnfulfilledUpstream = "unfulfilled_upstream",
-        /// It calls fulfilled what a person reversed.
-        FulfilledAfterReversal = "fulfilled_after_reversal",
-    }
-}
-
-impl Drift {
-    /// For the journal.
-    pub fn in_words(self) -> &'static str {
-        match self {
-            Self::UnfulfilledUpstream => "FirstPromoter lists it as unfulfilled",
-            Self::FulfilledAfterReversal => "FirstPromoter says fulfilled, after a person reversed it",
-        }
-    }
-
-    /// For the journal.
-    pub fn over_in_words(self) -> &'static str {
-        match self {
-            Self::UnfulfilledUpstream => "drift is over: FirstPromoter says fulfilled",
-            Self::FulfilledAfterReversal => "drift is over: FirstPromoter no longer says fulfilled",
-        }
-    }
-}
-
-words! {
-    /// Why a ledger may have forgotten deliveries (`may_have_forgotten.why`).
-    Forgot {
-        /// It was stamped as a copy.
-        Copy = "copy",
-        /// It lacks the entry that its mark names.
-        Behind = "behind",
-        /// It knows deliveries, and had no mark that could be read.
-        NoMark = "no_mark",
-    }
-}
-
-words! {
-    /// Who delivered (`rewards.delivered_by`).
-    DeliveredBy {
-        /// This program.
-        Makegood = "makegood",
-        /// The webhook handler, or a person at FirstPromoter.
-        Outside = "outside",
-        /// An operator who said so.
-        Operator = "operator",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_word_reads_back_as_itself() {
-        for state in RewardState::ALL {
-            assert_eq!(RewardState::from_word(state.as_str()), Some(*state));
-        }
-        for reason in HoldReason::ALL {
-            assert_eq!(HoldReason::from_word(reason.as_str()), Some(*reason));
-        }
-        for drift in Drift::ALL {
-            assert_eq!(Drift::from_word(drift.as_str()), Some(*drift));
-        }
-        assert_eq!(RewardState::from_word("lost"), None);
-    }
-
-    #[test]
-    fn holds_made_by_policy_are_the_eleven_of_the_contract() {
-        let policy: Vec<_> =
-            HoldReason::ALL.iter().filter(|reason| reason.is_policy()).map(|reason| reason.as_str()).collect();
-        assert_eq!(
-            policy,
-            [
-                "backlog",
-                "fraud_suspicion",
-                "self_referral",
-                "over_limit",
-                "fuse",
-                "bad_amount",
-                "unknown_unit",
-                "no_route",
-                "no_recipient",
-                "recipient_unknown",
-                "unreadable"
-            ]
-        );
     }
 }

@@ -74,14 +74,14 @@ impl Change<'_> {
         transition: &Transition,
     ) -> Result<(), LedgerError> {
         match transition {
-            Transition::Wait { until, .. } => {
-                let why = format!("first seen; owed, not before {}", timestamp_text(*until));
-                self.insert(id, key, facts, RewardState::Waiting, &Beginning { until: Some(*until), held: None, why })
+            Transition::Wait { until, why } => {
+                let words = format!("first seen; owed, not before {}", timestamp_text(*until));
+                self.insert(id, key, facts, &Beginning { waits: Some((*until, why)), held: None, words })
             }
             Transition::Hold { reason, detail } => {
-                let why = format!("first seen; {reason}: {detail}");
+                let words = format!("first seen; {reason}: {detail}");
                 let held = Some((*reason, detail.as_str()));
-                self.insert(id, key, facts, RewardState::Held, &Beginning { until: None, held, why })
+                self.insert(id, key, facts, &Beginning { waits: None, held, words })
             }
             Transition::Cancel { .. }
             | Transition::Fulfil { .. }
@@ -109,16 +109,18 @@ impl Change<'_> {
         id: CommissionId,
         key: &DeliveryKey,
         facts: &Facts,
-        state: RewardState,
         beginning: &Beginning<'_>,
     ) -> Result<(), LedgerError> {
-        let (reason, detail) = beginning.held.unzip();
+        let ((until, why), (reason, detail)) = (beginning.waits.unzip(), beginning.held.unzip());
+        let state = if reason.is_some() { RewardState::Held } else { RewardState::Waiting };
         let inserted = self.sql(
-            "INSERT INTO rewards (commission_id, key, state, state_since, first_seen_at, owed_since, next_attempt_at, hold_reason, last_error) \
-             VALUES (:id, :key, :state, :now, :found, :found, :until, :reason, :detail) ON CONFLICT (commission_id) DO NOTHING",
+            "INSERT INTO rewards (commission_id, key, state, state_since, first_seen_at, owed_since, next_attempt_at, wait_reason, \
+             wait_target, hold_reason, last_error) \
+             VALUES (:id, :key, :state, :now, :found, :found, :until, :why, :wait_target, :reason, :detail) ON CONFLICT (commission_id) DO NOTHING",
             named_params! {
                 ":id": id.0, ":key": key.as_str(), ":state": state.as_str(), ":now": timestamp_text(self.author.now),
-                ":found": timestamp_text(self.found_at()), ":until": beginning.until.map(timestamp_text),
+                ":found": timestamp_text(self.found_at()), ":until": until.map(timestamp_text),
+                ":why": why.map(|why| why.word().as_str()), ":wait_target": why.and_then(Wait::target),
                 ":reason": reason.map(HoldReason::as_str), ":detail": detail,
             },
         )?;
@@ -126,80 +128,88 @@ impl Change<'_> {
             return Err(self.moved(id, RewardState::Waiting)?);
         }
         self.write_facts(id, state, facts)?;
-        self.journal(id, None, state, &beginning.why)
+        self.journal(id, None, state, &beginning.words)
     }
 
     fn wait(&self, reward: &Reward, until: Timestamp, why: &Wait) -> Result<(), LedgerError> {
-        if reward.state == RewardState::Waiting {
+        let from = reward.state.word();
+        if from == RewardState::Waiting {
             let changed = self.sql(
-                "UPDATE rewards SET next_attempt_at = :until WHERE commission_id = :id AND state = 'waiting'",
-                named_params! {":id": reward.id.0, ":until": timestamp_text(until)},
+                "UPDATE rewards SET next_attempt_at = :until, wait_reason = :why, wait_target = :target \
+                 WHERE commission_id = :id AND state = 'waiting'",
+                named_params! {
+                    ":id": reward.id.0, ":until": timestamp_text(until), ":why": why.word().as_str(), ":target": why.target(),
+                },
             )?;
-            return self.one(changed, reward.id, reward.state);
+            return self.one(changed, reward.id, from);
         }
         let changed = self.sql(
-            "UPDATE rewards SET state = 'waiting', state_since = :now, next_attempt_at = :until, hold_reason = NULL, last_error = NULL, \
-             owed_since = iif(state = 'cancelled', :found, owed_since) \
+            "UPDATE rewards SET state = 'waiting', state_since = :now, next_attempt_at = :until, wait_reason = :why, wait_target = :target, \
+             hold_reason = NULL, last_error = NULL, owed_since = iif(state = 'cancelled', :found, owed_since) \
              WHERE commission_id = :id AND state = :from",
             named_params! {
-                ":id": reward.id.0, ":from": reward.state.as_str(), ":now": timestamp_text(self.author.now),
-                ":found": timestamp_text(self.found_at()), ":until": timestamp_text(until),
+                ":id": reward.id.0, ":from": from.as_str(), ":now": timestamp_text(self.author.now),
+                ":found": timestamp_text(self.found_at()), ":until": timestamp_text(until), ":why": why.word().as_str(),
+                ":target": why.target(),
             },
         )?;
-        self.one(changed, reward.id, reward.state)?;
-        self.journal(reward.id, Some(reward.state), RewardState::Waiting, why.in_words())
+        self.one(changed, reward.id, from)?;
+        self.journal(reward.id, Some(from), RewardState::Waiting, why.in_words())
     }
 
     fn hold(&self, reward: &Reward, reason: HoldReason, detail: &str) -> Result<(), LedgerError> {
-        let cut_off = reward.state == RewardState::Delivering;
+        let from = reward.state.word();
+        let cut_off = from == RewardState::Delivering;
         let changed = self.sql(
             "UPDATE rewards SET state = 'held', state_since = :now, hold_reason = :reason, last_error = :detail, \
-             next_attempt_at = iif(failures > 0, next_attempt_at, NULL), \
+             next_attempt_at = iif(failures > 0, next_attempt_at, NULL), wait_reason = NULL, wait_target = NULL, \
              uncertain = max(uncertain, :cut_off), owed_since = iif(state = 'cancelled', :found, owed_since) \
              WHERE commission_id = :id AND state = :from",
             named_params! {
-                ":id": reward.id.0, ":from": reward.state.as_str(), ":now": timestamp_text(self.author.now),
+                ":id": reward.id.0, ":from": from.as_str(), ":now": timestamp_text(self.author.now),
                 ":found": timestamp_text(self.found_at()), ":reason": reason.as_str(), ":detail": detail, ":cut_off": cut_off,
             },
         )?;
-        self.one(changed, reward.id, reward.state)?;
+        self.one(changed, reward.id, from)?;
         if cut_off {
             self.close_cut_off(reward.id)?;
             self.release_claim(reward.id)?;
         }
-        self.journal(reward.id, Some(reward.state), RewardState::Held, &format!("{reason}: {detail}"))
+        self.journal(reward.id, Some(from), RewardState::Held, &format!("{reason}: {detail}"))
     }
 
     fn cancel(&self, reward: &Reward, why: &str) -> Result<(), LedgerError> {
+        let from = reward.state.word();
         let changed = self.sql(
             "UPDATE rewards SET state = 'cancelled', state_since = :now, hold_reason = NULL, next_attempt_at = NULL, last_error = NULL, \
-             failures = 0, first_attempt_at = NULL \
+             wait_reason = NULL, wait_target = NULL, failures = 0, first_attempt_at = NULL \
              WHERE commission_id = :id AND state = :from",
             named_params! {
-                ":id": reward.id.0, ":from": reward.state.as_str(), ":now": timestamp_text(self.author.now),
+                ":id": reward.id.0, ":from": from.as_str(), ":now": timestamp_text(self.author.now),
             },
         )?;
-        self.one(changed, reward.id, reward.state)?;
-        self.journal(reward.id, Some(reward.state), RewardState::Cancelled, why)
+        self.one(changed, reward.id, from)?;
+        self.journal(reward.id, Some(from), RewardState::Cancelled, why)
     }
 
     fn fulfil(&self, reward: &Reward, why: &str) -> Result<(), LedgerError> {
-        let cut_off = reward.state == RewardState::Delivering;
+        let from = reward.state.word();
+        let cut_off = from == RewardState::Delivering;
         let changed = self.sql(
             "UPDATE rewards SET state = 'fulfilled', state_since = :now, fulfilled_at = :now, hold_reason = NULL, next_attempt_at = NULL, \
-             last_error = NULL, uncertain = 0, mark_attempts = 0, mark_error = NULL, \
+             wait_reason = NULL, wait_target = NULL, last_error = NULL, uncertain = 0, mark_attempts = 0, mark_error = NULL, \
              delivered_by = coalesce(delivered_by, :outside) WHERE commission_id = :id AND state = :from",
             named_params! {
-                ":id": reward.id.0, ":from": reward.state.as_str(), ":now": timestamp_text(self.author.now),
+                ":id": reward.id.0, ":from": from.as_str(), ":now": timestamp_text(self.author.now),
                 ":outside": DeliveredBy::Outside.as_str(),
             },
         )?;
-        self.one(changed, reward.id, reward.state)?;
+        self.one(changed, reward.id, from)?;
         if cut_off {
             self.close_cut_off(reward.id)?;
             self.release_claim(reward.id)?;
         }
-        self.journal(reward.id, Some(reward.state), RewardState::Fulfilled, why)
+        self.journal(reward.id, Some(from), RewardState::Fulfilled, why)
     }
 
     fn not_marked(&self, reward: &Reward, error: &str, next: Option<Timestamp>) -> Result<(), LedgerError> {
@@ -214,19 +224,20 @@ impl Change<'_> {
     }
 
     fn set_drift(&self, reward: &Reward, drift: Option<Drift>, why: &str) -> Result<(), LedgerError> {
+        let from = reward.state.word();
         let changed = self.sql(
             "UPDATE rewards SET drift = :drift WHERE commission_id = :id AND state = :state AND state IN ('fulfilled', 'reversed')",
-            named_params! {":id": reward.id.0, ":state": reward.state.as_str(), ":drift": drift.map(Drift::as_str)},
+            named_params! {":id": reward.id.0, ":state": from.as_str(), ":drift": drift.map(Drift::as_str)},
         )?;
-        self.one(changed, reward.id, reward.state)?;
-        self.journal(reward.id, Some(reward.state), reward.state, why)
+        self.one(changed, reward.id, from)?;
+        self.journal(reward.id, Some(from), from, why)
     }
 }
 
 /// How a commission enters the ledger.
 struct Beginning<'a> {
-    until: Option<Timestamp>,
+    waits: Option<(Timestamp, &'a Wait)>,
     held: Option<(HoldReason, &'a str)>,
     /// For the journal.
-    why: String,
+    words: String,
 }

@@ -186,6 +186,7 @@ fn every_word_that_a_column_may_hold_is_explained() {
     let told = |heading: &str, column: &str| set(words(Topic::Ledger, heading, column));
     assert_eq!(told("States", "state"), checked(&conn, "rewards", "state"));
     assert_eq!(told("Why a reward is held", "reason"), checked(&conn, "rewards", "hold_reason"));
+    assert_eq!(told("Why a reward waits", "why"), checked(&conn, "rewards", "wait_reason"));
     assert_eq!(told("Drift", "drift"), checked(&conn, "rewards", "drift"));
     assert_eq!(told("Table rewards", "delivered_by"), checked(&conn, "rewards", "delivered_by"));
     assert_eq!(told("Table attempts", "outcome"), checked(&conn, "attempts", "outcome"));

@@ -34,7 +34,7 @@ use crate::{
     config::Policy,
     delivery::Fingerprint,
     domain::{Commission, Timestamp},
-    ledger::{Facts, HoldReason, Reward, RewardState, Transition, Wait},
+    ledger::{Facts, HoldReason, Reward, RewardState, State, Transition, Wait},
 };
 use owed::Due;
 
@@ -162,7 +162,7 @@ pub struct Item {
 impl Item {
     /// Where it stands in the ledger once the step is under way; none where the ledger does not know it and will not.
     pub fn becomes(&self) -> Option<RewardState> {
-        let stands = self.reward.as_ref().map(|reward| reward.state);
+        let stands = self.reward.as_ref().map(|reward| reward.state.word());
         match &self.step {
             Step::Leave(_) | Step::Mark => stands,
             Step::Write(transition) => transition.to().or(stands),
@@ -190,13 +190,13 @@ impl Item {
     /// effect.
     pub fn refreshes(&self) -> bool {
         let Some(reward) = &self.reward else { return false };
-        let untouched = match reward.state {
-            RewardState::Waiting | RewardState::Held | RewardState::Cancelled => !reward.uncertain,
-            RewardState::Delivering
-            | RewardState::Delivered
-            | RewardState::Fulfilled
-            | RewardState::Reversed
-            | RewardState::Dismissed => false,
+        let untouched = match &reward.state {
+            State::Waiting { .. } | State::Held { .. } | State::Cancelled => reward.doubt().is_none(),
+            State::Delivering
+            | State::Delivered { .. }
+            | State::Fulfilled { .. }
+            | State::Reversed { .. }
+            | State::Dismissed => false,
         };
         // A handler may have recorded it before any pass had seen it.
         let never_seen = reward.facts.unit.is_none();
@@ -207,15 +207,15 @@ impl Item {
 /// What to do about one commission.
 pub fn decide(observed: &Observation, entry: Entry<'_>, cx: Context<'_>) -> Step {
     let Some(reward) = entry.reward else { return owed::unknown(observed, entry, cx) };
-    match reward.state {
-        RewardState::Waiting => open::waiting(reward, observed, entry, cx),
-        RewardState::Delivering => open::delivering(reward, observed, entry, cx),
-        RewardState::Held => open::held(reward, observed, entry, cx),
-        RewardState::Delivered => open::delivered(reward, observed, cx),
-        RewardState::Fulfilled => settled::fulfilled(reward.drift, observed),
-        RewardState::Cancelled => settled::cancelled(observed, entry, cx),
-        RewardState::Reversed => settled::reversed(reward.drift, observed),
-        RewardState::Dismissed => settled::dismissed(observed),
+    match &reward.state {
+        State::Waiting { until, why, .. } => open::waiting(reward, (*until, why), observed, entry, cx),
+        State::Delivering => open::delivering(reward, observed, entry, cx),
+        State::Held { reason, .. } => open::held(reward, *reason, observed, entry, cx),
+        State::Delivered { marking, .. } => open::delivered(marking, observed, cx),
+        State::Fulfilled { drift, .. } => settled::fulfilled(*drift, observed),
+        State::Cancelled => settled::cancelled(observed, entry, cx),
+        State::Reversed { drift, .. } => settled::reversed(*drift, observed),
+        State::Dismissed => settled::dismissed(observed),
     }
 }
 

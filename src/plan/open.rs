@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 use super::{Context, Entry, Observation, Step, Why, facts, owed};
 use crate::{
     domain::{Amount, Commission, Timestamp},
-    ledger::{HoldReason, Reward, Transition, Wait},
+    ledger::{Attempted, HoldReason, Marking, Reward, Transition, Wait},
 };
 
 /// After as many passes in a row that could not mark a reward it stands in `attention`, and is asked for less often.
@@ -20,13 +20,19 @@ pub(super) const NEITHER: &str = "FirstPromoter calls it neither fulfilled nor u
 const GONE: &str = "FirstPromoter does not have it any more";
 
 /// It is owed, and was not delivered as far as is known.
-pub(super) fn waiting(reward: &Reward, observed: &Observation, entry: Entry<'_>, cx: Context<'_>) -> Step {
+pub(super) fn waiting(
+    reward: &Reward,
+    (until, why): (Timestamp, &Wait),
+    observed: &Observation,
+    entry: Entry<'_>,
+    cx: Context<'_>,
+) -> Step {
     match observed {
         Observation::Listed(commission) => still_owed(commission, reward, entry, cx),
         Observation::Fulfilled => adopt(),
         Observation::NotApproved(status) => withdrawn(reward, not_approved(status)),
         Observation::Gone => withdrawn(reward, GONE.to_owned()),
-        Observation::Unclear => waits_unclear(reward, cx),
+        Observation::Unclear => waits_unclear(reward, until, why, cx),
     }
 }
 
@@ -41,39 +47,46 @@ pub(super) fn delivering(reward: &Reward, observed: &Observation, entry: Entry<'
         Observation::Fulfilled => adopt(),
         Observation::NotApproved(status) => withdrawn(reward, not_approved(status)),
         Observation::Gone => withdrawn(reward, GONE.to_owned()),
-        Observation::Unclear => match owed::repeatable(reward, cx) {
+        Observation::Unclear => match reward.doubt().map(|at| owed::repeatable(at, cx)) {
             // FirstPromoter's next answer will not tell either: a person is asked now, not never.
-            Err((reason, detail)) => hold(reason, detail),
-            Ok(_) if for_long(found(reward, cx), cx) => hold(HoldReason::OutcomeUnknown, NEITHER.to_owned()),
-            Ok(_) => Step::Leave(Why::Neither),
+            Some(Err((reason, detail))) => hold(reason, detail),
+            Some(Ok(_)) | None if for_long(found(reward, cx), cx) => {
+                hold(HoldReason::OutcomeUnknown, NEITHER.to_owned())
+            }
+            Some(Ok(_)) | None => Step::Leave(Why::Neither),
         },
     }
 }
 
 /// A person has to decide, or the cause has to go.
-pub(super) fn held(reward: &Reward, observed: &Observation, entry: Entry<'_>, cx: Context<'_>) -> Step {
-    let by_policy = reward.hold_reason.is_none_or(HoldReason::is_policy);
+pub(super) fn held(
+    reward: &Reward,
+    reason: HoldReason,
+    observed: &Observation,
+    entry: Entry<'_>,
+    cx: Context<'_>,
+) -> Step {
     match observed {
-        Observation::Listed(commission) if by_policy => still_owed(commission, reward, entry, cx),
+        Observation::Listed(commission) if reason.is_policy() => still_owed(commission, reward, entry, cx),
         Observation::Listed(_) => Step::Leave(Why::ForAPerson),
         Observation::Fulfilled => adopt(),
-        Observation::NotApproved(status) => held_and_withdrawn(reward, not_approved(status)),
-        Observation::Gone => held_and_withdrawn(reward, GONE.to_owned()),
+        Observation::NotApproved(status) => held_and_withdrawn(reward, reason, not_approved(status)),
+        Observation::Gone => held_and_withdrawn(reward, reason, GONE.to_owned()),
         Observation::Unclear => Step::Leave(Why::Neither),
     }
 }
 
 /// The recipient has it. Whatever FirstPromoter says, it is not delivered again.
-pub(super) fn delivered(reward: &Reward, observed: &Observation, cx: Context<'_>) -> Step {
+pub(super) fn delivered(marking: &Marking, observed: &Observation, cx: Context<'_>) -> Step {
     match observed {
-        Observation::Listed(_) => mark(reward, cx),
+        Observation::Listed(_) => mark(marking, cx),
         Observation::Fulfilled => adopt(),
         Observation::NotApproved(status) => {
-            cannot_mark(reward, format!("{}, and marks only approved ones", not_approved(status)))
+            cannot_mark(marking, format!("{}, and marks only approved ones", not_approved(status)))
         }
-        Observation::Gone => cannot_mark(reward, GONE.to_owned()),
+        Observation::Gone => cannot_mark(marking, GONE.to_owned()),
         Observation::Unclear => {
-            cannot_mark(reward, "FirstPromoter lists it neither as fulfilled nor as unfulfilled".to_owned())
+            cannot_mark(marking, "FirstPromoter lists it neither as fulfilled nor as unfulfilled".to_owned())
         }
     }
 }
@@ -93,7 +106,7 @@ fn not_approved(status: &str) -> String {
 /// Listed as owed, and not delivered as far as is known.
 fn still_owed(commission: &Commission, reward: &Reward, entry: Entry<'_>, cx: Context<'_>) -> Step {
     match changed(commission, reward, cx) {
-        Some(change) if reward.uncertain => hold(HoldReason::Changed, change),
+        Some(change) if reward.doubt().is_some() => hold(HoldReason::Changed, change),
         Some(_) | None => owed::step(owed::due(commission, entry, cx), Some(reward), cx.now),
     }
 }
@@ -101,9 +114,9 @@ fn still_owed(commission: &Commission, reward: &Reward, entry: Entry<'_>, cx: Co
 /// What FirstPromoter changed of what is delivered, in words.
 fn changed(commission: &Commission, reward: &Reward, cx: Context<'_>) -> Option<String> {
     // What is no amount at all is certainly not the one that was recorded.
-    let odd = match (&commission.amount, reward.facts.amount) {
-        (odd @ Amount::Odd(_), Some(amount)) => Some(format!("amount {amount} -> {odd}")),
-        (Amount::Odd(_), None) | (Amount::Whole(_), _) => None,
+    let odd = match &commission.amount {
+        odd @ Amount::Odd(_) => reward.facts.amount.map(|amount| format!("amount {amount} -> {odd}")),
+        Amount::Whole(_) => None,
     };
     let difference = reward.facts.difference(&facts(commission, cx.policy, cx.rules));
     match (odd, difference) {
@@ -113,13 +126,12 @@ fn changed(commission: &Commission, reward: &Reward, cx: Context<'_>) -> Option<
 }
 
 /// Approved, and in neither answer: once is nothing, for long it is a person's.
-fn waits_unclear(reward: &Reward, cx: Context<'_>) -> Step {
+fn waits_unclear(reward: &Reward, until: Timestamp, why: &Wait, cx: Context<'_>) -> Step {
     let latest = owed::latest(cx).max(owed::end_of_grace(cx.now, cx));
-    let due = reward.next_attempt_at;
-    if due.is_some_and(|due| due > latest) {
-        return Step::Write(Transition::Wait { until: latest, why: Wait::Backoff });
+    if until > latest {
+        return Step::Write(Transition::Wait { until: latest, why: why.clone() });
     }
-    if for_long(due.max(found(reward, cx)), cx) {
+    if for_long(Some(until).max(found(reward, cx)), cx) {
         hold(HoldReason::Changed, NEITHER.to_owned())
     } else {
         Step::Leave(Why::Neither)
@@ -137,24 +149,20 @@ fn for_long(since: Option<Timestamp>, cx: Context<'_>) -> bool {
 
 /// Denied, or gone: what may have taken effect goes to a person, what certainly did not is over.
 fn withdrawn(reward: &Reward, why: String) -> Step {
-    if reward.in_doubt() {
-        let target = reward.target.as_deref().unwrap_or("a target");
-        hold(HoldReason::OutcomeUnknown, format!("{why}, and an attempt at {target} may have taken effect"))
-    } else {
-        Step::Write(Transition::Cancel { why })
+    match reward.doubt() {
+        Some(Attempted { target, .. }) => {
+            hold(HoldReason::OutcomeUnknown, format!("{why}, and an attempt at {target} may have taken effect"))
+        }
+        None => Step::Write(Transition::Cancel { why }),
     }
 }
 
-fn held_and_withdrawn(reward: &Reward, why: String) -> Step {
-    if reward.hold_reason == Some(HoldReason::OutcomeUnknown) {
-        Step::Leave(Why::ForAPerson)
-    } else {
-        withdrawn(reward, why)
-    }
+fn held_and_withdrawn(reward: &Reward, reason: HoldReason, why: String) -> Step {
+    if reason == HoldReason::OutcomeUnknown { Step::Leave(Why::ForAPerson) } else { withdrawn(reward, why) }
 }
 
-fn mark(reward: &Reward, cx: Context<'_>) -> Step {
-    match reward.next_attempt_at {
+fn mark(marking: &Marking, cx: Context<'_>) -> Step {
+    match marking.not_before {
         // A longer wait was recorded by a clock that was ahead.
         Some(until) if until > cx.now && until <= owed::latest(cx) => Step::Leave(Why::MarkedLater(until)),
         Some(_) | None => Step::Mark,
@@ -162,8 +170,8 @@ fn mark(reward: &Reward, cx: Context<'_>) -> Step {
 }
 
 /// Said in three passes. From then on it stands in `attention`.
-fn cannot_mark(reward: &Reward, why: String) -> Step {
-    if reward.mark_attempts >= MARK_ATTEMPTS_BEFORE_ATTENTION && reward.mark_error.as_ref() == Some(&why) {
+fn cannot_mark(marking: &Marking, why: String) -> Step {
+    if marking.failures >= MARK_ATTEMPTS_BEFORE_ATTENTION && marking.error.as_ref() == Some(&why) {
         Step::Leave(Why::CannotMark)
     } else {
         Step::Write(Transition::NotMarked { why, next: None })

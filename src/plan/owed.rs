@@ -7,7 +7,7 @@ use crate::{
     config::{Policy, Route},
     domain::{Amount, Commission, RecipientKind, Reference, Timestamp, Unit},
     failure::RETRY_AFTER_MAX,
-    ledger::{HoldReason, Reward, RewardState, Transition, Wait},
+    ledger::{Attempted, HoldReason, Reward, State, Transition, Wait},
 };
 
 /// What is due to a commission that is owed, whatever the ledger has of it.
@@ -56,27 +56,27 @@ fn in_campaigns(commission: &Commission, policy: &Policy) -> bool {
 /// What is due means this for a row that stands there. The only way to a delivery: what is settled never gets one.
 pub(super) fn step(due: Due, reward: Option<&Reward>, now: Timestamp) -> Step {
     let Some(reward) = reward else { return anew(due, now) };
-    match reward.state {
-        RewardState::Waiting => match due {
-            Due::Later(until, why) if !moves(reward.next_attempt_at, until, &why) => {
+    match &reward.state {
+        State::Waiting { until: recorded, why: for_what, .. } => match due {
+            Due::Later(until, why) if !moves((*recorded, for_what), (until, &why)) => {
                 Step::Leave(Why::Waits(until, why))
             }
             Due::Later(until, why) => Step::Write(Transition::Wait { until, why }),
             Due::Held(reason, detail) => Step::Write(Transition::Hold { reason, detail }),
             Due::Now(target) => Step::Deliver { target, resume: false, first: None },
         },
-        RewardState::Delivering => match due {
+        State::Delivering => match due {
             Due::Later(until, why) => Step::Leave(Why::Waits(until, why)),
             Due::Held(reason, detail) => Step::Write(Transition::Hold { reason, detail }),
             Due::Now(target) => Step::Deliver { target, resume: true, first: None },
         },
-        RewardState::Held => match due {
-            Due::Held(reason, detail) if reward.hold_reason == Some(reason) => Step::Leave(Why::Held(reason, detail)),
+        State::Held { reason: recorded, .. } => match due {
+            Due::Held(reason, detail) if reason == *recorded => Step::Leave(Why::Held(reason, detail)),
             due @ (Due::Held(..) | Due::Later(..) | Due::Now(_)) => anew(due, now),
         },
-        RewardState::Cancelled => anew(due, now),
-        RewardState::Delivered | RewardState::Fulfilled => Step::Leave(Why::Fulfilled),
-        RewardState::Reversed | RewardState::Dismissed => Step::Leave(Why::DecidedByAPerson),
+        State::Cancelled => anew(due, now),
+        State::Delivered { .. } | State::Fulfilled { .. } => Step::Leave(Why::Fulfilled),
+        State::Reversed { .. } | State::Dismissed => Step::Leave(Why::DecidedByAPerson),
     }
 }
 
@@ -93,13 +93,13 @@ fn anew(due: Due, now: Timestamp) -> Step {
 }
 
 /// Whether a wait replaces the one that is recorded.
-fn moves(recorded: Option<Timestamp>, until: Timestamp, why: &Wait) -> bool {
-    let anew = match why {
-        Wait::Grace | Wait::Target(_) => recorded != Some(until),
+fn moves(recorded: (Timestamp, &Wait), new: (Timestamp, &Wait)) -> bool {
+    let anew = match new.1 {
+        Wait::Grace | Wait::Target(_) => recorded != new,
         Wait::Due | Wait::Backoff | Wait::Claimed => false,
     };
     // A wait that is shorter than what is recorded was recorded by a clock that was ahead.
-    anew || recorded.is_some_and(|recorded| recorded > until)
+    anew || recorded.0 > new.0
 }
 
 /// What is due to a commission that is approved and unfulfilled, and not known to be delivered.
@@ -126,10 +126,12 @@ fn held_by(commission: &Commission, cx: Context<'_>) -> Option<(HoldReason, Stri
     if let Some(detail) = unreadable(commission, policy) {
         return Some((HoldReason::Unreadable, detail));
     }
-    let amount = match (&commission.unit, &commission.amount) {
-        (Unit::Unknown(unit), _) => return Some((HoldReason::UnknownUnit, format!("the unit is {unit:?}"))),
-        (_, Amount::Odd(_)) => return Some((HoldReason::BadAmount, format!("the amount is {}", commission.amount))),
-        (_, Amount::Whole(amount)) => *amount,
+    if let Unit::Unknown(unit) = &commission.unit {
+        return Some((HoldReason::UnknownUnit, format!("the unit is {unit:?}")));
+    }
+    let amount = match &commission.amount {
+        odd @ Amount::Odd(_) => return Some((HoldReason::BadAmount, format!("the amount is {odd}"))),
+        Amount::Whole(amount) => *amount,
     };
     if !in_scope(commission, policy) {
         let detail = format!("unit {} and its campaign are no longer configured in [policy]", commission.unit);
@@ -217,8 +219,8 @@ fn recipient_unknown(commission: &Commission, rules: &Rules) -> String {
 
 /// Where it goes. What may have taken effect at one target never goes to another.
 fn target(commission: &Commission, reward: Option<&Reward>, cx: Context<'_>) -> Result<String, (HoldReason, String)> {
-    if let Some(reward) = reward.filter(|reward| reward.in_doubt()) {
-        return repeatable(reward, cx);
+    if let Some(at) = reward.and_then(Reward::doubt) {
+        return repeatable(at, cx);
     }
     let matches = |route: &&Route| {
         route.unit.as_ref().is_none_or(|unit| *unit == commission.unit)
@@ -234,57 +236,59 @@ fn target(commission: &Commission, reward: Option<&Reward>, cx: Context<'_>) -> 
 }
 
 /// Whether an attempt with an unknown outcome may be made again, and where.
-pub(super) fn repeatable(reward: &Reward, cx: Context<'_>) -> Result<String, (HoldReason, String)> {
-    let target = reward.target.clone().unwrap_or_default();
+pub(super) fn repeatable(at: &Attempted, cx: Context<'_>) -> Result<String, (HoldReason, String)> {
+    let target = &at.target;
     let unknown = |why: String| {
         let what = format!("an attempt at {target} was cut off or lost, and ");
         Err((HoldReason::OutcomeUnknown, what + &why))
     };
-    let Some(now) = cx.targets.get(&target) else { return unknown(format!("{target} is no longer configured")) };
+    let Some(now) = cx.targets.get(target) else { return unknown(format!("{target} is no longer configured")) };
     // An attempt of 0.1 has none before the first pass; it is then given the one of today.
-    let then = reward.fingerprint.as_ref().unwrap_or(now);
+    let then = at.fingerprint.as_ref().unwrap_or(now);
     match then.difference(now) {
         Some(difference) => unknown(format!("{target} is another target now: {difference}")),
         None if !now.deduplicates() => unknown(format!("{target} does not deduplicate by key")),
-        None => Ok(target),
+        None => Ok(target.clone()),
     }
 }
 
 /// The grace period counts from approval, but never from later than when the reward was found owed: FirstPromoter's clock must not
 /// postpone it for ever.
 fn not_before(commission: &Commission, reward: Option<&Reward>, cx: Context<'_>) -> (Timestamp, Wait) {
-    let found =
-        reward.filter(|reward| reward.state != RewardState::Cancelled).map_or(cx.now, |reward| reward.owed_since);
+    let found = reward.filter(|it| it.state != State::Cancelled).map_or(cx.now, |reward| reward.owed_since);
     let since = commission.approved_exactly_at().map_or(found, |approved| approved.min(found));
-    // Found in the future: by a clock that was ahead, and a pass that writes has not come by since. The grace period begins now;
-    // what an earlier pass wrote of that counts down.
-    let recorded = || {
-        let reward = reward?;
-        match reward.state {
-            RewardState::Waiting => reward.next_attempt_at,
-            // Where it was tried, the handler has had its chance.
-            RewardState::Delivering => Some(cx.now),
-            RewardState::Delivered
-            | RewardState::Fulfilled
-            | RewardState::Held
-            | RewardState::Cancelled
-            | RewardState::Reversed
-            | RewardState::Dismissed => None,
-        }
-    };
+    let (recorded, backoff) = recorded(reward, cx);
     let grace = if since > cx.now {
+        // Found in the future: by a clock that was ahead, and a pass that writes has not come by since. The grace period begins
+        // now; what an earlier pass wrote of that counts down.
         let anew = end_of_grace(cx.now, cx);
-        recorded().map_or(anew, |recorded| recorded.min(anew))
+        recorded.map_or(anew, |recorded| recorded.min(anew))
     } else {
         end_of_grace(since, cx)
     };
-    let backoff = reward
-        .filter(|reward| reward.failures > 0 && reward.state != RewardState::Cancelled)
-        .and_then(|reward| reward.next_attempt_at)
-        .map(|backoff| backoff.min(latest(cx)));
-    match backoff {
-        Some(backoff) if backoff > grace => (backoff, Wait::Backoff),
+    match backoff.map(|(backoff, why)| (backoff.min(latest(cx)), why)) {
+        Some((backoff, why)) if backoff > grace => (backoff, why),
         Some(_) | None => (grace, Wait::Grace),
+    }
+}
+
+/// What the ledger has of waits: until when it waits, and what is not shortened because an attempt failed.
+fn recorded(reward: Option<&Reward>, cx: Context<'_>) -> (Option<Timestamp>, Option<(Timestamp, Wait)>) {
+    let Some(reward) = reward else { return (None, None) };
+    let after_failure = |until: Timestamp, why: Wait| Some((until, why)).filter(|_| reward.failures > 0);
+    match &reward.state {
+        State::Waiting { until, why, .. } => {
+            let why = if *why == Wait::Due { Wait::Backoff } else { why.clone() };
+            (Some(*until), after_failure(*until, why))
+        }
+        // Where it was tried, the handler has had its chance.
+        State::Delivering => (Some(cx.now), None),
+        State::Held { until, .. } => (None, until.and_then(|until| after_failure(until, Wait::Backoff))),
+        State::Delivered { .. }
+        | State::Fulfilled { .. }
+        | State::Cancelled
+        | State::Reversed { .. }
+        | State::Dismissed => (None, None),
     }
 }
 

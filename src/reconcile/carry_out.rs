@@ -23,7 +23,7 @@ use crate::{
     delivery::{Deliver, Fingerprint},
     domain::{CommissionId, Timestamp},
     firstpromoter::{Api, Truth, truth::QUESTION},
-    ledger::{LedgerError, RewardState},
+    ledger::{LedgerError, State},
 };
 
 /// So often in a row answers may be too old for a single delivery when they come. Then the pass says so and ends.
@@ -185,12 +185,20 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
     fn ready(&self, ids: &[CommissionId], target: &str, plan: &Plan) -> Result<Vec<Ready>, LedgerError> {
         let mut rewards = self.ledger.rewards(ids)?;
         let goes_there = |id: &&CommissionId| plan.items.get(id).and_then(|item| item.step.target()) == Some(target);
-        let expected = |state| matches!(state, RewardState::Waiting | RewardState::Delivering);
+        let expected = |state: &State| match state {
+            State::Waiting { .. } | State::Delivering => true,
+            State::Held { .. }
+            | State::Delivered { .. }
+            | State::Fulfilled { .. }
+            | State::Cancelled
+            | State::Reversed { .. }
+            | State::Dismissed => false,
+        };
         Ok(ids
             .iter()
             .filter(goes_there)
             .filter_map(|id| rewards.remove(id).map(|reward| Ready { reward, target: target.to_owned() }))
-            .filter(|it| expected(it.reward.state))
+            .filter(|it| expected(&it.reward.state))
             .collect())
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     domain::{CommissionId, Timestamp},
     failure::backoff,
     firstpromoter::{Api, Truth, marking},
-    ledger::{LedgerError, Reward, RewardState, Transition},
+    ledger::{LedgerError, Marking, Reward, State, Transition},
     plan::{MARK_ATTEMPTS_BEFORE_ATTENTION, Step},
 };
 
@@ -32,11 +32,11 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
             return Err(PassError::Stopped);
         }
         (self.progress)(Progress::Marking(ids.len() as u64));
-        let attempts = self.ledger.rewards(&ids)?;
-        let attempts = |id: &CommissionId| attempts.get(id).map_or(0, |reward| reward.mark_attempts);
-        let (never_failed, mut failed_before): (Vec<_>, Vec<_>) = ids.iter().copied().partition(|id| attempts(id) == 0);
+        let rewards = self.ledger.rewards(&ids)?;
+        let failures = |id: &CommissionId| rewards.get(id).and_then(marking_of).map_or(0, |marking| marking.failures);
+        let (never_failed, mut failed_before): (Vec<_>, Vec<_>) = ids.iter().copied().partition(|id| failures(id) == 0);
         // Suppose more of them spoil a call than FirstPromoter may refuse in a pass: those that had no turn yet come first.
-        failed_before.sort_by_key(attempts);
+        failed_before.sort_by_key(failures);
         // A stop waits for none of this: the next pass sees what was done, and has the rest marked.
         let marking = marking::mark(self.api, self.clock, &never_failed, &failed_before);
         let marking = self.unless_stopped(marking.map(Ok::<_, PassError>)).await?;
@@ -51,14 +51,13 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         );
         let author = report.author(self.clock.now());
         self.ledger.change(author, |change| {
-            for reward in
-                ids.iter().filter_map(|id| rewards.get(id)).filter(|reward| reward.state == RewardState::Delivered)
-            {
+            for reward in ids.iter().filter_map(|id| rewards.get(id)) {
+                let Some(before) = marking_of(reward) else { continue };
                 let transition = if confirmed.contains(&reward.id) {
                     Transition::Fulfil { why: "marked, and FirstPromoter, read back, says fulfilled" }
                 } else {
                     let why = marking.complaints.get(&reward.id).unwrap_or(&general).clone();
-                    Transition::NotMarked { why, next: self.next_mark(reward, author.now) }
+                    Transition::NotMarked { why, next: self.next_mark(before, author.now) }
                 };
                 match change.apply(reward, &transition) {
                     Err(error @ LedgerError::Moved { .. }) => {
@@ -76,9 +75,23 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
     }
 
     /// From the third failure on, not in every pass.
-    fn next_mark(&self, reward: &Reward, now: Timestamp) -> Option<Timestamp> {
-        let failures = reward.mark_attempts + 1;
+    fn next_mark(&self, before: &Marking, now: Timestamp) -> Option<Timestamp> {
+        let failures = before.failures + 1;
         let beyond = failures.checked_sub(MARK_ATTEMPTS_BEFORE_ATTENTION)?;
         Some(now + backoff(&self.settings.policy.retry, beyond + 1, None))
+    }
+}
+
+/// What came of marking it so far, while it is delivered and no more.
+fn marking_of(reward: &Reward) -> Option<&Marking> {
+    match &reward.state {
+        State::Delivered { marking, .. } => Some(marking),
+        State::Waiting { .. }
+        | State::Delivering
+        | State::Held { .. }
+        | State::Fulfilled { .. }
+        | State::Cancelled
+        | State::Reversed { .. }
+        | State::Dismissed => None,
     }
 }

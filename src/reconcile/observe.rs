@@ -124,7 +124,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
             open.remove(&id);
             let reward = rewards.remove(&id);
             let observation = Observation::Listed(Box::new(commission));
-            let over = reward.as_ref().filter(|reward| reward.state.is_over());
+            let over = reward.as_ref().filter(|reward| reward.state.word().is_over());
             let step =
                 over.map(|over| plan::decide(&observation, Entry { reward: Some(over), claimed_until: None }, cx));
             if !matches!(step, Some(Step::Leave(_))) {
@@ -234,7 +234,7 @@ fn size(observation: &Observation) -> usize {
 /// Whether who receives it hangs on a rule that is not known, or did not say.
 fn needs_rule(it: &Observed, rules: &Rules, policy: &Policy) -> bool {
     let Observation::Listed(commission) = &it.observation else { return false };
-    let open = it.reward.as_ref().is_none_or(|reward| !reward.state.is_over());
+    let open = it.reward.as_ref().is_none_or(|reward| !reward.state.word().is_over());
     let unknown =
         commission.reward.known().is_some_and(|reward| rules.known.get(&reward.id).copied().flatten().is_none());
     open && unknown && plan::in_scope(commission, policy)

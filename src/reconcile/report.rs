@@ -1,14 +1,16 @@
 //! What a pass did: the numbers of its row in `passes`, and the rewards that moved or need somebody.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
-use serde_json::{Map, Value};
 
 use super::Order;
 use crate::{
-    domain::{CommissionId, Timestamp},
-    ledger::{Aftermath, Author, Counts, Ledger, LedgerError, PassFailure, PassId, RewardState, Transition},
+    domain::{CommissionId, RecipientKind, Timestamp, Unit, timestamp_text},
+    ledger::{
+        Aftermath, Attention, Author, Counts, Ledger, LedgerError, PassFailure, PassId, Reward, RewardState, State,
+        Transition,
+    },
     plan::{Item, Step},
 };
 
@@ -46,7 +48,7 @@ pub struct Line {
     /// Which commission.
     pub commission_id: CommissionId,
     /// Where it stands now.
-    pub state: String,
+    pub state: RewardState,
     /// FirstPromoter's word.
     pub unit: Option<String>,
     /// How much of the unit.
@@ -92,7 +94,7 @@ impl Report {
 
     /// What a step of the plan wrote.
     pub(super) fn settled(&mut self, id: CommissionId, item: &Item) {
-        let from = item.reward.as_ref().map(|reward| reward.state);
+        let from = item.reward.as_ref().map(|reward| reward.state.word());
         let moves = match &item.step {
             Step::Write(Transition::Wait { .. }) => from != Some(RewardState::Waiting),
             Step::Write(Transition::Hold { .. }) => {
@@ -139,41 +141,46 @@ impl Report {
     pub(super) fn look_up(&mut self, ledger: &Ledger) -> Result<(), LedgerError> {
         let attention = ledger.attention()?;
         self.needs_attention = attention.len() as u64;
-        let reasons: std::collections::BTreeMap<CommissionId, &crate::ledger::Attention> =
-            attention.iter().map(|it| (it.commission_id, it)).collect();
+        let reasons: BTreeMap<CommissionId, &Attention> = attention.iter().map(|it| (it.commission_id, it)).collect();
         let ids: BTreeSet<CommissionId> = self.moved.iter().copied().chain(reasons.keys().copied()).collect();
         let ids: Vec<CommissionId> = ids.into_iter().collect();
-        self.rewards = ledger.reward_objects(&ids)?.iter().map(|row| Line::new(row, &reasons)).collect();
+        let rewards = ledger.rewards(&ids)?;
+        self.rewards = ids
+            .iter()
+            .filter_map(|id| rewards.get(id))
+            .map(|reward| Line::new(reward, reasons.get(&reward.id).copied()))
+            .collect();
         Ok(())
     }
 }
 
 impl Line {
-    fn new(
-        row: &Map<String, Value>,
-        attention: &std::collections::BTreeMap<CommissionId, &crate::ledger::Attention>,
-    ) -> Self {
-        let text = |column: &str| row.get(column).and_then(Value::as_str).map(str::to_owned);
-        let id = CommissionId(row.get("commission_id").and_then(Value::as_i64).unwrap_or_default());
-        let attention = attention.get(&id);
-        let waits = || (text("state").as_deref() == Some("waiting")).then(|| text("next_attempt_at")).flatten();
-        let recipient = text("recipient");
-        let email = if recipient.as_deref() == Some("referral") { "referral_email" } else { "promoter_email" };
+    fn new(reward: &Reward, attention: Option<&Attention>) -> Self {
+        let facts = &reward.facts;
+        // Until it is known who receives it, the promoter is who a person would ask about.
+        let promoter = || facts.promoter.as_ref().and_then(|promoter| promoter.email.as_deref());
+        let email = if facts.recipient.is_some() { facts.recipient_email() } else { promoter() };
+        let waits = match &reward.state {
+            State::Waiting { until, .. } => Some(format!("not before {}", timestamp_text(*until))),
+            State::Delivering
+            | State::Held { .. }
+            | State::Delivered { .. }
+            | State::Fulfilled { .. }
+            | State::Cancelled
+            | State::Reversed { .. }
+            | State::Dismissed => None,
+        };
+        let detail = attention.and_then(|it| it.detail.as_deref()).or_else(|| reward.state.last_error());
         Self {
-            commission_id: id,
-            state: text("state").unwrap_or_default(),
-            unit: text("unit"),
-            amount: row.get("amount").and_then(Value::as_i64),
-            recipient_email: text(email),
-            recipient,
-            target: text("target"),
-            reason: attention
-                .map(|it| it.reason.clone())
-                .or_else(|| waits().map(|until| format!("not before {until}"))),
-            detail: attention
-                .and_then(|it| it.detail.clone())
-                .or_else(|| text("last_error"))
-                .or_else(|| text("mark_error")),
+            commission_id: reward.id,
+            state: reward.state.word(),
+            unit: facts.unit.as_ref().map(Unit::as_str).map(str::to_owned),
+            amount: facts.amount,
+            recipient: facts.recipient.map(RecipientKind::as_str).map(str::to_owned),
+            recipient_email: email.map(str::to_owned),
+            target: reward.target().map(str::to_owned),
+            reason: attention.map(|it| it.reason.clone()).or(waits),
+            detail: detail.map(str::to_owned),
             needs_attention: attention.is_some(),
         }
     }

@@ -13,7 +13,7 @@ use crate::{
     clock::Clock,
     domain::CommissionId,
     firstpromoter::{Api, ListingError, Truth, TruthError, marking, truth::Canaries},
-    ledger::{Author, Ledger, LedgerError, RewardState, Transition},
+    ledger::{Author, Ledger, LedgerError, RewardState, State, Transition},
 };
 
 /// What came of it.
@@ -75,17 +75,16 @@ pub async fn reverse(
 ) -> Result<Reversal, ReverseError> {
     ledger.require_not_behind()?;
     let reward = ledger.rewards(&[id])?.remove(&id).ok_or(ReverseError::Unknown(id))?;
-    match reward.state {
-        RewardState::Delivered | RewardState::Fulfilled => {}
-        // FirstPromoter called it fulfilled after all: it is asked to take the mark back once more.
-        RewardState::Reversed if reward.drift.is_some() => {}
-        RewardState::Reversed => return Ok(Reversal::Already),
-        state @ (RewardState::Waiting
-        | RewardState::Delivering
-        | RewardState::Held
-        | RewardState::Cancelled
-        | RewardState::Dismissed) => return Err(ReverseError::NotDelivered { id, state }),
-    }
+    let was = reward.state.word();
+    // FirstPromoter called it fulfilled after all: it is asked to take the mark back once more.
+    let over = match &reward.state {
+        State::Delivered { .. } | State::Fulfilled { .. } => None,
+        State::Reversed { drift: Some(drift), .. } => Some(*drift),
+        State::Reversed { drift: None, .. } => return Ok(Reversal::Already),
+        State::Waiting { .. } | State::Delivering | State::Held { .. } | State::Cancelled | State::Dismissed => {
+            return Err(ReverseError::NotDelivered { id, state: was });
+        }
+    };
     // Whatever comes back: what counts is what reads back, and a lost answer may have been a yes.
     let asked = marking::unmark(api, clock, &[id]).await;
     let fulfilled = ledger.canaries(CANDIDATES)?.into_iter().filter(|canary| *canary != id).collect();
@@ -98,11 +97,11 @@ pub async fn reverse(
     }
     let author = Author { actor, pass_id: None, now: clock.now() };
     let why = format!("{reason} (FirstPromoter, read back, says unfulfilled)");
-    match reward.drift.filter(|_| reward.state == RewardState::Reversed) {
+    match over {
         Some(drift) => ledger.change(author, |change| change.apply(&reward, &Transition::DriftOver(drift)))?,
         None => ledger.change(author, |change| change.reverse(&reward, &why))?,
     }
-    Ok(Reversal::Done(reward.state))
+    Ok(Reversal::Done(was))
 }
 
 impl From<TruthError> for ReverseError {

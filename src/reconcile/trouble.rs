@@ -117,7 +117,7 @@ impl Trouble {
         }
         let mut first = Vec::new();
         for turn in 0..probes {
-            let in_doubt = || queue.iter().position(|it| reward(it).is_some_and(Reward::in_doubt));
+            let in_doubt = || queue.iter().position(|it| reward(it).is_some_and(|reward| reward.doubt().is_some()));
             let next = if turn % 2 == 0 { in_doubt().unwrap_or(0) } else { 0 };
             if next < queue.len() {
                 first.push(queue.remove(next));
@@ -164,6 +164,7 @@ impl Trouble {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::{Attempted, Tried};
 
     fn retry() -> Retry {
         let minutes = Duration::from_mins;
@@ -301,7 +302,9 @@ mod tests {
     fn order(trouble: &Trouble, rewards: &[(i64, u32, bool)]) -> Vec<i64> {
         let row = |(id, attempts, uncertain): &(i64, u32, bool)| {
             let base = crate::plan::tests::reward(crate::ledger::RewardState::Waiting);
-            Reward { id: crate::domain::CommissionId(*id), attempts: *attempts, uncertain: *uncertain, ..base }
+            let place = || Attempted { target: "app".to_owned(), fingerprint: None };
+            let tried = if *uncertain { Tried::InDoubt(place()) } else { Tried::At(place()) };
+            Reward { id: crate::domain::CommissionId(*id), attempts: *attempts, tried, ..base }
         };
         let queue: Vec<Reward> = rewards.iter().map(row).collect();
         trouble.in_turn(queue.iter().collect(), |it| Some(*it)).into_iter().map(|it| it.id.0).collect()

@@ -63,6 +63,22 @@ fn a_failing_target_is_left_alone_after_ten_failures_and_holds_up_no_other() {
     assert_eq!(waits, usize::try_from(MANY).unwrap(), "{plan}");
 }
 
+/// The reason is in the ledger: it is not told by comparing two times, one of which goes when the target is well.
+#[test]
+fn what_waits_for_a_target_says_so_also_when_the_target_is_well_again() {
+    let world = a_failing_endpoint();
+    world.once().exits(0);
+    world.once().exits(0);
+    let rows = world
+        .query("SELECT commission_id, wait_reason, wait_target FROM rewards WHERE state = 'waiting' AND attempts = 0");
+    assert!(!rows.is_empty() && rows.iter().all(|row| row["wait_reason"] == "target" && row["wait_target"] == "app"));
+    let id = rows[0]["commission_id"].to_string();
+    let shown = || world.run(&["show", &id]).exits(0).stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(shown().contains("failures in a row at app, so nothing goes there before"), "{}", shown());
+    world.forge("DELETE FROM target_health");
+    assert!(shown().contains("the last attempts at app failed, so nothing goes there before"), "{}", shown());
+}
+
 #[test]
 fn when_the_wait_is_over_a_few_go_first_and_a_target_that_still_fails_is_left_alone_for_longer() {
     let world = a_failing_endpoint();

@@ -123,7 +123,7 @@ impl World {
         self.witness.transaction(|tx| {
             tx.prepare_cached(
                 "UPDATE rewards SET state = ?2, state_since = ?3, hold_reason = NULL, last_error = NULL, failures = 0, \
-                 first_attempt_at = NULL, next_attempt_at = iif(?2 = 'waiting', ?3, NULL), \
+                 first_attempt_at = NULL, next_attempt_at = iif(?2 = 'waiting', ?3, NULL), wait_reason = iif(?2 = 'waiting', 'due', NULL), \
                  uncertain = iif(?2 = 'dismissed', uncertain, 0), delivered_at = iif(?2 = 'delivered', ?3, NULL), \
                  delivered_by = iif(?2 = 'delivered', 'operator', NULL) WHERE commission_id = ?1 AND state = 'held'",
             )?

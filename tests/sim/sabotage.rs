@@ -205,7 +205,7 @@ impl Sabotage {
             Self::ForgetDelivered => {
                 unguarded(
                     "delivered_is_never_delivered_again",
-                    "UPDATE rewards SET state = 'waiting', next_attempt_at = state_since, delivered_by = NULL WHERE state = 'delivered'",
+                    "UPDATE rewards SET state = 'waiting', next_attempt_at = state_since, wait_reason = 'due', delivered_by = NULL WHERE state = 'delivered'",
                 );
             }
             Self::WriteOtherAmount => {

@@ -9,8 +9,8 @@ use super::{
     Case,
 };
 use crate::{
-    domain::Timestamp,
-    ledger::{Health, RewardState},
+    domain::{RecipientKind, Timestamp, Unit},
+    ledger::{DeliveredBy, Drift, Given, Health, HoldReason, Marking, Reward, RewardState, State, Wait},
 };
 
 /// One reward, and what of the present bears on it.
@@ -40,7 +40,9 @@ pub(super) fn sum<'r, 'a: 'r>(rows: impl Iterator<Item = &'r Row<'a>>) -> String
     let (mut count, mut by_unit) = (0, BTreeMap::<&str, i128>::new());
     for row in rows {
         count += 1;
-        *by_unit.entry(row.text("unit").unwrap_or("?")).or_default() += i128::from(row.number("amount").unwrap_or(0));
+        let facts = &row.reward().facts;
+        let unit = facts.unit.as_ref().map_or("?", Unit::as_str);
+        *by_unit.entry(unit).or_default() += i128::from(facts.amount.unwrap_or(0));
     }
     if count == 0 {
         return String::new();
@@ -50,79 +52,54 @@ pub(super) fn sum<'r, 'a: 'r>(rows: impl Iterator<Item = &'r Row<'a>>) -> String
 }
 
 impl Row<'_> {
-    pub(super) fn text(&self, column: &str) -> Option<&str> {
-        self.case.reward().get(column).and_then(Value::as_str)
-    }
-
-    pub(super) fn number(&self, column: &str) -> Option<i64> {
-        self.case.reward().get(column).and_then(Value::as_i64)
+    pub(super) fn reward(&self) -> &Reward {
+        &self.case.dossier.reward
     }
 
     pub(super) fn amount(&self) -> String {
-        text::amount(self.number("amount"), self.text("unit"))
+        let facts = &self.reward().facts;
+        text::amount(facts.amount, facts.unit.as_ref().map(Unit::as_str))
     }
 
     pub(super) fn recipient(&self) -> String {
-        text::recipient(self.text("recipient"), self.recipient_email())
-    }
-
-    fn recipient_email(&self) -> Option<&str> {
-        match self.text("recipient")? {
-            "referral" => self.text("referral_email"),
-            _ => self.text("promoter_email"),
-        }
+        let facts = &self.reward().facts;
+        text::recipient(facts.recipient.map(RecipientKind::as_str), facts.recipient_email())
     }
 
     /// The recipient has this email, or it is not known yet who that is.
     pub(super) fn may_go_to(&self, email: &str) -> bool {
-        self.text("recipient").is_none()
-            || self.recipient_email().is_some_and(|theirs| theirs.eq_ignore_ascii_case(email))
-    }
-
-    fn state(&self) -> Option<RewardState> {
-        self.text("state").and_then(RewardState::from_word)
+        let facts = &self.reward().facts;
+        facts.recipient.is_none() || facts.recipient_email().is_some_and(|theirs| theirs.eq_ignore_ascii_case(email))
     }
 
     pub(super) fn fate(&self) -> Fate {
-        match self.state() {
-            Some(RewardState::Delivered | RewardState::Fulfilled) => Fate::Got,
-            Some(RewardState::Waiting | RewardState::Delivering) => Fate::Coming,
-            Some(RewardState::Held) | None => Fate::Held,
-            Some(RewardState::Cancelled | RewardState::Reversed | RewardState::Dismissed) => Fate::Never,
+        match &self.reward().state {
+            State::Delivered { .. } | State::Fulfilled { .. } => Fate::Got,
+            State::Waiting { .. } | State::Delivering => Fate::Coming,
+            State::Held { .. } => Fate::Held,
+            State::Cancelled | State::Reversed { .. } | State::Dismissed => Fate::Never,
         }
     }
 
     pub(super) fn standing(&self) -> String {
-        match self.state() {
-            Some(RewardState::Waiting) => self.waiting(),
-            Some(RewardState::Delivering) => format!(
+        let reward = self.reward();
+        let last_words = || self.last_words(reward.state.word());
+        match &reward.state {
+            State::Waiting { until, why, last_error } => self.waiting(*until, why, last_error.as_deref()),
+            State::Delivering => format!(
                 "Being delivered{}: an attempt has no outcome yet, or was cut off. If nothing runs, the next pass settles it.",
-                self.at_target()
+                reward.target().map(|target| format!(" at {target}")).unwrap_or_default()
             ),
-            Some(RewardState::Delivered) => self.delivered(),
-            Some(RewardState::Fulfilled) => self.fulfilled(),
-            Some(RewardState::Held) => self.held(),
-            Some(RewardState::Cancelled) => {
-                format!(
-                    "Not owed: no longer approved, and never delivered. {}",
-                    self.last_words(RewardState::Cancelled)
-                )
-            }
-            Some(RewardState::Reversed) => {
-                format!("Given and reversed by a person. {}", self.last_words(RewardState::Reversed))
-            }
-            Some(RewardState::Dismissed) => {
-                format!("Not delivered: a person decided so. {}", self.last_words(RewardState::Dismissed))
-            }
-            None => "In a state that this version does not know.".to_owned(),
+            State::Delivered { given, marking } => self.delivered(given, marking),
+            State::Fulfilled { given, at, drift } => self.fulfilled(given, *at, *drift),
+            State::Held { reason, detail, .. } => self.held(*reason, detail.as_deref()),
+            State::Cancelled => format!("Not owed: no longer approved, and never delivered. {}", last_words()),
+            State::Reversed { .. } => format!("Given and reversed by a person. {}", last_words()),
+            State::Dismissed => format!("Not delivered: a person decided so. {}", last_words()),
         }
     }
 
-    fn waiting(&self) -> String {
-        let next = self.text("next_attempt_at").unwrap_or_default();
-        let not_before = next.parse::<Timestamp>().ok().filter(|at| *at > self.now);
-        let failures = u64::try_from(self.number("failures").unwrap_or(0)).unwrap_or(0);
-        let trouble = self.health.iter().find(|(_, it)| it.retry_at.is_some() && it.retry_at == not_before);
+    fn waiting(&self, until: Timestamp, why: &Wait, last_error: Option<&str>) -> String {
         if let Some(claim) = &self.case.claim {
             return format!(
                 "Owed, and not known to be delivered: {} has claimed it until {}.",
@@ -130,89 +107,76 @@ impl Row<'_> {
                 when(&claim.expires_at)
             );
         }
-        match (not_before, trouble) {
-            (None, _) if failures == 0 => {
-                format!("Owed, not delivered yet: due since {}; the next pass delivers it.", when(next))
-            }
-            (None, _) => format!(
-                "Owed, not delivered yet: {}; the next pass tries again. {}",
-                failed(failures),
-                self.last_error()
-            ),
-            (Some(_), Some((target, it))) => format!(
-                "Owed, not delivered yet: {} in a row at {target}, so nothing goes there before {}. {}",
-                it.in_words(),
-                when(next),
-                self.last_error()
-            ),
-            (Some(_), None) if failures == 0 => format!(
-                "Owed, not delivered yet: not before {}, so that the webhook handler has its chance (policy.grace).",
-                when(next)
-            ),
-            (Some(_), None) => format!(
-                "Owed, not delivered yet: {}, the next attempt not before {}. {}",
-                failed(failures),
-                when(next),
-                self.last_error()
-            ),
+        let failed = format!("{} failed", counted(u64::from(self.reward().failures), "attempt"));
+        let last = last_error.map(|error| format!("The last one: {error}")).unwrap_or_default();
+        let until_text = text::at(until);
+        if until <= self.now && self.reward().failures == 0 {
+            return format!("Owed, not delivered yet: due since {until_text}; the next pass delivers it.");
         }
+        if until <= self.now {
+            return format!("Owed, not delivered yet: {failed}; the next pass tries again. {last}");
+        }
+        let what = match why {
+            Wait::Target(target) => {
+                let trouble = self.health.get(target).map_or_else(
+                    || format!("the last attempts at {target} failed"),
+                    |it| format!("{} in a row at {target}", it.in_words()),
+                );
+                format!("{trouble}, so nothing goes there before {until_text}. {last}")
+            }
+            Wait::Grace => {
+                format!("not before {until_text}, so that the webhook handler has its chance (policy.grace).")
+            }
+            Wait::Backoff => format!("{failed}, the next attempt not before {until_text}. {last}"),
+            Wait::Claimed => format!("not before {until_text}, when a claim on it was to end. {last}"),
+            Wait::Due => format!("not before {until_text}. {last}"),
+        };
+        format!("Owed, not delivered yet: {what}")
     }
 
-    fn delivered(&self) -> String {
-        let asked = u64::try_from(self.number("mark_attempts").unwrap_or(0)).unwrap_or(0);
-        let words = self.text("mark_error").unwrap_or_default();
-        let why = if asked == 0 {
+    fn delivered(&self, given: &Given, marking: &Marking) -> String {
+        let words = marking.error.as_deref().unwrap_or_default();
+        let why = if marking.failures == 0 {
             "FirstPromoter is asked to mark it in the next pass.".to_owned()
         } else {
-            format!("FirstPromoter was asked {} to mark it: {words}", counted(asked, "time"))
+            let times = counted(u64::from(marking.failures), "time");
+            format!("FirstPromoter was asked {times} to mark it: {words}")
         };
-        format!("They have it: {}. Not marked fulfilled yet: {why}", self.by_whom())
+        format!("They have it: {}. Not marked fulfilled yet: {why}", self.by_whom(given))
     }
 
-    fn fulfilled(&self) -> String {
-        let since = self.text("fulfilled_at").map(when).unwrap_or_default();
-        let drift = match self.text("drift") {
+    fn fulfilled(&self, given: &Given, at: Timestamp, drift: Option<Drift>) -> String {
+        let drift = match drift {
             Some(_) => " Since then FirstPromoter lists it as unfulfilled again; makegood does not deliver it twice.",
             None => "",
         };
-        format!("They have it: {}. FirstPromoter said fulfilled at {since}.{drift}", self.by_whom())
+        format!("They have it: {}. FirstPromoter said fulfilled at {}.{drift}", self.by_whom(given), text::at(at))
     }
 
-    fn held(&self) -> String {
-        let reason = self.text("hold_reason").unwrap_or_default();
-        let detail = self.text("last_error").map(|detail| format!(": {detail}")).unwrap_or_default();
-        let perhaps = match self.number("uncertain") {
-            Some(1) => "An attempt may have taken effect. ",
-            Some(_) | None => "",
-        };
+    fn held(&self, reason: HoldReason, detail: Option<&str>) -> String {
+        let detail = detail.map(|detail| format!(": {detail}")).unwrap_or_default();
         let stop = if detail.ends_with(['.', '!', '?']) { "" } else { "." };
-        let known = if perhaps.is_empty() { "Not delivered: held" } else { "Held" };
-        format!("{perhaps}{known} for a person to decide, {reason}{detail}{stop}")
+        let known = match self.reward().doubt() {
+            Some(_) => "An attempt may have taken effect. Held",
+            None => "Not delivered: held",
+        };
+        format!("{known} for a person to decide, {reason}{detail}{stop}")
     }
 
     /// Who delivered it, when, where, under which receipt.
-    fn by_whom(&self) -> String {
-        let at = self.text("delivered_at").map(|at| format!(" at {}", when(at))).unwrap_or_default();
-        let receipt = self.text("receipt").map(|receipt| format!(", receipt {receipt}")).unwrap_or_default();
-        match self.text("delivered_by") {
-            Some("makegood") => format!("delivered{at} by makegood{}{receipt}", self.to_target()),
-            Some("operator") => format!("delivered, as a person decided{at}{receipt}"),
-            Some(_) | None => {
+    fn by_whom(&self, given: &Given) -> String {
+        let at = given.at.map(|at| format!(" at {}", text::at(at))).unwrap_or_default();
+        let receipt = given.receipt.as_ref().map(|receipt| format!(", receipt {receipt}")).unwrap_or_default();
+        match given.by {
+            DeliveredBy::Makegood => {
+                let to = self.reward().target().map(|target| format!(" to {target}")).unwrap_or_default();
+                format!("delivered{at} by makegood{to}{receipt}")
+            }
+            DeliveredBy::Operator => format!("delivered, as a person decided{at}{receipt}"),
+            DeliveredBy::Outside => {
                 format!("delivered{at} outside of makegood, by the webhook handler or a person{receipt}")
             }
         }
-    }
-
-    fn to_target(&self) -> String {
-        self.text("target").map(|target| format!(" to {target}")).unwrap_or_default()
-    }
-
-    fn at_target(&self) -> String {
-        self.text("target").map(|target| format!(" at {target}")).unwrap_or_default()
-    }
-
-    fn last_error(&self) -> String {
-        self.text("last_error").map(|error| format!("The last one: {error}")).unwrap_or_default()
     }
 
     /// Why it came to this state, and who said so.
@@ -234,10 +198,6 @@ impl Row<'_> {
         let times = counted(attempts.len() as u64, "attempt");
         Some(format!("{times}, the last at {at} at {}: {}", column(last, "target"), outcome.replace('_', " ")))
     }
-}
-
-fn failed(failures: u64) -> String {
-    format!("{} failed", counted(failures, "attempt"))
 }
 
 fn column<'m>(row: &'m Map<String, Value>, name: &str) -> &'m str {

@@ -15,11 +15,10 @@ fn the_intent_is_on_disk_with_its_attempt_and_its_claim() {
     let row = world.waiting(1);
     assert_eq!(world.begin(&row), 1);
     let expected = Reward {
-        state: RewardState::Delivering,
-        target: Some("app".to_owned()),
+        state: State::Delivering,
+        tried: Tried::InDoubt(attempted()),
         attempts: 1,
         first_attempt_at: Some(at(0)),
-        next_attempt_at: None,
         ..row
     };
     assert_eq!(world.row(1), expected);
@@ -58,10 +57,13 @@ fn each_outcome_leaves_the_row_where_it_belongs() {
         let attempt = world.begin(&world.waiting(number));
         world.finish(number, attempt, &outcome, &after);
         let row = world.row(number);
-        assert_eq!((row.state.as_str(), row.uncertain), (state, uncertain), "{outcome:?}");
-        assert_eq!(row.hold_reason.map_or("", HoldReason::as_str), reason, "{outcome:?}");
-        assert_eq!((row.attempts, row.failures, row.last_error.as_deref()), (1, 1, Some(detail)), "{outcome:?}");
-        assert_eq!(row.next_attempt_at, Some(at(9)).filter(|_| state == "waiting"), "{outcome:?}");
+        let last_error = Some(detail.to_owned());
+        let expected = match HoldReason::from_word(reason) {
+            Some(reason) => State::Held { reason, detail: last_error, until: None },
+            None => State::Waiting { until: at(9), why: Wait::Backoff, last_error },
+        };
+        assert_eq!((&row.state, row.state.word().as_str()), (&expected, state), "{outcome:?}");
+        assert_eq!((row.attempts, row.failures, row.doubt().is_some()), (1, 1, uncertain), "{outcome:?}");
         assert_eq!(attempt_rows(&world), [format!("1 app {word}: {detail}")]);
         let journal = world.journal(number);
         assert_eq!(journal[2..], [format!("delivering -> {state}: attempt 1: {word}: {detail} (makegood)")]);
@@ -78,10 +80,10 @@ fn what_was_delivered_is_recorded_with_its_receipt_and_without_its_failures() {
     assert_eq!(attempt, 2);
     world.finish(1, attempt, &delivered(), &Aftermath::Delivered);
     let row = world.row(1);
-    assert_eq!((row.state, row.delivered_by), (RewardState::Delivered, Some(DeliveredBy::Makegood)));
-    assert_eq!((row.failures, row.uncertain, row.last_error), (0, false, None));
-    assert_eq!(world.column(1, "receipt"), "r-1");
-    assert_eq!(world.column(1, "delivered_at"), timestamp_text(at(1)));
+    let given = Given { by: DeliveredBy::Makegood, at: Some(at(1)), receipt: Some("r-1".to_owned()) };
+    assert_eq!(row.state, State::Delivered { given, marking: Marking::default() });
+    assert_eq!((row.failures, row.tried), (0, Tried::At(attempted())));
+    assert_eq!(world.column(1, "last_error"), "");
     assert_eq!(attempt_rows(&world), ["1 app unknown: no answer", "2 app delivered: receipt r-1"]);
     assert_eq!(world.journal(1).len(), 5);
 }
@@ -91,7 +93,7 @@ fn a_delivery_without_a_receipt_is_one() {
     let world = World::new();
     let attempt = world.begin(&world.waiting(1));
     world.finish(1, attempt, &Outcome::Delivered { receipt: None }, &Aftermath::Delivered);
-    assert_eq!(world.row(1).state, RewardState::Delivered);
+    assert_eq!(world.row(1).state.word(), RewardState::Delivered);
     assert_eq!(world.journal(1)[2], "delivering -> delivered: attempt 1: delivered (makegood)");
 }
 
@@ -104,7 +106,7 @@ fn what_was_uncertain_once_stays_so_through_failures_that_are_certain() {
     assert_eq!(world.change_at(5, |it| it.begin(&row, "app", at(7))), Begun::Attempt(2));
     world.finish(1, 2, &not_delivered(), &Aftermath::Retry(at(9)));
     let row = world.row(1);
-    assert!(row.uncertain);
+    assert!(row.doubt().is_some());
     assert_eq!((row.failures, row.first_attempt_at), (2, Some(at(0))));
 }
 
@@ -117,14 +119,14 @@ fn an_attempt_cut_off_is_closed_as_unknown_when_the_next_one_begins() {
 
     let world = World { ledger: place.open(), place };
     let row = world.row(1);
-    assert_eq!((row.state, row.uncertain), (RewardState::Delivering, false));
+    assert_eq!((row.state.clone(), world.column(1, "uncertain").as_str()), (State::Delivering, "0"));
     assert_eq!(world.begin(&row), 2);
     let expected = ["1 app unknown: cut off: the process ended before the answer", "2 app open: "];
     assert_eq!(attempt_rows(&world), expected);
-    assert!(world.row(1).uncertain, "the first one may have taken effect");
+    assert_eq!(world.column(1, "uncertain"), "1", "the first one may have taken effect");
     assert_eq!(world.journal(1)[2..], ["delivering -> delivering: attempt 2 at app (makegood)"]);
     world.finish(1, 2, &not_delivered(), &Aftermath::Retry(at(2)));
-    assert!(world.row(1).uncertain);
+    assert!(world.row(1).doubt().is_some());
 }
 
 #[test]
@@ -137,7 +139,8 @@ fn a_row_that_moved_meanwhile_is_not_begun_and_left_as_it_is() {
                 continue;
             }
             number += 1;
-            let stale = Reward { state: believed, ..world.in_state(number, *there) };
+            let taken_for = if believed == RewardState::Waiting { grace(at(15)) } else { State::Delivering };
+            let stale = Reward { state: taken_for, ..world.in_state(number, *there) };
             world.elsewhere("DELETE FROM claims");
             let before = world.dump();
             assert_eq!(world.change(|it| it.begin(&stale, "app", at(2))), Begun::Taken, "{there} taken for {believed}");

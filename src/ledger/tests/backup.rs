@@ -34,7 +34,7 @@ fn a_copy_is_a_ledger_of_its_own_in_one_file() {
     // And goes on as one.
     let copy = Ledger::open(&to, ACCOUNT, at(9)).unwrap();
     copy.change(by_us(9), |change| change.apply(&world.row(2), &cancel("denied"))).unwrap();
-    assert_eq!(world.row(2).state, RewardState::Waiting, "the original does not");
+    assert_eq!(world.row(2).state.word(), RewardState::Waiting, "the original does not");
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn a_copy_is_taken_beside_an_open_write_transaction_and_does_not_see_it() {
     assert_eq!(world.ledger.back_up(&to).unwrap().rewards, 1);
     shell.execute_batch("COMMIT").unwrap();
     let copy = Ledger::open_read_only(&to).unwrap();
-    assert_eq!(copy.dossier(id(1)).unwrap().unwrap().reward["receipt"], serde_json::Value::Null);
+    assert_eq!(copy.dossier(id(1)).unwrap().unwrap().columns["receipt"], serde_json::Value::Null);
 }
 
 #[test]

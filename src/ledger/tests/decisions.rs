@@ -47,7 +47,8 @@ fn what_is_open_or_decided_otherwise_becomes_delivered_and_the_claim_ends() {
         );
         assert_eq!(record(&world, None), Some(state));
         let row = world.row(1);
-        assert_eq!((row.state, row.hold_reason, row.uncertain, row.failures), (RewardState::Delivered, None, false, 0));
+        assert_eq!((row.state.word(), row.doubt(), row.failures), (RewardState::Delivered, None, 0));
+        assert_eq!((world.column(1, "hold_reason").as_str(), world.column(1, "wait_reason").as_str()), ("", ""));
         assert_eq!(world.column(1, "delivered_by"), "outside");
         assert_eq!(world.one("SELECT count(*) FROM claims"), "0");
         let last = format!("{state} -> delivered: recorded as delivered by handler (makegood)");
@@ -93,7 +94,7 @@ fn held_after_attempts() -> World {
     world.finish(1, attempt, &not_delivered(), &Aftermath::Retry(at(2)));
     let attempt = world.begin(&world.row(1));
     world.finish(1, attempt, &unknown(), &Aftermath::Hold(HoldReason::OutcomeUnknown));
-    assert!(world.row(1).uncertain && world.row(1).first_attempt_at.is_some());
+    assert!(world.row(1).doubt().is_some() && world.row(1).first_attempt_at.is_some());
     world
 }
 
@@ -103,9 +104,9 @@ fn a_hold_is_resolved_as_delivered_by_the_operator() {
     let reward = world.row(1);
     world.change_at(5, |it| it.resolve(&reward, &Resolution::Delivered(Some("seen".to_owned())), "looked"));
     let row = world.row(1);
-    assert_eq!((row.state, row.uncertain, row.hold_reason), (RewardState::Delivered, false, None));
-    assert_eq!(world.column(1, "delivered_by"), "operator");
-    assert_eq!(world.column(1, "receipt"), "seen");
+    let given = Given { by: DeliveredBy::Operator, at: Some(at(5)), receipt: Some("seen".to_owned()) };
+    assert_eq!((&row.state, row.doubt()), (&State::Delivered { given, marking: Marking::default() }, None));
+    assert_eq!(world.column(1, "hold_reason"), "");
     assert_eq!(world.journal(1).last().unwrap(), "held -> delivered: looked (makegood)");
 }
 
@@ -115,9 +116,9 @@ fn a_hold_is_resolved_by_trying_again_from_the_beginning() {
     let reward = world.row(1);
     world.change_at(5, |it| it.resolve(&reward, &Resolution::Retry, "it did not arrive"));
     let row = world.row(1);
-    assert_eq!((row.state, row.uncertain, row.failures), (RewardState::Waiting, false, 0));
-    assert_eq!((row.first_attempt_at, row.next_attempt_at, row.hold_reason), (None, Some(at(5)), None));
-    assert_eq!(world.column(1, "last_error"), "");
+    assert_eq!(row.state, State::Waiting { until: at(5), why: Wait::Due, last_error: None });
+    assert_eq!((row.doubt(), row.failures, row.first_attempt_at), (None, 0, None));
+    assert_eq!(world.column(1, "hold_reason"), "");
     assert_eq!(world.journal(1).last().unwrap(), "held -> waiting: it did not arrive (makegood)");
 }
 
@@ -127,7 +128,8 @@ fn a_hold_is_resolved_by_dismissal_which_does_not_forget_that_it_may_have_taken_
     let reward = world.row(1);
     world.change_at(5, |it| it.resolve(&reward, &Resolution::Dismiss, "not wanted"));
     let row = world.row(1);
-    assert_eq!((row.state, row.uncertain, row.next_attempt_at), (RewardState::Dismissed, true, None));
+    assert_eq!((&row.state, row.doubt().is_some()), (&State::Dismissed, true));
+    assert_eq!(world.column(1, "next_attempt_at"), "");
     assert_eq!(world.journal(1).last().unwrap(), "held -> dismissed: not wanted (makegood)");
 }
 
@@ -148,7 +150,7 @@ fn what_was_delivered_is_reversed_and_nothing_else() {
         let world = World::new();
         let reward = world.in_state(1, state);
         world.change_at(5, |it| it.reverse(&reward, "a mistake"));
-        assert_eq!(world.row(1).state, RewardState::Reversed);
+        assert_eq!(world.row(1).state.word(), RewardState::Reversed);
         assert_eq!(world.journal(1).last().unwrap(), &format!("{state} -> reversed: a mistake (makegood)"));
         let error = try_to(&world, |it| it.reverse(&reward, "again"));
         assert!(matches!(error, LedgerError::Moved { .. }), "{error:?}");

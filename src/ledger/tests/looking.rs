@@ -10,7 +10,7 @@ use crate::firstpromoter::RewardRule;
 const REWARDS: &str = "state state_since unit amount recipient promoter_id promoter_email promoter_name referral_id \
     referral_email referral_uid campaign_id campaign_name reward_id reward_name approved_at created_at first_seen_at target \
     key attempts next_attempt_at last_error receipt delivered_at delivered_by fulfilled_at hold_reason drift commission_id \
-    mark_attempts mark_error";
+    mark_attempts mark_error wait_reason wait_target";
 const ATTEMPTS: &str = "id commission_id attempt target started_at finished_at outcome detail pass_id";
 const JOURNAL: &str = "id commission_id at from_state to_state reason actor pass_id";
 const PASSES: &str =
@@ -35,15 +35,16 @@ fn a_dossier_has_every_column_of_the_contract() {
     world.in_state(1, RewardState::Fulfilled);
     world.waiting(2);
     let dossier = world.ledger.dossier(id(1)).unwrap().unwrap();
-    has(&dossier.reward, REWARDS);
+    has(&dossier.columns, REWARDS);
+    assert_eq!(dossier.reward, world.row(1));
     assert_eq!((dossier.attempts.len(), dossier.journal.len()), (1, 4));
     dossier.attempts.iter().for_each(|it| has(it, ATTEMPTS));
     dossier.journal.iter().for_each(|it| has(it, JOURNAL));
-    assert_eq!(dossier.reward["amount"], 500);
-    assert_eq!(dossier.reward["promoter_email"], "p@example.com");
-    assert_eq!(dossier.reward["drift"], Value::Null);
-    let both = world.ledger.reward_objects(&[id(2), id(1), id(3)]).unwrap();
-    assert_eq!(both.iter().map(|it| it["commission_id"].as_i64().unwrap()).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(dossier.columns["amount"], 500);
+    assert_eq!(dossier.columns["promoter_email"], "p@example.com");
+    assert_eq!(dossier.columns["drift"], Value::Null);
+    let both = world.ledger.rewards(&[id(2), id(1), id(3)]).unwrap();
+    assert_eq!(both.into_keys().collect::<std::collections::BTreeSet<_>>(), [id(1), id(2)].into());
 }
 
 #[test]
@@ -94,7 +95,7 @@ fn wherever_an_attempt_may_have_taken_effect_that_is_said_first() {
     for reason in HoldReason::ALL {
         let world = World::new();
         world.held(1, *reason);
-        world.elsewhere("UPDATE rewards SET uncertain = 1");
+        world.elsewhere("UPDATE rewards SET uncertain = 1, target = 'app'");
         let row = &world.ledger.attention().unwrap()[0];
         let first = row.what_to_do.split(['.', ':']).next().unwrap_or_default().to_lowercase();
         assert!(first.contains("may") && first.contains("have taken effect"), "{reason}: {}", row.what_to_do);

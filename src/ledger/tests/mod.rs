@@ -82,6 +82,21 @@ fn not_marked(why: &str, next: Option<Timestamp>) -> Transition {
     Transition::NotMarked { why: why.to_owned(), next }
 }
 
+/// In its grace period.
+fn grace(until: Timestamp) -> State {
+    State::Waiting { until, why: Wait::Grace, last_error: None }
+}
+
+/// Held, and not after a failed attempt.
+fn held(reason: HoldReason, detail: &str) -> State {
+    State::Held { reason, detail: Some(detail.to_owned()), until: None }
+}
+
+/// At `app`.
+fn attempted() -> Attempted {
+    Attempted { target: "app".to_owned(), fingerprint: None }
+}
+
 /// A ledger in a folder of its own.
 struct Place {
     folder: TempDir,
@@ -239,7 +254,7 @@ impl World {
             }
         }
         let reward = self.row(number);
-        assert_eq!(reward.state, state);
+        assert_eq!(reward.state.word(), state);
         reward
     }
 }

@@ -51,6 +51,10 @@ fn nonsense_in_a_reward_is_refused() {
         "drift = 'denied_after_delivery'",
         "drift = 'unfulfilled_upstream'",
         "next_attempt_at = NULL",
+        "wait_reason = NULL",
+        "wait_reason = 'mood'",
+        "wait_reason = 'target'",
+        "uncertain = 1",
         "commission_id = NULL",
         "commission_id = 2",
         "state = 'held'",
@@ -193,8 +197,8 @@ fn rewards_are_never_replaced_either() {
     let world = World::new();
     let replace = |number: i64, key: &str| {
         format!(
-            "REPLACE INTO rewards (commission_id, key, state, state_since, first_seen_at, owed_since, next_attempt_at) \
-             SELECT {number}, '{key}', 'waiting', state_since, state_since, state_since, state_since FROM rewards LIMIT 1"
+            "REPLACE INTO rewards (commission_id, key, state, state_since, first_seen_at, owed_since, next_attempt_at, wait_reason) \
+             SELECT {number}, '{key}', 'waiting', state_since, state_since, state_since, state_since, 'due' FROM rewards LIMIT 1"
         )
     };
     for (number, state) in (1..).zip(RewardState::ALL) {
@@ -213,8 +217,8 @@ fn a_key_names_its_commission_and_stays() {
     world.waiting(1);
     let insert = |number: i64, key: &str| {
         format!(
-            "INSERT INTO rewards (commission_id, key, state, state_since, first_seen_at, owed_since, next_attempt_at) \
-             SELECT {number}, '{key}', 'waiting', state_since, state_since, state_since, state_since FROM rewards LIMIT 1"
+            "INSERT INTO rewards (commission_id, key, state, state_since, first_seen_at, owed_since, next_attempt_at, wait_reason) \
+             SELECT {number}, '{key}', 'waiting', state_since, state_since, state_since, state_since, 'due' FROM rewards LIMIT 1"
         )
     };
     refuses(
@@ -239,7 +243,7 @@ fn what_was_delivered_never_goes_back() {
         world.in_state(number, state);
     }
     let back = [
-        "state = 'waiting', next_attempt_at = state_since",
+        "state = 'waiting', next_attempt_at = state_since, wait_reason = 'due'",
         "state = 'delivering', attempts = attempts + 1",
         "state = 'held', hold_reason = 'fuse'",
         "state = 'cancelled', delivered_at = NULL",

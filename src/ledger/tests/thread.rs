@@ -61,7 +61,7 @@ async fn what_fails_is_taken_back_alone() {
     let done = join_all([change(&rewards[0], false), change(&rewards[1], true), change(&rewards[2], false)]).await;
     assert!(matches!(done[1], Err(LedgerError::Moved { .. })), "{done:?}");
     assert!(done[0].is_ok() && done[2].is_ok(), "{done:?}");
-    let states = [1, 2, 3].map(|number| world.row(number).state);
+    let states = [1, 2, 3].map(|number| world.row(number).state.word());
     assert_eq!(states, [RewardState::Delivering, RewardState::Waiting, RewardState::Delivering]);
     assert_eq!(world.one("SELECT count(*) FROM attempts"), "2");
 }

@@ -21,24 +21,16 @@ fn a_commission_enters_as_owed() {
     let row = world.row(1);
     let expected = Reward {
         id: id(1),
-        state: RewardState::Waiting,
-        hold_reason: None,
+        key: key(1),
         facts: facts(),
+        state: grace(at(15)),
+        since: at(0),
         first_seen_at: at(0),
         owed_since: at(0),
-        target: None,
-        fingerprint: None,
-        key: key(1),
         attempts: 0,
         failures: 0,
         first_attempt_at: None,
-        uncertain: false,
-        next_attempt_at: Some(at(15)),
-        last_error: None,
-        delivered_by: None,
-        mark_attempts: 0,
-        mark_error: None,
-        drift: None,
+        tried: Tried::Never,
     };
     assert_eq!(row, expected);
     assert_eq!(world.column(1, "key"), "fp-12345-1");
@@ -54,8 +46,7 @@ fn a_commission_enters_as_held() {
     let said = entry(&world, 0, |it| it.enter(id(1), &key(1), &odd, &seen));
     assert_eq!(said, " -> held: first seen; bad_amount: the amount is 0 (makegood)");
     let row = world.row(1);
-    assert_eq!((row.state, row.hold_reason), (RewardState::Held, Some(HoldReason::BadAmount)));
-    assert_eq!((row.next_attempt_at, row.last_error.as_deref()), (None, Some("the amount is 0")));
+    assert_eq!(row.state, held(HoldReason::BadAmount, "the amount is 0"));
     assert_eq!(row.facts, odd);
 }
 
@@ -126,7 +117,11 @@ fn what_waits_may_wait_until_another_time_without_a_word() {
     let world = World::new();
     let row = world.waiting(1);
     world.change(|it| it.apply(&row, &wait(at(20))));
-    assert_eq!(world.row(1), Reward { next_attempt_at: Some(at(20)), ..row });
+    assert_eq!(world.row(1), Reward { state: grace(at(20)), ..row.clone() });
+    let why = Wait::Target("app".to_owned());
+    world.change(|it| it.apply(&row, &Transition::Wait { until: at(30), why: why.clone() }));
+    let state = State::Waiting { until: at(30), why, last_error: None };
+    assert_eq!(world.row(1), Reward { state, ..row });
     assert_eq!(world.journal(1).len(), 1);
 }
 
@@ -136,13 +131,7 @@ fn what_was_held_is_owed_again_since_it_was_owed_at_first() {
     let row = world.held(1, HoldReason::FraudSuspicion);
     let said = entry(&world, 5, |it| it.apply(&row, &wait(at(20))));
     assert_eq!(said, "held -> waiting: grace: the webhook handler still has its chance (makegood)");
-    let expected = Reward {
-        state: RewardState::Waiting,
-        hold_reason: None,
-        last_error: None,
-        next_attempt_at: Some(at(20)),
-        ..row
-    };
+    let expected = Reward { state: grace(at(20)), since: at(5), ..row };
     assert_eq!(world.row(1), expected);
     assert_eq!(world.column(1, "state_since"), timestamp_text(at(5)));
 }
@@ -184,13 +173,7 @@ fn what_is_held_says_why() {
     let row = world.waiting(1);
     let said = entry(&world, 1, |it| it.apply(&row, &hold(HoldReason::OverLimit, "700 points")));
     assert_eq!(said, "waiting -> held: over_limit: 700 points (makegood)");
-    let expected = Reward {
-        state: RewardState::Held,
-        hold_reason: Some(HoldReason::OverLimit),
-        last_error: Some("700 points".to_owned()),
-        next_attempt_at: None,
-        ..row
-    };
+    let expected = Reward { state: held(HoldReason::OverLimit, "700 points"), since: at(1), ..row };
     assert_eq!(world.row(1), expected);
     let row = world.row(1);
     let said = entry(&world, 2, |it| it.apply(&row, &hold(HoldReason::Fuse, "101 deliveries")));
@@ -204,7 +187,8 @@ fn a_hold_keeps_the_backoff_of_failed_attempts() {
     world.finish(1, attempt, &not_delivered(), &Aftermath::Retry(at(30)));
     let row = world.row(1);
     world.change(|it| it.apply(&row, &hold(HoldReason::Fuse, "101 deliveries")));
-    assert_eq!(world.row(1).next_attempt_at, Some(at(30)));
+    let state = world.row(1).state;
+    assert!(matches!(state, State::Held { until: Some(until), .. } if until == at(30)), "{state:?}");
 }
 
 #[test]
@@ -213,7 +197,7 @@ fn a_cut_off_attempt_that_is_held_is_closed_and_may_have_taken_effect() {
     let row = world.in_state(1, RewardState::Delivering);
     let said = entry(&world, 9, |it| it.apply(&row, &hold(HoldReason::OutcomeUnknown, "cut off")));
     assert_eq!(said, "delivering -> held: outcome_unknown: cut off (makegood)");
-    assert!(world.row(1).uncertain);
+    assert_eq!(world.row(1).doubt(), Some(&attempted()));
     assert_eq!(
         world.one("SELECT outcome || ' ' || finished_at FROM attempts"),
         format!("unknown {}", timestamp_text(at(9)))
@@ -225,8 +209,7 @@ fn what_is_no_longer_approved_is_cancelled() {
     let world = World::new();
     for (number, row) in [(1, world.waiting(1)), (2, world.held(2, HoldReason::RefusedByTarget))] {
         world.change_at(1, |it| it.apply(&row, &cancel("denied")));
-        let expected =
-            Reward { state: RewardState::Cancelled, hold_reason: None, next_attempt_at: None, last_error: None, ..row };
+        let expected = Reward { state: State::Cancelled, since: at(1), ..row };
         assert_eq!(world.row(number), expected);
     }
     assert_eq!(world.journal(1)[1], "waiting -> cancelled: denied (makegood)");
@@ -256,8 +239,11 @@ fn what_we_delivered_becomes_fulfilled_as_ours_and_the_rest_as_somebody_elses() 
         let row = world.in_state(number, state);
         world.change_at(7, |it| it.apply(&row, &fulfil("read back")));
         let row = world.row(number);
-        assert_eq!((row.state, row.delivered_by), (RewardState::Fulfilled, Some(by)));
-        assert_eq!((row.hold_reason, row.next_attempt_at, row.last_error, row.uncertain), (None, None, None, false));
+        let State::Fulfilled { given, at: fulfilled_at, drift: None } = &row.state else { panic!("{row:?}") };
+        assert_eq!((given.by, *fulfilled_at, row.doubt()), (by, at(7), None));
+        for column in ["hold_reason", "next_attempt_at", "last_error", "wait_reason"] {
+            assert_eq!(world.column(number, column), "", "{column} of what was {state}");
+        }
         assert_eq!(world.column(number, "fulfilled_at"), timestamp_text(at(7)));
         let last = world.journal(number).pop().unwrap();
         assert_eq!(last, format!("{state} -> fulfilled: read back (makegood)"));
@@ -277,7 +263,8 @@ fn what_an_operator_said_stays_the_operators() {
     world.elsewhere("UPDATE rewards SET state = 'delivered', delivered_at = state_since, delivered_by = 'operator'");
     let row = world.row(1);
     world.change(|it| it.apply(&row, &fulfil("read back")));
-    assert_eq!(world.row(1).delivered_by, Some(DeliveredBy::Operator));
+    assert_eq!(world.row(1).state.word(), RewardState::Fulfilled);
+    assert_eq!(world.column(1, "delivered_by"), "operator");
 }
 
 #[test]
@@ -289,11 +276,11 @@ fn marks_that_fail_are_counted_until_one_succeeds() {
         let said = entry(&world, 1, |it| it.apply(&row, &not_marked("422: no payout", next)));
         assert_eq!(said, "delivered -> delivered: FirstPromoter does not say fulfilled: 422: no payout (makegood)");
         row = world.row(1);
-        assert_eq!((row.mark_attempts, row.mark_error.as_deref()), (count, Some("422: no payout")));
-        assert_eq!(row.next_attempt_at, next);
+        let expected = Marking { failures: count, error: Some("422: no payout".to_owned()), not_before: next };
+        assert!(matches!(&row.state, State::Delivered { marking, .. } if *marking == expected), "{:?}", row.state);
     }
     world.change(|it| it.apply(&row, &fulfil("read back")));
-    assert_eq!((world.row(1).mark_attempts, world.row(1).mark_error), (0, None));
+    assert_eq!((world.column(1, "mark_attempts").as_str(), world.column(1, "mark_error").as_str()), ("0", ""));
 }
 
 #[test]
@@ -304,7 +291,9 @@ fn drift_comes_and_goes_and_the_state_stays() {
         entry(&world, 1, |it| it.apply(&row, &Transition::Drift(Drift::UnfulfilledUpstream)))
             .starts_with("fulfilled -> fulfilled: drift: ")
     );
-    assert_eq!(world.row(1), Reward { drift: Some(Drift::UnfulfilledUpstream), ..row.clone() });
+    let State::Fulfilled { given, at: fulfilled_at, drift: None } = row.state.clone() else { panic!("{row:?}") };
+    let state = State::Fulfilled { given, at: fulfilled_at, drift: Some(Drift::UnfulfilledUpstream) };
+    assert_eq!(world.row(1), Reward { state, ..row.clone() });
     assert_eq!(world.column(1, "drift"), "unfulfilled_upstream");
     assert!(
         entry(&world, 2, |it| it.apply(&row, &Transition::DriftOver(Drift::UnfulfilledUpstream)))
@@ -329,10 +318,12 @@ fn transitions() -> Vec<(&'static str, Arrow)> {
 fn a_row_that_moved_meanwhile_is_left_as_it_is_by_every_transition() {
     let world = World::new();
     let mut number = 0;
+    let examples: std::collections::HashMap<RewardState, State> =
+        (1_001..).zip(RewardState::ALL).map(|(it, word)| (*word, world.in_state(it, *word).state)).collect();
     for there in RewardState::ALL {
         for believed in RewardState::ALL.iter().filter(|state| *state != there) {
             number += 1;
-            let stale = Reward { state: *believed, ..world.in_state(number, *there) };
+            let stale = Reward { state: examples[believed].clone(), ..world.in_state(number, *there) };
             let before = world.dump();
             let moved = |name: &str, result: Result<(), LedgerError>| match result {
                 Err(LedgerError::Moved { id, expected, found }) => {

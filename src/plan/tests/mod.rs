@@ -12,7 +12,7 @@ use crate::{
         RewardRef, Unit, upstream_timestamp_text,
     },
     firstpromoter::RewardRule,
-    ledger::Drift,
+    ledger::{Attempted, DeliveredBy, Drift, Given, Marking, Tried},
 };
 
 mod manual;
@@ -77,31 +77,67 @@ fn recorded() -> Facts {
 
 /// The row of [`commission`], seen an hour ago and never tried.
 pub(crate) fn reward(state: RewardState) -> Reward {
+    let given = || Given { by: DeliveredBy::Makegood, at: Some(in_minutes(-50)), receipt: None };
+    let place = Attempted { target: "app".to_owned(), fingerprint: None };
+    let tried = if state == RewardState::Delivering { Tried::InDoubt(place) } else { Tried::Never };
     Reward {
         id: CommissionId(7),
-        state,
-        hold_reason: None,
+        key: DeliveryKey::new("12345", CommissionId(7)),
         facts: recorded(),
+        state: match state {
+            RewardState::Waiting => State::Waiting { until: in_minutes(-45), why: Wait::Grace, last_error: None },
+            RewardState::Delivering => State::Delivering,
+            RewardState::Held => State::Held { reason: HoldReason::Fuse, detail: None, until: None },
+            RewardState::Delivered => State::Delivered { given: given(), marking: Marking::default() },
+            RewardState::Fulfilled => State::Fulfilled { given: given(), at: in_minutes(-40), drift: None },
+            RewardState::Cancelled => State::Cancelled,
+            RewardState::Reversed => State::Reversed { receipt: None, drift: None },
+            RewardState::Dismissed => State::Dismissed,
+        },
+        since: in_minutes(-60),
         first_seen_at: in_minutes(-60),
         owed_since: in_minutes(-60),
-        target: None,
-        fingerprint: None,
-        key: DeliveryKey::new("12345", CommissionId(7)),
         attempts: 0,
         failures: 0,
         first_attempt_at: None,
-        uncertain: false,
-        next_attempt_at: Some(in_minutes(-45)).filter(|_| state == RewardState::Waiting),
-        last_error: None,
-        delivered_by: None,
-        mark_attempts: 0,
-        mark_error: None,
-        drift: None,
+        tried,
     }
 }
 
 fn held(reason: HoldReason) -> Reward {
-    Reward { hold_reason: Some(reason), ..reward(RewardState::Held) }
+    Reward { state: State::Held { reason, detail: None, until: None }, ..reward(RewardState::Held) }
+}
+
+/// The same with another end of its wait, of its backoff, or of its time without marking.
+fn until(at: Timestamp, mut row: Reward) -> Reward {
+    match &mut row.state {
+        State::Waiting { until, .. } => *until = at,
+        State::Held { until, .. } => *until = Some(at),
+        State::Delivered { marking, .. } => marking.not_before = Some(at),
+        State::Delivering | State::Fulfilled { .. } | State::Cancelled | State::Reversed { .. } | State::Dismissed => {}
+    }
+    row
+}
+
+/// The same, and FirstPromoter contradicts it.
+fn drifting(drift: Drift, mut row: Reward) -> Reward {
+    match &mut row.state {
+        State::Fulfilled { drift: known, .. } | State::Reversed { drift: known, .. } => *known = Some(drift),
+        State::Waiting { .. }
+        | State::Delivering
+        | State::Held { .. }
+        | State::Delivered { .. }
+        | State::Cancelled
+        | State::Dismissed => {}
+    }
+    row
+}
+
+/// Delivered, and not marked so often.
+fn not_marked(failures: u32, error: Option<&str>) -> Reward {
+    let given = Given { by: DeliveredBy::Makegood, at: Some(in_minutes(-50)), receipt: None };
+    let marking = Marking { failures, error: error.map(str::to_owned), not_before: None };
+    Reward { state: State::Delivered { given, marking }, ..reward(RewardState::Delivered) }
 }
 
 /// Of a target at this place.
@@ -116,24 +152,27 @@ fn at_place(place: &str, idempotent: bool) -> Fingerprint {
 
 /// Two failed attempts at `target`, the next one due at `next`.
 fn tried(base: Reward, target: &str, next: Timestamp) -> Reward {
-    Reward {
-        target: Some(target.to_owned()),
-        attempts: 2,
-        failures: 2,
-        first_attempt_at: Some(in_minutes(-30)),
-        next_attempt_at: Some(next),
-        ..base
+    let mut row = until(next, base);
+    if let State::Waiting { why, .. } = &mut row.state {
+        *why = Wait::Backoff;
     }
+    let tried = Tried::At(Attempted { target: target.to_owned(), fingerprint: None });
+    Reward { tried, attempts: 2, failures: 2, first_attempt_at: Some(in_minutes(-30)), ..row }
 }
 
 /// One of the attempts may have taken effect.
 fn uncertain(base: Reward) -> Reward {
-    Reward { uncertain: true, ..base }
+    let tried = match base.tried {
+        Tried::At(place) | Tried::InDoubt(place) => Tried::InDoubt(place),
+        Tried::Never => panic!("nothing was tried"),
+    };
+    Reward { tried, ..base }
 }
 
 fn delivering_at(target: &str) -> Reward {
-    let base = Reward { attempts: 1, first_attempt_at: Some(in_minutes(-5)), ..reward(RewardState::Delivering) };
-    Reward { target: Some(target.to_owned()), next_attempt_at: None, ..base }
+    let tried = Tried::InDoubt(Attempted { target: target.to_owned(), fingerprint: None });
+    let base = reward(RewardState::Delivering);
+    Reward { tried, attempts: 1, first_attempt_at: Some(in_minutes(-5)), ..base }
 }
 
 fn route(target: &str) -> Route {
@@ -426,7 +465,7 @@ fn why_it_cannot_be_marked_is_said_three_times_and_again_when_the_reason_changes
     let step = world.decide(&denied, Some(&reward(RewardState::Delivered)));
     let Step::Write(Transition::NotMarked { why, next: None }) = step else { panic!() };
     assert!(why.contains("denied"), "{why}");
-    let row = |mark_attempts| Reward { mark_attempts, mark_error: Some(why.clone()), ..reward(RewardState::Delivered) };
+    let row = |failures| not_marked(failures, Some(&why));
     assert_eq!(said(&world.decide(&denied, Some(&row(2)))), "cannot mark");
     assert_eq!(said(&world.decide(&denied, Some(&row(3)))), "nothing");
     assert_eq!(said(&world.decide(&Observation::Gone, Some(&row(3)))), "cannot mark");
@@ -463,8 +502,8 @@ fn each_wait_says_in_its_own_words_what_it_waits_for() {
 fn what_is_in_neither_answer_for_more_than_a_day_asks_for_a_person() {
     let world = World::new();
     let waiting = |minutes: i64| {
-        let due = Some(in_minutes(-minutes));
-        Reward { owed_since: in_minutes(-9_000), next_attempt_at: due, ..reward(RewardState::Waiting) }
+        let waiting = until(in_minutes(-minutes), reward(RewardState::Waiting));
+        Reward { owed_since: in_minutes(-9_000), ..waiting }
     };
     let since = |minutes: i64| Reward { owed_since: in_minutes(-minutes), ..delivering_at("app") };
     let day = 24 * 60;
@@ -500,8 +539,8 @@ fn what_goes_to_a_target_in_trouble_waits_until_its_time_and_nothing_else_does()
     let cut_off = Step::Leave(Why::Waits(until, why()));
     assert_eq!(steps(&items), [waits.clone(), waits, cut_off, deliver("script"), Step::Mark]);
     // The ledger has that time already: nothing is written in each pass.
-    let mut again =
-        [item(deliver("app"), Some(Reward { next_attempt_at: Some(until), ..reward(RewardState::Waiting) }))];
+    let state = State::Waiting { until, why: why(), last_error: None };
+    let mut again = [item(deliver("app"), Some(Reward { state, ..reward(RewardState::Waiting) }))];
     spare(again.iter_mut(), &closed, now());
     assert_eq!(steps(&again), [Step::Leave(Why::Waits(until, why()))]);
 }
@@ -526,7 +565,13 @@ fn what_was_cut_off_is_held_by_the_same_policy_as_what_waits() {
 #[test]
 fn what_may_have_taken_effect_is_repeated_only_where_the_target_is_the_same_and_else_says_what_changed() {
     let world = World::new();
-    let went_to = |row: Reward, then: Fingerprint| Reward { fingerprint: Some(then), ..row };
+    let went_to = |mut row: Reward, then: Fingerprint| {
+        match &mut row.tried {
+            Tried::At(place) | Tried::InDoubt(place) => place.fingerprint = Some(then),
+            Tried::Never => unreachable!("both were tried"),
+        }
+        row
+    };
     for row in [delivering_at("app"), uncertain(tried(reward(RewardState::Waiting), "app", in_minutes(-1)))] {
         let same = went_to(row.clone(), at_place("app", true));
         assert!(["deliver app", "resume app"].contains(&world.says(commission(), Some(&same)).as_str()));
@@ -537,7 +582,7 @@ fn what_may_have_taken_effect_is_repeated_only_where_the_target_is_the_same_and_
         ] {
             for observed in [Observation::Listed(Box::new(commission())), Observation::Unclear] {
                 let row = went_to(row.clone(), then.clone());
-                if observed == Observation::Unclear && row.state != RewardState::Delivering {
+                if observed == Observation::Unclear && row.state != State::Delivering {
                     continue;
                 }
                 let step = world.decide(&observed, Some(&row));

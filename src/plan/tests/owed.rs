@@ -8,7 +8,7 @@ fn the_grace_period_counts_from_the_approval() {
     let fresh = |minutes: i64| but(|it| it.status_updated_at = Some(in_minutes(-minutes)));
     assert_eq!(waits(&world.listed(fresh(14), None)), Some((in_minutes(1), Wait::Grace)));
     assert_eq!(world.says(fresh(15), None), "deliver app", "it is over when it is over, not a moment later");
-    let row = Reward { next_attempt_at: Some(in_minutes(1)), ..reward(RewardState::Waiting) };
+    let row = until(in_minutes(1), reward(RewardState::Waiting));
     let row = Reward { owed_since: in_minutes(-14), ..row };
     assert_eq!(waits(&world.listed(fresh(14), Some(&row))), Some((in_minutes(1), Wait::Grace)));
     let later = World::with(|it| it.now = in_minutes(1));
@@ -17,7 +17,7 @@ fn the_grace_period_counts_from_the_approval() {
 
 #[test]
 fn a_grace_period_made_shorter_is_shorter_for_what_waits_already() {
-    let row = Reward { next_attempt_at: Some(in_minutes(60)), ..reward(RewardState::Waiting) };
+    let row = until(in_minutes(60), reward(RewardState::Waiting));
     assert_eq!(World::new().says(commission(), Some(&row)), "deliver app");
 }
 
@@ -451,16 +451,40 @@ fn where_the_grace_period_and_the_backoff_end_together_it_is_the_grace_period_th
 }
 
 #[test]
+fn a_wait_is_written_when_its_end_or_its_reason_is_another_and_else_once() {
+    let fresh = || but(|it| it.status_updated_at = Some(in_minutes(-5)));
+    let row = |minutes: i64, why: Wait| {
+        let state = State::Waiting { until: in_minutes(minutes), why, last_error: None };
+        Reward { state, owed_since: in_minutes(-5), ..reward(RewardState::Waiting) }
+    };
+    let grace = Transition::Wait { until: in_minutes(10), why: Wait::Grace };
+    for (recorded, writes) in [
+        (row(10, Wait::Grace), false),
+        (row(9, Wait::Grace), true),
+        (row(11, Wait::Grace), true),
+        (row(10, Wait::Claimed), true),
+    ] {
+        let step = World::new().listed(fresh(), Some(&recorded));
+        assert_eq!(step.transition(), writes.then_some(&grace), "{:?}", recorded.state);
+    }
+    // A claim is not written over a wait that ends before it: it may end at any time.
+    let claimed = World::with(|it| it.claimed_until = Some(in_minutes(12)));
+    assert_eq!(claimed.listed(fresh(), Some(&row(10, Wait::Grace))).transition(), None);
+    // What waits for a target, and has failed before, still waits for that.
+    let target = || Wait::Target("app".to_owned());
+    let failed = Reward { failures: 1, ..row(30, target()) };
+    assert_eq!(World::new().listed(fresh(), Some(&failed)), Step::Leave(Why::Waits(in_minutes(30), target())));
+}
+
+#[test]
 fn what_a_clock_that_was_ahead_found_waits_a_grace_period_from_now_and_no_longer() {
     let world = World::new();
     let days = 24 * 60 * 10;
     let undated = || but(|it| it.status_updated_at = None);
-    let found = |state, next: Option<i64>| Reward {
-        owed_since: in_minutes(days),
-        next_attempt_at: next.map(in_minutes),
-        ..reward(state)
+    let waiting = |next| {
+        let waiting = until(in_minutes(next), reward(RewardState::Waiting));
+        Reward { owed_since: in_minutes(days), ..waiting }
     };
-    let waiting = |next| found(RewardState::Waiting, Some(next));
     let anew = Some((in_minutes(15), Wait::Grace));
     assert_eq!(waits(&world.listed(undated(), Some(&waiting(days + 15)))), anew);
     let held = Reward { owed_since: in_minutes(days), ..held(HoldReason::Fuse) };
@@ -479,16 +503,15 @@ fn what_a_clock_that_was_ahead_found_waits_a_grace_period_from_now_and_no_longer
 fn no_wait_for_marking_or_for_an_answer_is_longer_than_the_longest_of_ours() {
     let world = World::new();
     let day = 24 * 60;
-    let delivered = |minutes| Reward { next_attempt_at: Some(in_minutes(minutes)), ..reward(RewardState::Delivered) };
+    let delivered = |minutes| until(in_minutes(minutes), reward(RewardState::Delivered));
     assert_eq!(world.says(commission(), Some(&delivered(day))), "wait for marking");
     assert_eq!(world.says(commission(), Some(&delivered(day + 1))), "mark");
     let unclear = |row: &Reward| world.decide(&Observation::Unclear, Some(row));
-    let waiting = |minutes: i64| Reward {
-        owed_since: in_minutes(10 * day),
-        next_attempt_at: Some(in_minutes(minutes)),
-        ..reward(RewardState::Waiting)
+    let waiting = |minutes: i64| {
+        let waiting = until(in_minutes(minutes), reward(RewardState::Waiting));
+        Reward { owed_since: in_minutes(10 * day), ..waiting }
     };
-    assert_eq!(waits(&unclear(&waiting(10 * day))), Some((in_minutes(day), Wait::Backoff)));
+    assert_eq!(waits(&unclear(&waiting(10 * day))), Some((in_minutes(day), Wait::Grace)), "what it waits for stays");
     assert_eq!(said(&unclear(&waiting(-day))), "nothing");
     assert_eq!(said(&unclear(&waiting(-day - 1))), "hold changed");
     let cut_off = Reward { owed_since: in_minutes(10 * day), ..delivering_at("app") };

@@ -2,7 +2,7 @@
 
 use proptest::{option, prelude::*, sample::select};
 
-use super::*;
+use super::{table::held_for, *};
 
 /// 1970 to 9999: what the API's reader lets through.
 fn any_time() -> impl Strategy<Value = Timestamp> {
@@ -94,27 +94,52 @@ prop_compose! {
 /// Rows that can be, and rows that only a damaged ledger or another program could hold.
 fn a_reward() -> impl Strategy<Value = Reward> {
     let numbers = (0_u32..5, 0_u32..5, 0_u32..6, any::<bool>(), any::<bool>());
-    let times = (near(), option::of(a_time()), option::of(a_time()));
-    let words = (option::of(a_target()), option::of(Just("no".to_owned())));
+    let times = (near(), option::of(a_time()), option::of(a_time()), a_time());
+    let words = (option::of(a_target()), option::of(Just("no".to_owned())), a_wait());
     let facts = option::of((a_commission(), a_world()));
     (select(RewardState::ALL), select(HoldReason::ALL), numbers, times, words, facts).prop_map(
-        |(state, reason, numbers, times, words, facts)| Reward {
-            hold_reason: (state == RewardState::Held).then_some(reason),
-            facts: facts.map_or_else(Facts::default, |(it, world)| super::facts(&it, &world.policy, &world.rules)),
-            attempts: numbers.0,
-            failures: numbers.1,
-            mark_attempts: numbers.2,
-            uncertain: numbers.3,
-            drift: numbers.4.then_some(Drift::UnfulfilledUpstream),
-            owed_since: times.0,
-            first_attempt_at: times.1,
-            next_attempt_at: times.2,
-            fingerprint: words.0.as_ref().filter(|_| numbers.0 > 0).map(|name| at_place(name, numbers.0 > 2)),
-            target: words.0,
-            mark_error: words.1,
-            ..reward(state)
+        |(word, reason, numbers, times, words, facts)| {
+            let given = || Given { by: DeliveredBy::Makegood, at: times.1, receipt: None };
+            let drift = |drift| numbers.4.then_some(drift);
+            let marking = Marking { failures: numbers.2, error: words.1, not_before: times.2 };
+            let place = |target: String| {
+                let fingerprint = (numbers.0 > 0).then(|| at_place(&target, numbers.0 > 2));
+                Attempted { target, fingerprint }
+            };
+            Reward {
+                facts: facts.map_or_else(Facts::default, |(it, world)| super::facts(&it, &world.policy, &world.rules)),
+                state: match word {
+                    RewardState::Waiting => State::Waiting { until: times.3, why: words.2, last_error: None },
+                    RewardState::Delivering => State::Delivering,
+                    RewardState::Held => State::Held { reason, detail: None, until: times.2 },
+                    RewardState::Delivered => State::Delivered { given: given(), marking },
+                    RewardState::Fulfilled => {
+                        State::Fulfilled { given: given(), at: times.0, drift: drift(Drift::UnfulfilledUpstream) }
+                    }
+                    RewardState::Cancelled => State::Cancelled,
+                    RewardState::Reversed => {
+                        State::Reversed { receipt: None, drift: drift(Drift::FulfilledAfterReversal) }
+                    }
+                    RewardState::Dismissed => State::Dismissed,
+                },
+                attempts: numbers.0,
+                failures: numbers.1,
+                owed_since: times.0,
+                first_attempt_at: times.1,
+                tried: match (words.0, numbers.3 || word == RewardState::Delivering) {
+                    (target, true) => Tried::InDoubt(place(target.unwrap_or_else(|| "gone".to_owned()))),
+                    (Some(target), false) => Tried::At(place(target)),
+                    (None, false) => Tried::Never,
+                },
+                ..reward(word)
+            }
         },
     )
+}
+
+fn a_wait() -> impl Strategy<Value = Wait> {
+    let target = a_target().prop_map(Wait::Target);
+    prop_oneof![4 => select(vec![Wait::Due, Wait::Grace, Wait::Backoff, Wait::Claimed]), 1 => target]
 }
 
 fn an_observation() -> impl Strategy<Value = Observation> {
@@ -135,7 +160,7 @@ proptest! {
         world in a_world(), reward in a_reward(), observed in an_observation(),
     ) {
         let decision = world.decide(&observed, Some(&reward));
-        let allowed: &[&str] = match (reward.state, reward.hold_reason) {
+        let allowed: &[&str] = match (reward.state.word(), held_for(&reward)) {
             (RewardState::Delivered, _) => &["nothing", "wait for marking", "mark", "cannot mark", "adopt"],
             (RewardState::Fulfilled | RewardState::Reversed, _) => &["nothing", "drift", "drift over"],
             (RewardState::Dismissed, _) => &["nothing"],
@@ -145,24 +170,24 @@ proptest! {
             (RewardState::Waiting | RewardState::Delivering | RewardState::Held | RewardState::Cancelled, _) => return Ok(()),
         };
         let said = said(&decision);
-        prop_assert!(allowed.contains(&said.as_str()), "{said} of {:?} {:?}", reward.state, reward.hold_reason);
+        prop_assert!(allowed.contains(&said.as_str()), "{said} of {:?}", reward.state);
     }
 
     #[test]
     fn what_may_have_taken_effect_goes_only_to_the_same_target_if_that_deduplicates_and_is_never_cancelled(
         world in a_world(), reward in a_reward(), observed in an_observation(),
     ) {
-        let unknown = reward.uncertain || reward.state == RewardState::Delivering;
+        let Some(doubt) = reward.doubt() else { return Ok(()) };
         // The ledger itself does not let these two be uncertain and cancelled or unheld.
         // The ledger does not let what may have taken effect be cancelled; and what stands as unknown stays so.
-        if !unknown || reward.state == RewardState::Cancelled || reward.hold_reason == Some(HoldReason::OutcomeUnknown) {
+        if reward.state == State::Cancelled || held_for(&reward) == Some(HoldReason::OutcomeUnknown) {
             return Ok(());
         }
         match world.decide(&observed, Some(&reward)) {
             Step::Deliver { target, .. } => {
-                prop_assert_eq!(Some(&target), reward.target.as_ref());
+                prop_assert_eq!(&target, &doubt.target);
                 prop_assert!(world.targets[&target].deduplicates());
-                prop_assert!(reward.fingerprint.as_ref().is_none_or(|then| *then == world.targets[&target]));
+                prop_assert!(doubt.fingerprint.as_ref().is_none_or(|then| *then == world.targets[&target]));
                 let Observation::Listed(commission) = &observed else { panic!("not listed") };
                 let now = super::facts(commission, &world.policy, &world.rules);
                 prop_assert_eq!(reward.facts.difference(&now), None, "another content under the same key");
@@ -197,9 +222,9 @@ proptest! {
         world in a_world(), reward in option::of(a_reward()), commission in a_commission(),
     ) {
         let open = reward.as_ref().is_none_or(|it| match it.state {
-            RewardState::Waiting | RewardState::Delivering | RewardState::Cancelled => true,
-            RewardState::Held => it.hold_reason == Some(HoldReason::Fuse),
-            RewardState::Delivered | RewardState::Fulfilled | RewardState::Reversed | RewardState::Dismissed => false,
+            State::Waiting { .. } | State::Delivering | State::Cancelled => true,
+            State::Held { reason, .. } => reason == HoldReason::Fuse,
+            State::Delivered { .. } | State::Fulfilled { .. } | State::Reversed { .. } | State::Dismissed => false,
         });
         if !open || !in_scope(&commission, &world.policy) {
             return Ok(());

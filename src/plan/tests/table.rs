@@ -32,15 +32,10 @@ pub(super) fn waiting(target: &str, minutes: i64) -> Reward {
     tried(reward(RewardState::Waiting), target, in_minutes(minutes))
 }
 
-pub(super) fn delivered(mark_attempts: u32, mark_error: Option<&str>, next: Option<i64>) -> Reward {
-    Reward {
-        target: Some("app".to_owned()),
-        attempts: 1,
-        mark_attempts,
-        mark_error: mark_error.map(str::to_owned),
-        next_attempt_at: next.map(in_minutes),
-        ..reward(RewardState::Delivered)
-    }
+pub(super) fn delivered(failures: u32, error: Option<&str>, next: Option<i64>) -> Reward {
+    let tried = Tried::At(Attempted { target: "app".to_owned(), fingerprint: None });
+    let row = Reward { tried, attempts: 1, ..not_marked(failures, error) };
+    next.map(in_minutes).map_or(row.clone(), |next| until(next, row))
 }
 
 /// What nobody has delivered, or may have: owed, on its way, or cut off.
@@ -153,8 +148,8 @@ fn settled() -> Vec<Row> {
     let gone = "FirstPromoter does not have it any more";
     let no = "cannot mark";
     let mark = ["mark", "adopt", no, no, no];
-    let drifted = Reward { drift: Some(Drift::UnfulfilledUpstream), ..reward(RewardState::Fulfilled) };
-    let after_all = Reward { drift: Some(Drift::FulfilledAfterReversal), ..reward(RewardState::Reversed) };
+    let drifted = drifting(Drift::UnfulfilledUpstream, reward(RewardState::Fulfilled));
+    let after_all = drifting(Drift::FulfilledAfterReversal, reward(RewardState::Reversed));
     vec![
         ("delivered", Some(delivered(0, None, None)), mark),
         ("delivered, not marked twice", Some(delivered(2, Some("no"), None)), mark),
@@ -187,7 +182,7 @@ fn every_state_of_the_ledger_times_every_observation_is_decided_as_the_contract_
         for (observed, expected) in observations().iter().zip(expected) {
             let decided = said(&world.decide(observed, row.as_ref()));
             if decided != expected {
-                let reason = row.as_ref().and_then(|row| row.hold_reason).map(|reason| format!(" ({reason})"));
+                let reason = row.as_ref().and_then(held_for).map(|reason| format!(" ({reason})"));
                 let reason = reason.unwrap_or_default();
                 wrong.push(format!("{given}{reason}, {observed:?}: {decided}, not {expected}"));
             }
@@ -198,7 +193,7 @@ fn every_state_of_the_ledger_times_every_observation_is_decided_as_the_contract_
 
 #[test]
 fn the_table_has_every_state_and_every_reason_to_hold() {
-    let kind = |row: &Reward| (row.state, row.hold_reason);
+    let kind = |row: &Reward| (row.state.word(), held_for(row));
     let rows = [undelivered(), all_held(), settled()].concat();
     let there: BTreeSet<_> = rows.iter().map(|(_, row, _)| row.as_ref().map(kind)).collect();
     let mut wanted = BTreeSet::from([None]);
@@ -218,4 +213,17 @@ fn the_table_has_every_state_and_every_reason_to_hold() {
     }
     assert_eq!(there, wanted);
     assert_eq!(wanted.len(), 1 + 7 + 15);
+}
+
+pub(super) fn held_for(row: &Reward) -> Option<HoldReason> {
+    match row.state {
+        State::Held { reason, .. } => Some(reason),
+        State::Waiting { .. }
+        | State::Delivering
+        | State::Delivered { .. }
+        | State::Fulfilled { .. }
+        | State::Cancelled
+        | State::Reversed { .. }
+        | State::Dismissed => None,
+    }
 }

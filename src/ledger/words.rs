@@ -1,0 +1,248 @@
+//! The words of the ledger's columns: states, why one is held or waits, who delivered.
+
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+
+/// Declares an enum whose variants are words in the ledger.
+macro_rules! words {
+    ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident = $word:literal,)* }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum $name { $($(#[$vmeta])* $variant,)* }
+
+        impl $name {
+            /// All of them, in the manual's order.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The word in the ledger.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word,)* }
+            }
+
+            /// Reads the word in the ledger.
+            pub fn from_word(word: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|it| it.as_str() == word)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result { f.pad(self.as_str()) }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> { serializer.serialize_str(self.as_str()) }
+        }
+    };
+}
+
+pub(super) use words;
+
+words! {
+    /// Where a reward stands (`rewards.state`).
+    RewardState {
+        /// Owed; not before `next_attempt_at`.
+        Waiting = "waiting",
+        /// The intent is on disk; an attempt may be in flight or was cut off.
+        Delivering = "delivering",
+        /// The recipient has it; FirstPromoter has not confirmed yet.
+        Delivered = "delivered",
+        /// FirstPromoter, read back, says fulfilled.
+        Fulfilled = "fulfilled",
+        /// makegood will not decide alone.
+        Held = "held",
+        /// No longer approved upstream, and was never delivered.
+        Cancelled = "cancelled",
+        /// Was fulfilled, a person reversed it.
+        Reversed = "reversed",
+        /// A person decided against delivery.
+        Dismissed = "dismissed",
+    }
+}
+
+impl RewardState {
+    /// Something may still have to happen: a listing that does not contain it means something.
+    pub fn is_open(self) -> bool {
+        match self {
+            Self::Waiting | Self::Delivering | Self::Delivered | Self::Held => true,
+            Self::Fulfilled | Self::Cancelled | Self::Reversed | Self::Dismissed => false,
+        }
+    }
+
+    /// It is never owed again. What was cancelled is, when it is approved again.
+    pub fn is_over(self) -> bool {
+        match self {
+            Self::Fulfilled | Self::Reversed | Self::Dismissed => true,
+            Self::Waiting | Self::Delivering | Self::Delivered | Self::Held | Self::Cancelled => false,
+        }
+    }
+}
+
+words! {
+    /// Why a reward is held (`rewards.hold_reason`).
+    HoldReason {
+        /// Approved before `policy.deliver_from`.
+        Backlog = "backlog",
+        /// FirstPromoter suspects fraud.
+        FraudSuspicion = "fraud_suspicion",
+        /// Promoter and referral look like one person.
+        SelfReferral = "self_referral",
+        /// More than `policy.max_amount`.
+        OverLimit = "over_limit",
+        /// One pass wanted too many.
+        Fuse = "fuse",
+        /// Not a positive whole number.
+        BadAmount = "bad_amount",
+        /// A unit that this version does not know.
+        UnknownUnit = "unknown_unit",
+        /// No target.
+        NoRoute = "no_route",
+        /// The party that should receive it is missing.
+        NoRecipient = "no_recipient",
+        /// Cannot tell who receives it.
+        RecipientUnknown = "recipient_unknown",
+        /// FirstPromoter says something of it that this version cannot read.
+        Unreadable = "unreadable",
+        /// The target said no.
+        RefusedByTarget = "refused_by_target",
+        /// It may or may not have taken effect.
+        OutcomeUnknown = "outcome_unknown",
+        /// Failed for too long.
+        GaveUp = "gave_up",
+        /// Changed upstream after an attempt whose outcome is unknown.
+        Changed = "changed",
+    }
+}
+
+impl HoldReason {
+    /// Made by policy: judged again in every pass. The others are made by an attempt or a change, and move only by a
+    /// person's `resolve`.
+    pub fn is_policy(self) -> bool {
+        match self {
+            Self::Backlog
+            | Self::FraudSuspicion
+            | Self::SelfReferral
+            | Self::OverLimit
+            | Self::Fuse
+            | Self::BadAmount
+            | Self::UnknownUnit
+            | Self::NoRoute
+            | Self::NoRecipient
+            | Self::RecipientUnknown
+            | Self::Unreadable => true,
+            Self::RefusedByTarget | Self::OutcomeUnknown | Self::GaveUp | Self::Changed => false,
+        }
+    }
+}
+
+words! {
+    /// Why a reward waits (`rewards.wait_reason`).
+    WaitReason {
+        /// For nothing: it is due.
+        Due = "due",
+        /// The webhook handler has its chance.
+        Grace = "grace",
+        /// An attempt failed.
+        Backoff = "backoff",
+        /// Somebody else holds a claim.
+        Claimed = "claimed",
+        /// The last attempts at a target failed.
+        Target = "target",
+    }
+}
+
+words! {
+    /// How FirstPromoter contradicts what was settled (`rewards.drift`).
+    Drift {
+        /// It lists as unfulfilled what the ledger calls fulfilled.
+        UnfulfilledUpstream = "unfulfilled_upstream",
+        /// It calls fulfilled what a person reversed.
+        FulfilledAfterReversal = "fulfilled_after_reversal",
+    }
+}
+
+impl Drift {
+    /// For the journal.
+    pub fn in_words(self) -> &'static str {
+        match self {
+            Self::UnfulfilledUpstream => "FirstPromoter lists it as unfulfilled",
+            Self::FulfilledAfterReversal => "FirstPromoter says fulfilled, after a person reversed it",
+        }
+    }
+
+    /// For the journal.
+    pub fn over_in_words(self) -> &'static str {
+        match self {
+            Self::UnfulfilledUpstream => "drift is over: FirstPromoter says fulfilled",
+            Self::FulfilledAfterReversal => "drift is over: FirstPromoter no longer says fulfilled",
+        }
+    }
+}
+
+words! {
+    /// Why a ledger may have forgotten deliveries (`may_have_forgotten.why`).
+    Forgot {
+        /// It was stamped as a copy.
+        Copy = "copy",
+        /// It lacks the entry that its mark names.
+        Behind = "behind",
+        /// It knows deliveries, and had no mark that could be read.
+        NoMark = "no_mark",
+    }
+}
+
+words! {
+    /// Who delivered (`rewards.delivered_by`).
+    DeliveredBy {
+        /// This program.
+        Makegood = "makegood",
+        /// The webhook handler, or a person at FirstPromoter.
+        Outside = "outside",
+        /// An operator who said so.
+        Operator = "operator",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_word_reads_back_as_itself() {
+        for state in RewardState::ALL {
+            assert_eq!(RewardState::from_word(state.as_str()), Some(*state));
+        }
+        for reason in HoldReason::ALL {
+            assert_eq!(HoldReason::from_word(reason.as_str()), Some(*reason));
+        }
+        for reason in WaitReason::ALL {
+            assert_eq!(WaitReason::from_word(reason.as_str()), Some(*reason));
+        }
+        for drift in Drift::ALL {
+            assert_eq!(Drift::from_word(drift.as_str()), Some(*drift));
+        }
+        assert_eq!(RewardState::from_word("lost"), None);
+    }
+
+    #[test]
+    fn holds_made_by_policy_are_the_eleven_of_the_contract() {
+        let policy: Vec<_> =
+            HoldReason::ALL.iter().filter(|reason| reason.is_policy()).map(|reason| reason.as_str()).collect();
+        assert_eq!(
+            policy,
+            [
+                "backlog",
+                "fraud_suspicion",
+                "self_referral",
+                "over_limit",
+                "fuse",
+                "bad_amount",
+                "unknown_unit",
+                "no_route",
+                "no_recipient",
+                "recipient_unknown",
+                "unreadable"
+            ]
+        );
+    }
+}
