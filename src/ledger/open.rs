@@ -19,6 +19,9 @@ use super::{
 };
 use crate::domain::{Timestamp, timestamp_text};
 
+/// More than there are: preparing one again takes longer than running it.
+const STATEMENTS: usize = 64;
+
 impl Ledger {
     /// Opens the ledger of `account_id` for passes; creates it (mode 0640) and brings it to the current schema where needed.
     pub fn open(path: &Path, account_id: &str, now: Timestamp) -> Result<Self, LedgerError> {
@@ -99,6 +102,7 @@ impl Ledger {
     }
 
     pub(super) fn of(conn: Connection, path: &Path, patience: Patience) -> Self {
+        conn.set_prepared_statement_cache_capacity(STATEMENTS);
         Self { conn: Kept(conn), patience, path: path.to_owned(), mark: None, file: None }
     }
 

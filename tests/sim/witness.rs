@@ -202,6 +202,7 @@ fn connect(path: &Path) -> Connection {
     // As makegood does; nothing has to survive a power cut here.
     conn.pragma_update(None, "foreign_keys", true).expect("a pragma");
     conn.pragma_update(None, "synchronous", "OFF").expect("a pragma");
+    conn.set_prepared_statement_cache_capacity(64);
     conn
 }
 
