@@ -16,7 +16,8 @@
 //! - [`domain`]: the words: commission, unit, recipient, delivery key.
 //! - [`plan`]: what FirstPromoter says of a commission, and its state in the ledger, give a [`plan::Step`]. Pure.
 //! - [`reconcile`]: a pass on one screen: it reads, has it decided, and carries it out.
-//! - [`ledger`]: what was owed, delivered and confirmed. All SQL.
+//! - [`ledger`]: what was owed, delivered and confirmed: a [`ledger::State`] carries its data, and a [`ledger::Transition`] leads
+//!   from one to the next. All SQL.
 //! - [`firstpromoter`]: the service, and the traps of its listing.
 //! - [`delivery`] and [`failure`]: the targets, and what an answer means.
 //! - [`service`]: the loop. [`notice`]: heartbeats, alerts, metrics. [`commands`], [`cli`]: the commands. [`check`]: is

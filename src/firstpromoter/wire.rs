@@ -8,7 +8,7 @@
 //! - A bare array and `{"data": [...]}` read the same; unknown fields are skipped, unknown enum values kept as text.
 //! - No answer panics: nesting is skipped without recursion, numbers are compared as text and never rounded.
 //! - Money is not guessed: only a JSON number that is whole and positive (`500`, `500.0`) is an amount; `"500"`, `5e2`,
-//!   `0`, `-1`, `null` are kept as [`Amount::Odd`].
+//!   `0`, `-1`, `null` are kept as [`Amount::Odd`](crate::domain::Amount::Odd).
 //! - Suspicion is not lost: a `fraud_check` or `is_self_referral` of an unexpected type counts as suspicion.
 //! - Who receives is not guessed from a broken row: a party or a reward whose key is absent, that has no readable id, or
 //!   that is named twice and differently, is [`Reference::Unreadable`]. Only an explicit null says that there is none

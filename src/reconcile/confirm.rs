@@ -73,9 +73,16 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
 /// Whether nothing that this pass does makes FirstPromoter call it fulfilled.
 fn stays_unfulfilled(step: &Step) -> bool {
     match step {
-        Step::Leave(_) => true,
-        Step::Write(transition) => matches!(transition.to(), Some(RewardState::Waiting | RewardState::Held)),
-        Step::Deliver { .. } | Step::Mark => false,
+        Step::Leave(_) | Step::Write(Transition::Wait { .. } | Transition::Hold { .. }) => true,
+        Step::Write(
+            Transition::Cancel { .. }
+            | Transition::Fulfil { .. }
+            | Transition::NotMarked { .. }
+            | Transition::Drift(_)
+            | Transition::DriftOver(_),
+        )
+        | Step::Deliver { .. }
+        | Step::Mark => false,
     }
 }
 
