@@ -31,3 +31,14 @@ impl Clock for SystemClock {
         tokio::time::sleep(duration).await;
     }
 }
+
+/// How long ago, in the largest unit that fits; `just now` also where a clock was set back since.
+pub(crate) fn ago(at: Timestamp, now: Timestamp) -> String {
+    let seconds = (now - at).num_seconds();
+    match seconds {
+        ..60 => "just now".to_owned(),
+        60..3_600 => format!("{} min ago", seconds / 60),
+        3_600..172_800 => format!("{} h ago", seconds / 3_600),
+        _ => format!("{} days ago", seconds / 86_400),
+    }
+}

@@ -6,8 +6,7 @@ use rustix::fs::{Access, access, statvfs};
 
 use super::{Check, here};
 use crate::{
-    clock::{Clock, SystemClock},
-    commands::ago,
+    clock::{Clock, SystemClock, ago},
     config::Settings,
     domain::{CommissionId, Timestamp},
     ledger::{Health, Ledger, LedgerError, become_owner, find_ledger, folder_of},

@@ -17,8 +17,6 @@ mod show;
 mod status;
 mod text;
 
-pub(crate) use text::ago;
-
 use std::{io::Write, process::ExitCode};
 
 use serde::Serialize;

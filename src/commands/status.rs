@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::{Exit, Failure, exit_for, ink::Ink, load, print, print_json, text};
 use crate::{
     cli::Cli,
-    clock::{Clock, SystemClock},
+    clock::{Clock, SystemClock, ago},
     domain::{Timestamp, timestamp_text},
     ledger::{Attention, Health, Ledger},
     reconcile::in_full,
@@ -116,7 +116,7 @@ fn in_words(document: &Document, lateness: &Lateness, now: Timestamp, path: &Pat
     let mut out = format!("Account {}\n", document.account_id);
     out.push_str(&last_pass(document.last_pass.as_ref(), now));
     if lateness.late {
-        let (what, remedy) = lateness.in_words(&text::ago(lateness.since, now));
+        let (what, remedy) = lateness.in_words(&ago(lateness.since, now));
         out.push_str(&text::wrapped(&format!("Late: {what}"), 0));
         out.push_str(&text::wrapped(&format!("-> {remedy}"), 6));
     }
@@ -160,7 +160,7 @@ fn last_pass(pass: Option<&Map<String, Value>>, now: Timestamp) -> String {
         kind => format!("{}, {kind}", word("trigger")),
     };
     let started = word("started").parse::<Timestamp>();
-    let ago = started.map_or_else(|_| String::new(), |at| format!(" ({})", text::ago(at, now)));
+    let ago = started.map_or_else(|_| String::new(), |at| format!(" ({})", ago(at, now)));
     let mut out = text::wrapped(
         &format!("Last pass: {} ({passes}), {}{ago}, {}", word("pass_id"), text::when(&word("started")), took(pass)),
         0,

@@ -100,17 +100,6 @@ pub(super) fn at(at: Timestamp) -> String {
     at.format("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-/// How long ago, in the largest unit that fits; `just now` also where a clock was set back since.
-pub(crate) fn ago(at: Timestamp, now: Timestamp) -> String {
-    let seconds = (now - at).num_seconds();
-    match seconds {
-        ..60 => "just now".to_owned(),
-        60..3_600 => format!("{} min ago", seconds / 60),
-        3_600..172_800 => format!("{} h ago", seconds / 3_600),
-        _ => format!("{} days ago", seconds / 86_400),
-    }
-}
-
 /// `1 reward`, `2 rewards`.
 pub(super) fn counted(count: u64, thing: &str) -> String {
     format!("{count} {thing}{}", if count == 1 { "" } else { "s" })

@@ -7,7 +7,6 @@
 //! mark lies beside it (`forgotten.rs`).
 
 use std::{
-    ffi::OsString,
     fs::{self, File, OpenOptions, Permissions},
     io,
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
@@ -24,7 +23,7 @@ use super::{
     BUSY_TIMEOUT, Forgot, Ledger, LedgerError, Position,
     fence::Patience,
     files::{FILE_MODE, folder_of},
-    forgotten, migrate,
+    forgotten, migrate, with_suffix,
 };
 
 /// What a copy holds.
@@ -60,7 +59,7 @@ impl Ledger {
         });
         if copied.is_err() {
             for suffix in ["", "-journal"] {
-                let _was_not_there = fs::remove_file(with(&draft, suffix));
+                let _was_not_there = fs::remove_file(with_suffix(&draft, suffix));
             }
         }
         copied
@@ -98,15 +97,9 @@ impl Ledger {
     }
 }
 
-pub(super) fn with(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = OsString::from(path);
-    name.push(suffix);
-    PathBuf::from(name)
-}
-
 /// Beside the copy, so that it only has to be renamed; of this process alone.
 fn draft(to: &Path) -> PathBuf {
-    with(to, &format!(".part-{}", std::process::id()))
+    with_suffix(to, &format!(".part-{}", std::process::id()))
 }
 
 /// Nobody else's file is replaced, not even one that came to be meanwhile.

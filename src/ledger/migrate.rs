@@ -14,9 +14,8 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::{
     APPLICATION_ID, Ledger, LedgerError,
-    backup::with,
     fence::{Object, schema},
-    files,
+    files, with_suffix,
 };
 
 /// Each brings `user_version` from its index to the next.
@@ -116,7 +115,7 @@ impl Ledger {
     fn keep_as_it_was(&self, to: i64) -> Result<PathBuf, LedgerError> {
         // SQLite copies nothing through a connection that holds the write lock.
         let as_it_is = Self::open_uri(&self.path, "mode=rw")?;
-        let mut name = with(&self.path, &format!(".before-{to}"));
+        let mut name = with_suffix(&self.path, &format!(".before-{to}"));
         let mut further = 1;
         loop {
             match as_it_is.back_up_to(&name, |path| files::create(path, files::FILE_MODE)) {
@@ -124,7 +123,7 @@ impl Ledger {
                 // Of an earlier try, or of an older ledger that was put back. Whichever, it is somebody's only copy.
                 Err(LedgerError::Exists { .. }) => {
                     further += 1;
-                    name = with(&self.path, &format!(".before-{to}.{further}"));
+                    name = with_suffix(&self.path, &format!(".before-{to}.{further}"));
                 }
                 Err(error) => return Err(error),
             }
