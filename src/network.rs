@@ -1,11 +1,12 @@
 //! The network has a thread of its own.
 //!
-//! The main thread decides, and writes the ledger; a commit blocks it for as long as the disk, or somebody's lock, takes. A timeout
-//! must not: suppose 64 requests are to leave while the ledger syncs 64 intents, one after the other, at 100 ms each. On one thread
-//! none of them gets an answer before its timeout is over, though the endpoint answered at once. So what is bounded by a timeout (a
-//! delivery, a request to FirstPromoter, a notice) runs here, timer and all, and the main thread waits for what comes of it.
+//! The main thread decides, and writes the ledger. A commit blocks it until the disk has synced, or until somebody else lets go
+//! of the lock. Timeouts must not depend on that. Suppose 64 requests leave while the ledger syncs 64 intents one after the
+//! other, at 100 ms each. On one thread, every request runs out of its timeout before anybody reads the answer, although the
+//! endpoint answered at once. So everything with a timeout (a delivery, a request to FirstPromoter, a notice) runs here
+//! together with its timer, and the main thread waits for the result.
 //!
-//! Guarantees: [`run`] begins at once, whatever the main thread does; dropped, it ends what it ran.
+//! Guarantees: [`run`] starts the work at once, whatever the main thread does. Dropping the future of [`run`] ends the work.
 //!
 //! Assumptions: nothing here blocks, and nothing here touches the ledger.
 
@@ -15,10 +16,10 @@ use tokio::runtime::{Builder, Handle};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{Instrument, warn};
 
-/// Made by the first who needs it. None where there can be no such thread: then everything shares the caller's.
+/// The first caller makes it. `None` where no thread can be started: then all work shares the caller's thread.
 static NETWORK: OnceLock<Option<Handle>> = OnceLock::new();
 
-/// Runs this on the network's thread; returns what it came to. A panic there is one here.
+/// Runs this on the network's thread and returns its result. A panic there becomes a panic here.
 pub(crate) async fn run<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
     let work = work.in_current_span();
     let running = match NETWORK.get_or_init(start) {
@@ -29,7 +30,7 @@ pub(crate) async fn run<T: Send + 'static>(work: impl Future<Output = T> + Send 
         Ok(result) => result,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => resume_unwind(panic),
-            // Cancelled: only where the process ends, and nobody waits any more.
+            // Cancelled. This happens only when the process ends and nobody waits any more.
             Err(_) => pending().await,
         },
     }
@@ -42,7 +43,7 @@ fn start() -> Option<Handle> {
         Ok(handle)
     });
     made.inspect_err(|error| {
-        warn!("the network gets no thread of its own ({error}): a slow disk may cost answers. Allow more threads (TasksMax=)");
+        warn!("the network's thread cannot be started ({error}): requests may time out while the disk is slow. Allow more threads (TasksMax=)");
     })
     .ok()
 }
@@ -54,7 +55,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn it_goes_on_while_the_callers_thread_is_blocked() {
+    async fn work_goes_on_while_the_callers_thread_is_blocked() {
         let (tell, told) = mpsc::channel();
         let work = run(async move {
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -65,7 +66,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_nobody_waits_for_any_more_is_ended() {
+    async fn dropping_the_future_ends_the_work() {
         let (tell, told) = mpsc::channel::<()>();
         let work = run(async move {
             pending::<()>().await;

@@ -1,11 +1,12 @@
-//! Delivery by a `command` target: one process, the body on its stdin, its exit code as the verdict.
+//! Delivery by a `command` target: starts one process, writes the body to its stdin, and takes its exit code as the verdict.
 //!
-//! Guarantees: no shell; the process gets an environment of its own, with nothing in it but what the manual lists; it neither blocks
-//! nor outgrows us whatever it does with its streams; when it ends, past its timeout, or when the attempt is dropped, its whole process
-//! group is killed; it is always reaped. "Not delivered" is only said of a program that did not start, or that says so (exit 75).
+//! Guarantees: no shell. The process gets an environment of its own, with only the variables that the manual lists. Whatever
+//! the process does with its streams, it neither blocks us nor fills our memory. When it ends, when it passes its timeout, or
+//! when the attempt is dropped, its whole process group is killed. It is always reaped. "Not delivered" means that the program
+//! did not start, or that it says so itself (exit 75).
 //!
-//! Assumptions: what it starts and leaves behind on purpose (another session) is its own affair. It runs as makegood's user, and may
-//! read what that user may read.
+//! Assumptions: a process that the program leaves behind on purpose (in another session) is the program's own affair. The
+//! program runs as makegood's user and may read everything that this user may read.
 
 use std::{collections::BTreeMap, ffi::OsString, pin::pin, process::Command, time::Duration};
 
@@ -25,17 +26,17 @@ mod process;
 /// `EX_TEMPFAIL` of `sysexits.h`: the command did nothing and asks to be called again.
 const EX_TEMPFAIL: i32 = 75;
 
-/// From here on an exit code is a shell's word for a signal (143: SIGTERM) that ended what it ran, wherever that was just then.
+/// From here on an exit code tells in a shell's way that a signal ended the program (143: SIGTERM), at whatever point it was.
 const SIGNALLED: i32 = 128;
 
-/// For output still in the pipe when the process is gone. More than enough for what it wrote itself; something it left
-/// behind may hold the pipe open for ever.
+/// How long to read output that is still in the pipe after the process ended. This is more than enough for its own output; a
+/// process that it left behind may hold the pipe open for ever.
 const DRAIN: Duration = Duration::from_millis(500);
 
-/// What a command gets of makegood's own environment, besides what `pass_env` names.
+/// The variables of makegood's own environment that a command gets, besides those in `pass_env`.
 const INHERITED: [&str; 4] = ["PATH", "HOME", "LANG", "TZ"];
 
-/// A program, its arguments, and what it sees besides the delivery.
+/// A program, its arguments, and the variables that it gets besides those of the delivery.
 #[derive(Debug)]
 pub(super) struct CommandTarget {
     /// Never empty.
@@ -45,7 +46,7 @@ pub(super) struct CommandTarget {
     timeout: Duration,
 }
 
-/// How a process ended, and what it said: at most [`READ_MAX_BYTES`] each.
+/// How a process ended, and its output: at most [`READ_MAX_BYTES`] of each stream.
 struct Ended {
     how: How,
     stdout: Vec<u8>,
@@ -80,12 +81,13 @@ impl CommandTarget {
             Ok((mut process, streams)) => self.classify(&converse(&mut process, streams, body, self.timeout).await),
             Err(error @ StartError::NotStarted(_)) => not_sent(format!("{program} cannot be started: {error}")),
             Err(error @ StartError::Unknown) => {
-                Outcome::Unknown { detail: format!("{program} was perhaps started: {error}"), retry_after: None }
+                Outcome::Unknown { detail: format!("{program} may have been started: {error}"), retry_after: None }
             }
         }
     }
 
-    /// All that the command sees: an allow-list, because what makegood was started with may hold its secrets. Later ones win.
+    /// All variables that the command gets. An allow-list, because makegood's own environment may hold its secrets. Later ones
+    /// win.
     fn environment(&self, delivery: &Delivery) -> BTreeMap<String, OsString> {
         let inherited = INHERITED.iter().copied().chain(self.pass_env.iter().map(String::as_str));
         let inherited = inherited.filter_map(|name| Some((name.to_owned(), std::env::var_os(name)?)));
@@ -104,7 +106,7 @@ impl CommandTarget {
         inherited.chain(own).chain(delivery).collect()
     }
 
-    /// The manual's paragraph, the only place that says what an end means.
+    /// The only place that says what an end means, as the manual's table has it.
     fn classify(&self, ended: &Ended) -> Outcome {
         let program = &self.argv[0];
         let unknown = |what: String| Outcome::Unknown { detail: format!("{program} {what}"), retry_after: None };
@@ -122,7 +124,9 @@ impl CommandTarget {
                 let limit = humantime::format_duration(self.timeout);
                 unknown(format!("ran past its timeout of {limit} and was killed: {}", ended.said()))
             }
-            How::Ended(Exit::Lost(error)) => unknown(format!("was started, but how it ended is not known: {error}")),
+            How::Ended(Exit::Lost(error)) => {
+                unknown(format!("was started, but the system does not say how it ended: {error}"))
+            }
         }
     }
 }
@@ -133,14 +137,15 @@ impl Ended {
         text.lines().next().and_then(receipt)
     }
 
-    /// What a person should read: stderr, or else stdout.
+    /// The output for a person: stderr, or else stdout.
     fn said(&self) -> String {
         let texts = [&self.stderr, &self.stdout].map(|bytes| excerpt(&String::from_utf8_lossy(bytes)));
         texts.into_iter().find(|text| !text.is_empty()).unwrap_or_else(|| "it said nothing".to_owned())
     }
 }
 
-/// Feeds the process, listens to it and waits for its end, all at once: in any other order a full pipe is a deadlock.
+/// Writes to the process, reads from it and waits for its end, all at the same time. In any other order a full pipe is a
+/// deadlock.
 async fn converse(process: &mut Process, streams: Streams, input: &[u8], limit: Duration) -> Ended {
     let Streams { stdin, stdout: out, stderr: err } = streams;
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
@@ -161,7 +166,7 @@ async fn converse(process: &mut Process, streams: Streams, input: &[u8], limit: 
         let how = match exit.await {
             Ok(exit) => How::Ended(exit),
             Err(_) => match process.kill_and_bury().await {
-                // That it ended by itself counts, also if we only came to know when its time was over.
+                // An exit by itself counts, even where we noticed it after the timeout.
                 Some(exit @ Exit::Code(_)) => How::Ended(exit),
                 Some(Exit::Signal(_) | Exit::Lost(_)) | None => How::TimedOut,
             },
@@ -174,13 +179,13 @@ async fn converse(process: &mut Process, streams: Streams, input: &[u8], limit: 
     Ended { how, stdout, stderr }
 }
 
-/// Writes the body. A process that does not want it (EPIPE) is free not to read it.
+/// Writes the body. A process may choose not to read it (EPIPE).
 async fn feed(mut stdin: Sender, input: &[u8]) {
-    // With a line break, or `read` in a shell takes the line for an incomplete one.
+    // With a line break; otherwise a shell's `read` reports an incomplete line.
     let _ = stdin.write_all(&[input, b"\n"].concat()).await;
 }
 
-/// Reads to the end; keeps the first [`READ_MAX_BYTES`], throws away the rest.
+/// Reads to the end, keeps the first [`READ_MAX_BYTES`], drops the rest.
 async fn listen(mut pipe: impl AsyncRead + Unpin, kept: &mut Vec<u8>) {
     let mut buffer = vec![0; 8 * 1024];
     while let Ok(count @ 1..) = pipe.read(&mut buffer).await {

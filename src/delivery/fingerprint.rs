@@ -1,14 +1,15 @@
-//! Which target an attempt went to: kept with the attempt, so that a later configuration can be compared with it.
+//! Which target an attempt went to. The ledger keeps this with the attempt, so that a later configuration can be compared with
+//! it.
 //!
-//! Suppose an attempt has an unknown outcome, and then `idempotent` is set to true, or `url` is another one under the same
-//! name. Sent again, the reward could take effect a second time. So what may have taken effect is repeated only where the
+//! Suppose an attempt has an unknown outcome, and then somebody sets `idempotent` to true, or gives the name another `url`.
+//! Sent again, the reward could take effect twice. So an attempt that may have taken effect is repeated only where the
 //! fingerprint is the same.
 //!
 //! Guarantees:
-//! - It holds no secret: of a URL scheme, host and port stand in it, of a command its program; paths, queries and arguments
-//!   only as a hash (SHA-256, cut to 128 bits).
-//! - The same target has the same text in every later version. A setting that is new, and tells where a delivery goes, may
-//!   join the hash only where it is set.
+//! - It contains no secret. It shows scheme, host and port of a URL, and the program of a command. Paths, queries and arguments
+//!   are in it only as a hash (SHA-256, cut to 128 bits).
+//! - The same target has the same text in every later version. A new setting that changes where a delivery goes may join the
+//!   hash only where it is set.
 
 use std::{collections::BTreeMap, fmt::Write};
 
@@ -16,17 +17,17 @@ use aws_lc_rs::digest::{SHA256, digest};
 
 use crate::config::{TargetKind, TargetSettings};
 
-/// Of the hash, in bytes.
+/// How much of the hash is kept, in bytes.
 const HASH_BYTES: usize = 16;
-/// The most of a program's path that stands in it.
+/// How much of a program's path is kept.
 const PLACE_MAX_CHARS: usize = 200;
 
-/// As it stands in `attempts.fingerprint`: `type=http;place=https://app.example.com;deduplicates=yes;address=9f86...`.
+/// The text in `attempts.fingerprint`: `type=http;place=https://app.example.com;deduplicates=yes;address=9f86...`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fingerprint(String);
 
 impl Fingerprint {
-    /// Of a target as it is configured now.
+    /// The fingerprint of a target as it is configured now.
     pub fn of(target: &TargetSettings) -> Self {
         let (kind, place, address) = match &target.kind {
             TargetKind::Http { url, ca_file: _, concurrency: _ } => {
@@ -36,24 +37,24 @@ impl Fingerprint {
                 ("command", argv.first().cloned().unwrap_or_default(), argv.join("\0"))
             }
         };
-        // The fields are told apart by semicolons.
+        // Semicolons separate the fields.
         let readable = |c: char| if c == ';' || c.is_control() { '_' } else { c };
         let place: String = place.chars().take(PLACE_MAX_CHARS).map(readable).collect();
         let deduplicates = if target.idempotent { "yes" } else { "no" };
         Self(format!("type={kind};place={place};deduplicates={deduplicates};address={}", hash(&address)))
     }
 
-    /// Of all targets as they are configured now, by name.
+    /// The fingerprints of all targets as they are configured now, by name.
     pub fn of_all(targets: &BTreeMap<String, TargetSettings>) -> BTreeMap<String, Self> {
         targets.iter().map(|(name, target)| (name.clone(), Self::of(target))).collect()
     }
 
-    /// Of a target that nobody knows any more: the same as no other.
+    /// The fingerprint of a target that nobody knows any more. It differs from every other.
     pub fn unknown() -> Self {
         Self("type=unknown".to_owned())
     }
 
-    /// As the ledger recorded it.
+    /// A fingerprint as the ledger recorded it.
     pub fn recorded(text: String) -> Self {
         Self(text)
     }
@@ -68,7 +69,7 @@ impl Fingerprint {
         self.field("deduplicates") == Some("yes")
     }
 
-    /// What is another one in `now`, in words; none where both are the same target.
+    /// What differs in `now`, in words; none where both are the same target.
     pub fn difference(&self, now: &Self) -> Option<String> {
         if self == now {
             return None;
@@ -84,7 +85,7 @@ impl Fingerprint {
             all.push(match self.field("type") {
                 Some("http") => "the path or query of its address".to_owned(),
                 Some("command") => "its arguments".to_owned(),
-                Some(_) | None => "nobody knows what it was then".to_owned(),
+                Some(_) | None => "the ledger does not know what it was then".to_owned(),
             });
         }
         Some(all.join(", "))

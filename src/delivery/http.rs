@@ -1,10 +1,10 @@
-//! Delivery to an `http` target: one signed POST, and what its answer means.
+//! Delivery to an `http` target: sends one signed POST and judges its answer.
 //!
-//! Guarantees: a request is sent at most once a call (no redirect, no retry, no connection that was used before);
-//! "not delivered" is only said when no connection came to be, or the target said 429. Everything else without a
-//! verdict is unknown. A 2xx status line is a verdict, whatever happens to the body after it.
+//! Guarantees: one call sends at most one request (no redirect, no retry, no connection that was used before). "Not delivered"
+//! means that no connection was made, or that the target answered 429. Every other outcome without a verdict is unknown. A 2xx
+//! status line is a verdict, whatever happens to the body after it.
 //!
-//! Assumptions: reqwest tells a failed connection (DNS, TCP, TLS) from a failed exchange; the tests hold it to that.
+//! Assumptions: reqwest tells a failed connection (DNS, TCP, TLS) from a failed exchange. The tests check this.
 
 use std::{collections::BTreeMap, error::Error, fmt, path::Path, time::Duration};
 
@@ -23,30 +23,30 @@ use crate::{
     foreign,
 };
 
-/// The longest wait for a connection; less if the target's timeout is less than twice this.
+/// The longest wait for a connection; less where the target's timeout is less than twice this.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
 
-/// An endpoint, with all that a request to it needs.
+/// An endpoint, with everything that a request to it needs.
 pub(super) struct HttpTarget {
     client: Client,
     url: Url,
-    /// The URL as it may be shown: its path, query or user part may hold a token.
+    /// The URL as messages may show it. Its path, query or user part may hold a token.
     place: String,
     timeout: Duration,
     signer: Option<Signer>,
     authorization: Option<HeaderValue>,
 }
 
-/// Without the URL, which may hold a token.
+/// Does not show the URL, which may hold a token.
 impl fmt::Debug for HttpTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HttpTarget").field("place", &self.place).finish_non_exhaustive()
     }
 }
 
-/// What became of a request, before it is judged.
+/// What happened to a request, not yet judged.
 enum Answer {
-    /// No connection came to be: nothing of the request was sent.
+    /// No connection was made: nothing of the request was sent.
     NoConnection(String),
     /// Part of the request may have been sent, and no status came back.
     NoReply(String),
@@ -76,11 +76,13 @@ impl HttpTarget {
         })
     }
 
-    /// One attempt. `body` is sent, and signed, as it is.
+    /// One attempt. Sends and signs exactly these bytes.
     pub(super) async fn post(&self, delivery: &Delivery, body: Vec<u8>, clock: &impl Clock) -> Outcome {
         let headers = match self.headers(delivery.key.as_str(), clock.now().timestamp(), &body) {
             Ok(headers) => headers,
-            Err(error) => return not_sent(format!("the key {:?} fits no header: {error}", delivery.key.as_str())),
+            Err(error) => {
+                return not_sent(format!("the key {:?} cannot be sent in a header: {error}", delivery.key.as_str()));
+            }
         };
         let request = match self.client.post(self.url.clone()).headers(headers).body(body).build() {
             Ok(request) => request,
@@ -114,8 +116,8 @@ impl HttpTarget {
         Ok(headers)
     }
 
-    /// Reads at most [`READ_MAX_BYTES`] of the body. That it breaks off or comes late changes nothing any more: the
-    /// status is the verdict.
+    /// Reads at most [`READ_MAX_BYTES`] of the body. A body that breaks off or comes late changes nothing: the status is the
+    /// verdict.
     async fn read(&self, mut response: Response, clock: &impl Clock) -> Answer {
         let status = response.status();
         let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
@@ -130,7 +132,8 @@ impl HttpTarget {
         Answer::Reply { status, retry_after, body }
     }
 
-    /// The manual's table, the only place that says what an answer means. What it does not name is unknown.
+    /// The only place that says what an answer means, as the manual's table has it. An answer that the table does not name is
+    /// unknown.
     fn classify(&self, answer: Answer) -> Outcome {
         let place = &self.place;
         let (status, retry_after, body) = match answer {
@@ -154,9 +157,9 @@ impl HttpTarget {
         }
     }
 
-    /// `{"receipt": "..."}` or a number, as it was written: a large one must not lose digits.
+    /// `{"receipt": "..."}`, or a number as it was written: a large one must not lose digits.
     fn receipt(body: &[u8]) -> Option<String> {
-        // Not a struct: serde would read one from `["..."]`, too.
+        // Not a struct: serde would read one from `["..."]` as well.
         let fields: BTreeMap<String, &RawValue> = serde_json::from_slice(body).ok()?;
         let raw = fields.get("receipt")?.get();
         let text = match raw.as_bytes().first()? {
@@ -168,8 +171,7 @@ impl HttpTarget {
     }
 }
 
-/// Has what an answer may quote back at us (an error page with the request's headers or address) taken out of every text
-/// from now on.
+/// Registers as secret what an error page may echo: the request's headers and address.
 fn keep_to_ourselves(url: &Url, secrets: &TargetSecrets) {
     let configured = [&secrets.bearer, &secrets.secret].into_iter().flatten().map(ExposeSecret::expose_secret);
     let mut texts: Vec<String> = configured.map(|text| text.trim().to_owned()).collect();
@@ -178,8 +180,8 @@ fn keep_to_ourselves(url: &Url, secrets: &TargetSecrets) {
     foreign::secrets::register(texts.iter().map(String::as_str));
 }
 
-/// A client for one target. Nothing is shared between attempts: a kept connection that the target has closed meanwhile
-/// would turn "certainly not delivered" into "unknown".
+/// A client for one target. Attempts share no connection. Suppose the target closed a kept connection: the attempt on it would
+/// end as "unknown" instead of "certainly not delivered".
 fn client(name: &str, url: &Url, ca_file: Option<&Path>, timeout: Duration) -> Result<Client, TargetError> {
     let mut builder = ClientBuilder::new()
         .user_agent(concat!("makegood/", env!("CARGO_PKG_VERSION")))
@@ -190,13 +192,13 @@ fn client(name: &str, url: &Url, ca_file: Option<&Path>, timeout: Duration) -> R
         .pool_max_idle_per_host(0)
         .timeout(timeout)
         .resolve_to_addrs("localhost", &LOCALHOST)
-        // Less than the whole, or a connection that never came to be would end as "no answer": unknown.
+        // Less than the whole timeout. Otherwise a connection that was never made would end as "no answer", which is unknown.
         .connect_timeout(CONNECT_MAX.min(timeout / 2));
     if is_loopback(url) {
         builder = builder.no_proxy();
     }
     if url.scheme() == "http" {
-        // No certificates needed; a machine without any must still do.
+        // No certificates needed: it must also work on a machine that has none.
         builder = builder.tls_certs_only([]);
     } else if let Some(path) = ca_file {
         builder = builder.tls_certs_merge(authorities(name, path)?);
@@ -226,20 +228,20 @@ fn bearer(token: &SecretString) -> Result<HeaderValue, InvalidHeaderValue> {
     Ok(value)
 }
 
-/// `scheme://host:port`: user, path and query may hold a secret.
+/// `scheme://host:port`. User, path and query may hold a secret.
 fn place(url: &Url) -> String {
     let port = url.port_or_known_default().map(|port| format!(":{port}")).unwrap_or_default();
     format!("{}://{}{port}", url.scheme(), url.host_str().unwrap_or_default())
 }
 
-/// What went wrong, from the outermost cause in; reqwest's own frame says nothing, and would show the URL.
+/// The error chain, from the outermost cause in, without reqwest's own layer, which says nothing and would show the URL.
 fn causes(error: reqwest::Error) -> String {
     let error = error.without_url();
     let mut texts: Vec<String> = Vec::new();
     let mut next = error.source();
     while let Some(cause) = next {
         let text = cause.to_string();
-        // Some causes repeat the one inside them.
+        // Some causes repeat their own cause.
         if !text.starts_with("client error (") && !texts.last().is_some_and(|last| last.ends_with(&text)) {
             texts.push(text);
         }

@@ -1,11 +1,11 @@
-//! Delivering: the body of the manual, and the two ways to hand it over.
+//! Delivering: the body that a target gets, and the two kinds of targets.
 //!
-//! Guarantees: one attempt a call, bounded by the target's timeout (and a few seconds to bury a killed command); what
-//! is not certain is [`Outcome::Unknown`]; no text in an [`Outcome`] holds a secret of the target or a control
+//! Guarantees: a call makes one attempt, bounded by the target's timeout (and a few seconds to reap a killed command). An
+//! outcome that is not certain is [`Outcome::Unknown`]. No text in an [`Outcome`] holds a secret of the target or a control
 //! character, or is longer than a person reads.
 //!
-//! Assumptions: the caller has the intent on disk before it calls, and keeps to the target's concurrency (a command:
-//! one at a time).
+//! Assumptions: the caller wrote the intent to disk before it calls, and keeps to the target's concurrency (a command: one at a
+//! time).
 
 use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc};
 
@@ -27,13 +27,13 @@ mod fingerprint;
 mod http;
 mod signature;
 
-/// How much of an answer, or of a command's output, is read; the rest is thrown away.
+/// How much of an answer, or of a command's output, is read. The rest is dropped.
 const READ_MAX_BYTES: usize = 64 * 1024;
 
 /// How much of it is kept (the manual's 500 characters).
 pub(crate) const EXCERPT_MAX_CHARS: usize = 500;
 
-/// What is handed to a target: the body of the manual's section "Delivery to an `http` target", field for field.
+/// The body that a target gets, field by field as the manual's section "Delivery to an `http` target" has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Delivery {
     /// Always `reward.deliver`.
@@ -63,10 +63,10 @@ pub struct Delivery {
     pub created_at: Option<String>,
 }
 
-/// Who receives, with what the merchant's system may know them by.
+/// Who receives, with everything by which the merchant's system may know them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Recipient {
-    /// Which of the parties.
+    /// Promoter or referral.
     pub kind: RecipientKind,
     /// FirstPromoter's id of the promoter or referral.
     pub id: i64,
@@ -78,7 +78,7 @@ pub struct Recipient {
     pub uid: Option<String>,
 }
 
-/// The targets by name. The seam at which the simulator stands.
+/// The targets by name. The simulator replaces them here.
 #[allow(async_fn_in_trait, reason = "one thread; no caller needs Send")]
 pub trait Deliver {
     /// One attempt, bounded by the target's timeout. Never panics, never retries.
@@ -141,7 +141,7 @@ pub enum TargetError {
     },
 }
 
-/// The targets of the configuration, ready to be delivered to.
+/// The targets of the configuration, ready to use.
 #[derive(Debug)]
 pub struct Targets<C> {
     by_name: BTreeMap<String, Arc<Target>>,
@@ -155,8 +155,8 @@ enum Target {
 }
 
 impl<C: Clock> Targets<C> {
-    /// Makes all of them ready, reading certificates but contacting nobody. `clock` gives `webhook-timestamp`, and the
-    /// present that a `Retry-After` date is compared with.
+    /// Makes all targets ready. Reads certificates, contacts nobody. `clock` gives `webhook-timestamp`, and the time that a
+    /// `Retry-After` date is compared with.
     pub fn new(settings: &BTreeMap<String, TargetSettings>, secrets: &Secrets, clock: C) -> Result<Self, TargetError> {
         let none = TargetSecrets::default();
         let by_name = settings
@@ -192,7 +192,7 @@ impl<C: Clock + Clone + Send + Sync + 'static> Deliver for Targets<C> {
         let Some(target) = self.by_name.get(target).map(Arc::clone) else {
             return not_sent(format!("the configuration has no target `{target}`; nothing was sent"));
         };
-        // Its timeout measures the target, not the ledger's disk: see `network`.
+        // On the network's thread, so that the timeout measures the target and not the ledger's disk: see `network`.
         let (delivery, clock) = (delivery.clone(), self.clock.clone());
         network::run(async move {
             match &*target {
@@ -204,17 +204,17 @@ impl<C: Clock + Clone + Send + Sync + 'static> Deliver for Targets<C> {
     }
 }
 
-/// An attempt that certainly had no effect, and whose target did not say when to come back.
+/// An attempt that certainly had no effect. The target did not say when to come back.
 fn not_sent(detail: String) -> Outcome {
     Outcome::NotDelivered { detail, retry_after: None }
 }
 
-/// What a person should read of what a target said: on one line, without secrets, at most [`EXCERPT_MAX_CHARS`].
+/// A target's text for a person: on one line, without secrets, at most [`EXCERPT_MAX_CHARS`].
 fn excerpt(text: &str) -> String {
     line(&redact(text.trim())).chars().take(EXCERPT_MAX_CHARS).collect()
 }
 
-/// Like [`excerpt`], as a receipt: nothing is no receipt.
+/// Like [`excerpt`], for a receipt. An empty text is no receipt.
 fn receipt(text: &str) -> Option<String> {
     Some(excerpt(text)).filter(|receipt| !receipt.trim().is_empty())
 }
@@ -265,7 +265,7 @@ mod tests {
         }
     }
 
-    /// A program, with nothing in its environment but what every one has.
+    /// A program with only the environment that every program gets.
     pub(super) fn command_kind(argv: &[&str]) -> TargetKind {
         let argv = argv.iter().map(|&word| word.to_owned()).collect();
         TargetKind::Command { argv, env: BTreeMap::new(), pass_env: Vec::new() }
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn the_body_is_the_contracts_field_for_field() {
+    fn the_body_has_exactly_the_documented_fields() {
         let expected = serde_json::json!({
             "type": "reward.deliver",
             "key": "fp-12345-88901",
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_unknown_target_is_certainly_not_delivered_to() {
+    async fn a_delivery_to_an_unknown_target_is_certainly_not_delivered() {
         let kind = command_kind(&["/bin/true"]);
         let targets = targets(kind, Duration::from_secs(20), TargetSecrets::default()).unwrap();
         let Outcome::NotDelivered { detail, retry_after: None } = targets.deliver("other", &sample()).await else {

@@ -1,5 +1,5 @@
-//! Standard Webhooks signatures (<https://www.standardwebhooks.com>, version `v1`): how an endpoint knows that a
-//! delivery comes from us and was not changed on the way.
+//! Standard Webhooks signatures (<https://www.standardwebhooks.com>, version `v1`). By them an endpoint knows that a delivery
+//! comes from us and that nobody changed it on the way.
 //!
 //! Guarantees: the secret is never part of an error or of a `Debug` text.
 
@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::config::SIGNING_SECRET_BYTES;
 
-/// The secret cannot be used. Deliberately says nothing about its content.
+/// The secret cannot be used. The message says nothing about its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not base64 of 24 to 64 bytes after an optional `whsec_`")]
 pub struct SecretError;
@@ -21,8 +21,8 @@ pub(super) struct Signer {
 }
 
 impl Signer {
-    /// `secret`: base64 with padding, after an optional `whsec_`; white space around it (a file's last line break)
-    /// does not count.
+    /// `secret`: base64 with padding, after an optional `whsec_`. White space around it (a file's last line break) does not
+    /// count.
     pub(super) fn new(secret: &SecretString) -> Result<Self, SecretError> {
         let text = secret.expose_secret().trim();
         let bytes = STANDARD.decode(text.strip_prefix("whsec_").unwrap_or(text)).map_err(|_| SecretError)?;

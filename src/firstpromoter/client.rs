@@ -1,11 +1,11 @@
 //! [`Api`] over HTTP: headers, pacing, bounded retries, limits of time and size.
 //!
 //! Guarantees:
-//! - Both headers go with every request, the token never with a redirect, never into a message or a log, not even
+//! - Both headers go with every request. The token never goes along with a redirect, nor into a message or a log, not even
 //!   where an answer echoes it.
-//! - Every request ends: `timeout` from connecting to the last byte, 8 MiB of body counted after decompression.
-//! - Retries are bounded, see `retry.rs`. `mark_fulfilled` and `mark_unfulfilled` are retried as reads are: asking again
-//!   changes nothing.
+//! - Every request ends: `timeout` counts from connecting to the last byte, and a body may have 8 MiB after decompression.
+//! - Retries are bounded, see `retry.rs`. `mark_fulfilled` and `mark_unfulfilled` are retried like reads: asking twice has the
+//!   same effect as asking once.
 //! - All waiting goes through the [`Clock`].
 //!
 //! Assumptions: the settings are checked (`https`, or `http` to loopback).
@@ -43,19 +43,19 @@ use crate::{
     failure, foreign, network,
 };
 
-/// The most of an answer that is read, after decompression: a hundred commissions are some 200 KiB.
+/// How much of an answer is read, after decompression. A hundred commissions take some 200 KiB.
 const BODY_MAX: usize = 8 * 1024 * 1024;
 
-/// The most of an error's answer that is read: its words come first.
+/// How much of an error's answer is read. Its message comes first.
 const ERROR_BODY_MAX: usize = 64 * 1024;
 
-/// The longest that a `Retry-After` keeps us away; a bogus one must not silence the service for a day.
+/// The longest `Retry-After` that is honoured. A wrong one must not stop the service for a day.
 const STAY_AWAY_MAX: Duration = Duration::from_hours(1);
 
-/// The documented default page size: a shorter answer was not cut by paging.
+/// The documented default page size. Paging has not cut an answer that is shorter.
 const DEFAULT_PER_PAGE: usize = 20;
 
-/// Rewards are rules made by people: more pages than this are a server that never ends.
+/// People write these rules, so there are few. A server that gives more pages than this never ends.
 const REWARDS_PAGES_MAX: usize = 100;
 
 /// Why no client could be made.
@@ -81,7 +81,7 @@ pub struct Client<C: Clock> {
     clock: C,
     pace: Mutex<(Ticks, Pacer)>,
     requests: AtomicU64,
-    /// By the last answer's `Date`.
+    /// How far the server's clock is ahead, by the `Date` of the last answer.
     ahead: Mutex<Option<TimeDelta>>,
 }
 
@@ -103,7 +103,7 @@ impl<C: Clock> Client<C> {
             .timeout(settings.timeout)
             .resolve_to_addrs("localhost", &LOCALHOST)
             .connect_timeout(settings.timeout.min(Duration::from_secs(10)));
-        // A proxy of the environment cannot reach our loopback.
+        // A proxy from the environment cannot reach our loopback.
         let builder = if is_loopback(&settings.base_url) { builder.no_proxy() } else { builder.https_only(true) };
         Ok(Self {
             http: builder.build().map_err(ClientError::Setup)?,
@@ -158,7 +158,7 @@ impl<C: Clock> Client<C> {
     /// One request, counted.
     async fn attempt(&self, what: &str, request: RequestBuilder) -> Result<Answer, Failure> {
         self.requests.fetch_add(1, Ordering::Relaxed);
-        // Its timeout measures FirstPromoter, not the ledger's disk: see `network`.
+        // On the network's thread, so that the timeout measures FirstPromoter and not the ledger's disk: see `network`.
         let raw = network::run(exchange(request)).await.map_err(|broken| match broken {
             Broken::NoAnswer(error) => self.no_answer(error),
             Broken::TooLong(status) => too_long(what, status),
@@ -185,13 +185,13 @@ impl<C: Clock> Client<C> {
         if location.is_empty() {
             answer.redirects_to = None;
         }
-        // Bytes that are not UTF-8 are replaced: what they stand in is a name, not a number.
+        // Bytes that are not UTF-8 are replaced. They can only be in a name, never in a number.
         answer.text =
             String::from_utf8(raw.body).unwrap_or_else(|bad| String::from_utf8_lossy(bad.as_bytes()).into_owned());
         answer
     }
 
-    /// No whole answer came. The causes are told, the URL is not.
+    /// For a request without a whole answer. Tells the error chain, but not the URL.
     fn no_answer(&self, error: reqwest::Error) -> Failure {
         let trouble = if error.is_timeout() { Trouble::Timeout } else { Trouble::Network };
         let error = error.without_url();
@@ -226,7 +226,8 @@ impl<C: Clock> Client<C> {
                 Admission::Blocked(ms) => {
                     let wait = Duration::from_millis(ms);
                     if wait > PATIENCE {
-                        // A time, to the minute: what is left of the wait would make each pass's failure look like a new one.
+                        // A time, to the minute. The rest of the wait in seconds would make each pass's failure look like a new
+                        // one.
                         let until = self.clock.now() + wait + Duration::from_secs(30);
                         let detail = format!(
                             "not sent: FirstPromoter asked to stay away until about {} UTC",
@@ -299,9 +300,9 @@ impl<C: Clock> Api for Client<C> {
         self.ask(&what, || self.request(Method::GET, &["batch_processes", &id]), wire::batch).await
     }
 
-    /// The OpenAPI knows `scope` alone here, and 422 for what it does not know; the guide says that everything is paged. So
-    /// the first question has no parameters, and only an answer that a default page could have cut is asked on, until a
-    /// page brings nothing new. Where that is refused, there are no pages.
+    /// The OpenAPI knows only the parameter `scope` here, and 422 for unknown parameters; the guide says that everything is
+    /// paged. So the first request has no parameters. Only where a default page could have cut the answer are further pages
+    /// asked for, until a page brings nothing new. Where the server refuses that request, there are no pages.
     async fn rewards(&self) -> Result<Vec<RewardRule>, ApiError> {
         let mut rules = self.ask("GET /rewards", || self.request(Method::GET, &["rewards"]), wire::rewards).await?;
         if rules.len() < DEFAULT_PER_PAGE {
@@ -341,7 +342,7 @@ impl<C: Clock> Api for Client<C> {
             match room {
                 None => return false,
                 Some(Admission::Go) => return true,
-                // Too long to wait: the request itself fails, and says so.
+                // Too long to wait. The request itself fails then, and says so.
                 Some(Admission::Blocked(ms)) if Duration::from_millis(ms) > PATIENCE => return true,
                 Some(Admission::Full(ms) | Admission::Blocked(ms)) => self.sleep(Duration::from_millis(ms)).await,
             }

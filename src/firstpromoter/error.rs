@@ -1,7 +1,7 @@
 //! One exhaustive classification of what can go wrong at FirstPromoter.
 //!
-//! Guarantees: no message contains the token ([`quote`] takes it out) or more than
-//! [`wire::QUOTE_MAX`] characters of an answer; what is not recognised ends the pass and is never retried.
+//! Guarantees: no message contains the token ([`quote`] takes it out) or more than [`wire::QUOTE_MAX`] characters of an answer.
+//! An unknown status ends the pass and is never retried.
 
 use std::time::Duration;
 
@@ -10,21 +10,21 @@ use thiserror::Error;
 use super::{retry::Trouble, wire};
 use crate::foreign::quote;
 
-/// Why a call to FirstPromoter came to nothing. Never contains the token.
+/// Why a call to FirstPromoter failed. Never contains the token.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ApiError {
     /// It may work later: network, timeout, 429, 5xx; the bounded retries are used up.
     #[error("{what}: {detail}; the next pass tries again")]
     Transient {
-        /// What was asked, for a person (`GET /commissions page 3`).
+        /// The request, for a person (`GET /commissions page 3`).
         what: String,
-        /// What came back, and what to do where there is something to do.
+        /// What came back, and the remedy where there is one.
         detail: String,
     },
     /// This request was refused (404, 422, other 4xx); another may not be.
     #[error("{what}: FirstPromoter refused with {status}: {detail}; {}", remedy(*status))]
     Rejected {
-        /// What was asked.
+        /// The request.
         what: String,
         /// The HTTP status.
         status: u16,
@@ -34,7 +34,7 @@ pub enum ApiError {
     /// No call will work, or no answer can be trusted: 401, 403, a redirect, an unreadable or oversized answer. The pass ends.
     #[error("{what}: {detail}")]
     Fatal {
-        /// What was asked.
+        /// The request.
         what: String,
         /// The HTTP status, where there was one.
         status: Option<u16>,
@@ -44,8 +44,8 @@ pub enum ApiError {
 }
 
 impl ApiError {
-    /// The HTTP status of the answer that was final. `GET /rewards` refused with 403 or 404 means that
-    /// `policy.recipient = "auto"` cannot be used with this key.
+    /// The HTTP status of the final answer. Where `GET /rewards` is refused with 403 or 404, this key cannot be used with
+    /// `policy.recipient = "auto"`.
     pub fn status(&self) -> Option<u16> {
         match self {
             Self::Transient { .. } => None,
@@ -55,7 +55,7 @@ impl ApiError {
     }
 }
 
-/// An answer as it came: whatever is shown of it is quoted.
+/// An answer as it came. Every message must quote it.
 #[derive(Debug, Default)]
 pub(super) struct Answer {
     /// The HTTP status.
@@ -66,7 +66,7 @@ pub(super) struct Answer {
     pub(super) redirects_to: Option<String>,
     /// How long we were asked to stay away.
     pub(super) retry_after: Option<Duration>,
-    /// The body, of an error only its beginning.
+    /// The body; of an error only its beginning.
     pub(super) text: String,
 }
 
@@ -84,7 +84,7 @@ pub(super) enum Failure {
     },
 }
 
-/// What an answer's status means. `Ok`: 2xx; whether its body can be read is the next question.
+/// Judges an answer by its status. `Ok` means 2xx; the body may still be unreadable.
 pub(super) fn classify(what: &str, answer: &Answer) -> Result<(), Failure> {
     let status = answer.status;
     let words = wire::refusal(&answer.text);

@@ -1,22 +1,22 @@
-//! Reading lists from FirstPromoter, and its traps. All paging is here, above the [`Api`] seam.
+//! Reads lists from FirstPromoter, and knows the traps. All paging is here, above the [`Api`] seam.
 //!
 //! # The end of a listing
 //!
-//! An answer is a bare array: no total, no next link, and nobody promises that `per_page` is honoured. The rules, with
-//! 20 the documented default page size and 100 the documented maximum, which is asked for:
+//! An answer is a bare array. It has no total and no next link, and nobody promises that `per_page` is honoured. The documented
+//! default page size is 20 and the documented maximum is 100; we ask for 100. The rules:
 //!
 //! - An empty page is the end.
 //! - A page of 100 rows or more shows that `per_page` is honoured; from then on a shorter page is the end.
-//! - Anything else may be a cap or the end: it is read on until an empty page. Suppose a server gives ten rows a page, and
-//!   the first ten are held. A client that takes a short page without anything to do for the end never sees the eleventh.
-//! - A page with exactly the ids of the page before means that `page` is ignored: an error. So does nothing but an
-//!   error follow from more than 20,000 pages.
+//! - Any other page may be a cap or the end, so reading goes on until an empty page. Suppose a server gives ten rows a page,
+//!   and the first ten are held. A client that takes a short page for the end never sees the eleventh.
+//! - A page with exactly the ids of the page before means that the server ignores `page`: an error. More than 20,000 pages are
+//!   an error too.
 //!
-//! Guarantees: `Ok` means that the server said "end" by one of these rules; an error means that nothing may be concluded,
-//! pages already handed out included. One page is held at a time (and the ids of the one before).
+//! Guarantees: `Ok` means that the server said "end" by one of these rules. An error means that the caller may conclude
+//! nothing, not even from pages that it already got. One page is in memory at a time, and the ids of the one before.
 //!
-//! Assumptions: offset pages shift while rows change. Rows may therefore come twice (they are passed on twice: the caller
-//! keeps them by id) or be skipped (the next pass catches them; the caller asks for the open ones by id).
+//! Assumptions: offset pages shift while rows change. A row may therefore come twice: it is passed on twice, and the caller
+//! keeps rows by id. A row may also be skipped: the next pass finds it, and the caller asks for the open ones by id.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,22 +34,22 @@ const DEFAULT_PER_PAGE: usize = 20;
 /// Pages after which a listing is taken for endless: two million rows.
 const PAGES_MAX: u32 = 20_000;
 
-/// What a whole listing came to.
+/// The counts of a whole listing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Listed {
-    /// All rows that the server gave, twins and those off the filter included.
+    /// All rows that the server gave, including duplicates and rows that do not match the filter.
     pub rows: u64,
     /// Requests that were answered, the empty last page included.
     pub pages: u64,
-    /// Rows that are pending or denied although only approved ones were asked for; dropped. One of an unknown status is
-    /// handed on: its status may be a new word for approved, and nobody would miss it.
+    /// Rows that are pending or denied although only approved ones were asked for. They are dropped. A row of an unknown status
+    /// is passed on: the status may be a new word for approved, and nobody would notice that it is missing.
     pub off_filter: u64,
 }
 
 /// Why nothing may be concluded from a listing.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ListingError {
-    /// A page could not be had.
+    /// A page could not be read.
     #[error("the listing could not be read, nothing is concluded from it")]
     Api(#[from] ApiError),
     /// Two pages in a row hold the same commissions.
@@ -80,8 +80,8 @@ pub enum ListingError {
     TooManyPages,
 }
 
-/// Lists the approved and unfulfilled, whole. `on_page` gets the rows of each page that are approved, or of an
-/// unknown status; nothing may be acted upon before this function has returned `Ok`.
+/// Lists the approved and unfulfilled commissions, completely. `on_page` gets the rows of each page that are approved or of an
+/// unknown status. The caller must act on none of them before this function has returned `Ok`.
 pub async fn unfulfilled(api: &impl Api, mut on_page: impl FnMut(Vec<Commission>)) -> Result<Listed, ListingError> {
     let mut listed = Listed::default();
     let mut end = End::default();
@@ -106,18 +106,18 @@ pub async fn unfulfilled(api: &impl Api, mut on_page: impl FnMut(Vec<Commission>
 /// A question about single commissions, under one value of `filters[fulfilled]`.
 #[derive(Debug, Clone, Copy)]
 pub struct Ids<'a> {
-    /// All of these, in one request a page.
+    /// The commissions to ask about, all in one request a page.
     pub asked: &'a [CommissionId],
-    /// Once all of these have come, the rest is not read.
+    /// Stop reading once all of these have come.
     pub wanted: &'a [CommissionId],
-    /// Until all of these have come, a short first page is not taken for the end: the server may cap its pages.
+    /// Until all of these have come, do not take a short first page for the end: the server may cap its pages.
     pub expected: &'a [CommissionId],
-    /// `filters[fulfilled]`; none: whether or not.
+    /// `filters[fulfilled]`; none: both.
     pub fulfilled: Option<bool>,
 }
 
-/// Asks for single commissions, whatever their status. Those that do not exist, or that are on the other side of
-/// `fulfilled`, do not come back. In the order of their ids.
+/// Asks about single commissions, whatever their status, and returns them in the order of their ids. Commissions that do not
+/// exist, or that `fulfilled` excludes, do not come back.
 pub async fn ask_for(api: &impl Api, question: Ids<'_>) -> Result<Vec<Commission>, ListingError> {
     let asked: Vec<CommissionId> = question.asked.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
     let set = |ids: &[CommissionId]| -> BTreeSet<CommissionId> { ids.iter().copied().collect() };
@@ -131,7 +131,7 @@ pub async fn ask_for(api: &impl Api, question: Ids<'_>) -> Result<Vec<Commission
             return Err(ListingError::FilterIgnored { unasked });
         }
         match end.refuse_repetition(page, &rows) {
-            // The whole answer is one page that no documented page size has cut, whatever `page` says.
+            // The whole answer is one page, and no documented page size has cut it, even where the server ignores `page`.
             Err(ListingError::PageIgnored { .. }) if length < DEFAULT_PER_PAGE => {
                 return Ok(found.into_values().collect());
             }
@@ -150,10 +150,10 @@ pub async fn ask_for(api: &impl Api, question: Ids<'_>) -> Result<Vec<Commission
     Err(ListingError::TooManyPages)
 }
 
-/// Asks for single commissions wherever they stand, in any number: what does not come back does not exist.
+/// Asks about single commissions, fulfilled or not, in any number. A commission that does not come back does not exist.
 ///
-/// One request for 100 ids where all of them come back. A row's absence is worth one more request: then only an empty page
-/// is the end.
+/// This takes one request for 100 ids where all of them come back. Where a row is missing, it takes one more: then only an
+/// empty page is the end.
 pub async fn by_ids(api: &impl Api, ids: &[CommissionId]) -> Result<Vec<Commission>, ListingError> {
     let ids: Vec<CommissionId> = ids.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
     let mut found = Vec::new();
@@ -175,7 +175,7 @@ fn query(ids: &[CommissionId], approved_only: bool, fulfilled: Option<bool>, pag
     CommissionQuery { ids: ids.to_vec(), approved_only, fulfilled, page, per_page: PER_PAGE }
 }
 
-/// What has been learnt of the server's paging so far.
+/// What the pages so far show of the server's paging.
 #[derive(Default)]
 struct End {
     before: BTreeSet<CommissionId>,

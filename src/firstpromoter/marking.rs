@@ -1,18 +1,18 @@
 //! Marking commissions as fulfilled at FirstPromoter, or as unfulfilled again, in as few requests as it takes.
 //!
-//! At most 5 ids to a call are handled at once, by a single request. More are handled by a batch that has to be asked
-//! for afterwards. So up to 15 rewards go in at most 3 small calls, more in batches of up to 100.
+//! FirstPromoter handles up to 5 ids within the call, and turns more into a batch, which must be polled. So up to 15 rewards go
+//! in at most 3 small calls, more in batches of up to 100.
 //!
-//! Suppose eleven commissions without a payout record stand among ten good ones, and one bad id spoils a call. Its halves are
-//! tried, down to the single one. What failed in an earlier pass goes in calls of its own, after the others: so what spoils a
-//! call is found once, and left out of the next ones.
+//! Suppose eleven commissions without a payout record are among ten good ones, and one bad id makes FirstPromoter refuse a
+//! call. The call is split in half, and again, down to the single commission. Commissions that failed in an earlier pass go
+//! into calls of their own, after the others: so each bad one is found once and does not spoil the next pass's calls.
 //!
-//! Guarantees: bounded in calls (20 refusals of what never failed, 20 of the rest) and in time (2 minutes to a batch). Nothing
-//! that a 2xx or a batch says is taken for the truth: only what reads back as fulfilled is. What was not asked for has not
-//! failed.
+//! Guarantees: bounded in calls (20 refusals among those that never failed, 20 among the rest) and in time (2 minutes for a
+//! batch). A 2xx, or a batch that completed, proves nothing: only reading back does. A commission that was not asked for has
+//! not failed.
 //!
-//! Assumptions: marking twice is harmless, so a lost answer is simply asked again; a refused call (422) has marked nothing
-//! or little.
+//! Assumptions: marking twice is harmless, so a request whose answer is lost is sent again. A refused call (422) has marked
+//! nothing, or only some.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -31,7 +31,7 @@ const SMALL_CALLS_UP_TO: usize = 15;
 /// Ids in a call that becomes a batch.
 const LARGE_CALL: usize = 100;
 
-/// Refused calls of one pass, for those that never failed and for the others.
+/// Refused calls in one pass, counted separately for those that never failed and for the others.
 const REFUSALS_MAX: u32 = 20;
 
 /// The first wait before a batch is asked for; each further one is twice as long.
@@ -40,10 +40,10 @@ const FIRST_POLL: Duration = Duration::from_millis(500);
 /// The longest wait between two questions.
 const SLOWEST_POLL: Duration = Duration::from_secs(10);
 
-/// How long a batch is waited for in all.
+/// How long to poll a batch in all.
 const BATCH_PATIENCE: Duration = Duration::from_mins(2);
 
-/// What is asked of FirstPromoter.
+/// The two actions.
 #[derive(Debug, Clone, Copy)]
 enum Action {
     Fulfilled,
@@ -53,17 +53,17 @@ enum Action {
 /// What FirstPromoter was asked to mark, and what it said.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Marking {
-    /// What it was asked for. The rest waits for the next pass, and has not failed.
+    /// The commissions that were asked for. The rest waits for the next pass and has not failed.
     pub asked: BTreeSet<CommissionId>,
-    /// Why a commission may not have been marked, in FirstPromoter's words where there are some. A batch does not say
-    /// which of its ids failed: then all of them are here, and reading back tells which.
+    /// Why a commission may not have been marked, in FirstPromoter's words where there are some. A batch does not say which of
+    /// its ids failed. Then all of them are here, and reading back tells which.
     pub complaints: BTreeMap<CommissionId, String>,
-    /// Why nothing more was asked.
+    /// Why the rest was not asked for.
     pub failure: Option<ApiError>,
 }
 
-/// Asks FirstPromoter to mark these as fulfilled, each list in its order, those that never failed first. The caller reads
-/// back, after a failure too: what was asked before it may have been done.
+/// Asks FirstPromoter to mark these as fulfilled: first those that never failed, each list in its order. The caller reads back
+/// even after a failure, because earlier calls may have had their effect.
 pub async fn mark(
     api: &impl Api,
     clock: &impl Clock,
@@ -80,14 +80,14 @@ pub async fn mark(
     marking
 }
 
-/// Asks FirstPromoter to take the mark back; in everything else as [`mark`].
+/// Asks FirstPromoter to take the mark back. Works like [`mark`] otherwise.
 pub async fn unmark(api: &impl Api, clock: &impl Clock, ids: &[CommissionId]) -> Marking {
     let mut marking = Marking::default();
     marking.failure = carry_out(Action::Unfulfilled, api, clock, ids, &mut marking).await.err();
     marking
 }
 
-/// Errors: only those that stop everything (`Fatal`, `Transient`); refusals are complaints.
+/// Errors: only those that stop everything (`Fatal`, `Transient`). Refusals become complaints.
 async fn carry_out(
     action: Action,
     api: &impl Api,

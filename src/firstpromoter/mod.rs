@@ -1,14 +1,14 @@
 //! FirstPromoter's API, as documented and as met in production.
 //!
-//! Reading order: this file, the seam ([`Api`]); [`truth`], the only way to ask what is acted upon; [`listing`] and
-//! [`marking`], all that is asked through the seam and every trap of paging; [`Client`], the seam over HTTP; [`wire`], the
-//! JSON; [`pace`], how fast; [`ApiError`], what can go wrong.
+//! Reading order: this file has the seam ([`Api`]). [`truth`] is the only way to ask about anything that is acted upon.
+//! [`listing`] and [`marking`] ask through the seam, and know every trap of paging. [`Client`] is the seam over HTTP, [`wire`]
+//! reads the JSON, [`pace`] limits the speed, [`ApiError`] says what can go wrong.
 //!
-//! Guarantees: a listing is whole or an error; no answer makes a panic, a second delivery or an endless loop; the token
-//! stands in no message.
+//! Guarantees: a listing is complete or an error. No answer causes a panic, a second delivery or an endless loop. The token is
+//! in no message.
 //!
-//! Assumptions: what the vendor documents is documented, not proven. The fields of a row are checked by the caller, too:
-//! an ignored filter answers everything.
+//! Assumptions: what the vendor documents may still be wrong. Callers check the fields of each row too, because FirstPromoter
+//! answers with everything when it ignores a filter.
 
 use crate::domain::{Commission, CommissionId};
 
@@ -57,7 +57,7 @@ pub enum BatchStatus {
 /// The answer to a batch action, or to `GET /batch_processes/{id}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batch {
-    /// Null where the answer has none: then it cannot be asked for.
+    /// None where the answer has no id: then nobody can ask about this batch.
     pub id: Option<i64>,
     /// How far it is.
     pub status: BatchStatus,
@@ -67,7 +67,7 @@ pub struct Batch {
     pub errors: String,
 }
 
-/// One of `GET /rewards`: who receives what comes from this rule.
+/// One rule of `GET /rewards`. It says who receives the rewards that it creates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RewardRule {
     /// FirstPromoter's id.
@@ -78,10 +78,10 @@ pub struct RewardRule {
     pub is_promoter_reward: Option<bool>,
 }
 
-/// FirstPromoter, one request a call (and bounded retries of it). The seam at which the simulator stands.
+/// FirstPromoter: one request a call, with bounded retries. The simulator replaces it here.
 #[allow(async_fn_in_trait, reason = "one thread; no caller needs Send")]
 pub trait Api {
-    /// One page of `GET /commissions`, as the server gave it: rows that do not match the question included.
+    /// One page of `GET /commissions` as the server gave it, including rows that do not match the query.
     async fn commissions(&self, query: &CommissionQuery) -> Result<Vec<Commission>, ApiError>;
 
     /// `POST /commissions/mark_fulfilled`, once. A 2xx does not mean that anything changed.
@@ -93,11 +93,11 @@ pub trait Api {
     /// `GET /batch_processes/{id}`.
     async fn batch(&self, id: i64) -> Result<Batch, ApiError>;
 
-    /// `GET /rewards`, whole; one request where there are fewer than 20.
+    /// `GET /rewards`, complete; one request where there are fewer than 20.
     async fn rewards(&self) -> Result<Vec<RewardRule>, ApiError>;
 
-    /// Waits until so many requests may leave at once, and returns true; returns false at once where the pace never lets so
-    /// many leave in a minute. Reserves nothing.
+    /// Waits until this many requests may leave at once, and returns true. Returns false at once where the pace never lets so
+    /// many leave within a minute. Reserves nothing.
     async fn wait_for_room(&self, _requests: u32) -> bool {
         true
     }

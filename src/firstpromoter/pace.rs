@@ -1,22 +1,22 @@
-//! How fast FirstPromoter may be asked: a ceiling of our own, halved by a 429, recovering slowly.
+//! How fast we may ask FirstPromoter: a ceiling of our own, which a 429 halves and which recovers slowly.
 //!
-//! The documented limit is 400 requests a minute to an account; an integrator met 429 at about 100 to 130, and
-//! `Retry-After` is undocumented and sometimes there. Hence a pacer that starts at what is configured and learns.
+//! The documented limit is 400 requests a minute for an account. An integrator met 429 at about 100 to 130. `Retry-After` is
+//! undocumented and sometimes there. So the pacer starts at the configured ceiling and learns.
 //!
-//! Guarantees: at most the configured ceiling in *any* 60 seconds, the first minute included (a token bucket lets
-//! nearly twice as many through there); no spacing below the ceiling, so that a small pass is as fast as the network;
-//! memory of at most 601 counters, whatever the ceiling.
+//! Guarantees: at most the configured ceiling in *any* 60 seconds, including the first minute (a token bucket would let nearly
+//! twice as many through there). Requests below the ceiling are not spaced, so that a small pass is as fast as the network. At
+//! most 601 counters in memory, whatever the ceiling.
 //!
-//! Assumptions: one process asks for the account. Another one beside it is noticed by its 429s only.
+//! Assumptions: one process asks for the account. It notices another one only by the 429s.
 
 use std::{collections::VecDeque, time::Duration};
 
 use crate::domain::Timestamp;
 
-/// The width of a counter. Coarser than a request, so that memory does not follow the ceiling.
+/// The width of a counter. A counter holds several requests, so that memory does not grow with the ceiling.
 const BUCKET_MS: u64 = 100;
 
-/// Counters that may hold a request of the last 60 seconds: 600, and the one that the window's start falls into.
+/// How many counters may hold a request of the last 60 seconds: 600, and the one that the window's start falls into.
 const BUCKETS: u64 = 60_000 / BUCKET_MS + 1;
 
 /// After this long without a 429 the ceiling grows by a tenth of the configured one.
@@ -33,8 +33,8 @@ pub enum Admission {
     Blocked(u64),
 }
 
-/// Counts requests against the ceiling. Pure: the time is given, in milliseconds since any fixed moment; a time
-/// earlier than the last one is taken for the last one.
+/// Counts requests against the ceiling. Pure: the caller gives the time, in milliseconds since any fixed moment. A time earlier
+/// than the last one counts as the last one.
 #[derive(Debug)]
 pub struct Pacer {
     configured: u32,
@@ -79,8 +79,8 @@ impl Pacer {
         Admission::Go
     }
 
-    /// Whether so many requests may leave at `now_ms`. Counts none of them. Nothing where the ceiling in force never lets so
-    /// many leave in a minute.
+    /// Whether this many requests may leave at `now_ms`; counts none of them. `None` where the present ceiling never lets so
+    /// many leave within a minute.
     pub fn room_for(&mut self, requests: u32, now_ms: u64) -> Option<Admission> {
         let now_ms = self.advance(now_ms);
         let most_before = u64::from(self.ceiling(now_ms)).checked_sub(u64::from(requests))?;
@@ -93,21 +93,21 @@ impl Pacer {
         })
     }
 
-    /// FirstPromoter answered 429: half as fast from now on, and nothing before `retry_after`.
+    /// FirstPromoter answered 429: halves the ceiling, and lets nothing leave before `retry_after`.
     pub fn limited(&mut self, now_ms: u64, retry_after: Option<Duration>) {
         let now_ms = self.advance(now_ms);
         self.limited = Some(((self.ceiling(now_ms) / 2).max(1), now_ms));
         self.block(now_ms, retry_after.unwrap_or_default());
     }
 
-    /// Nothing leaves before `duration` is over.
+    /// Lets nothing leave before `duration` is over.
     pub fn block(&mut self, now_ms: u64, duration: Duration) {
         let now_ms = self.advance(now_ms);
         let until = now_ms.saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX));
         self.blocked_until_ms = self.blocked_until_ms.max(until);
     }
 
-    /// The ceiling in force at `now_ms`, in requests a minute.
+    /// The ceiling at `now_ms`, in requests a minute.
     pub fn ceiling(&self, now_ms: u64) -> u32 {
         let Some((base, at)) = self.limited else { return self.configured };
         let steps = u32::try_from(now_ms.saturating_sub(at) / RECOVERY_MS).unwrap_or(u32::MAX);
@@ -115,7 +115,7 @@ impl Pacer {
         base.saturating_add(gained).min(self.configured)
     }
 
-    /// Moves the window's end to `now_ms` and forgets what fell out of it.
+    /// Moves the window's end to `now_ms` and forgets the requests that left it.
     fn advance(&mut self, now_ms: u64) -> u64 {
         self.last_ms = self.last_ms.max(now_ms);
         let bucket = self.last_ms / BUCKET_MS;
@@ -129,7 +129,7 @@ impl Pacer {
         self.last_ms
     }
 
-    /// When enough of the window has been forgotten for one more request.
+    /// When enough old requests have left the window for one more.
     fn until_below(&self, ceiling: u64) -> u64 {
         let mut left = self.in_window;
         for (bucket, count) in &self.sent {
@@ -144,8 +144,8 @@ impl Pacer {
 
 /// Milliseconds that only grow, made from a wall clock that may be set back.
 ///
-/// A step back counts as no time; a step forward counts as time passed, which at worst lets one minute's requests
-/// through early (and then a 429 says so).
+/// A step back counts as no time. A step forward counts as time passed: at worst, one minute's requests leave early,
+/// and FirstPromoter answers 429.
 #[derive(Debug, Default)]
 pub struct Ticks {
     wall_ms: Option<i64>,
@@ -162,7 +162,7 @@ impl Ticks {
         self.now_ms
     }
 
-    /// Makes sure that a sleep of `slept_ms`, begun at `since_ms`, counts whole, whatever the wall clock did.
+    /// Counts a sleep of `slept_ms`, begun at `since_ms`, in full, whatever the wall clock did.
     pub fn slept(&mut self, since_ms: u64, slept_ms: u64) {
         self.now_ms = self.now_ms.max(since_ms.saturating_add(slept_ms));
     }

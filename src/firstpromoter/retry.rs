@@ -1,7 +1,7 @@
 //! How often one request is sent again, and how soon. Pure.
 //!
-//! Guarantees: at most 4 attempts in all, 2 where an answer does not come in time (each may have cost the whole
-//! timeout); nothing is waited for that FirstPromoter puts off by more than 2 minutes.
+//! Guarantees: at most 4 attempts in all, and 2 where an answer does not come in time, because each may take the whole timeout.
+//! Where FirstPromoter asks for a wait of more than 2 minutes, the request is not sent again.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ const ATTEMPTS_AT_TIMEOUT: u32 = 2;
 /// The longest that a pass waits because FirstPromoter asked it to.
 pub(super) const PATIENCE: Duration = Duration::from_mins(2);
 
-/// Trouble that may pass.
+/// A kind of failure after which another attempt may work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Trouble {
     /// No connection, or one that broke.
@@ -49,9 +49,9 @@ impl Trouble {
         }
         let own = Duration::from_millis(first_ms << attempt.saturating_sub(1));
         Some(match self {
-            // It knows its limits better than we do, a wait of none included.
+            // FirstPromoter knows its limits better than we do, even where it says 0.
             Self::Limited(Some(asked)) => asked,
-            // A server in trouble guesses: not sooner than we would.
+            // A server in trouble guesses its wait: never wait less than our own.
             Self::Server(Some(asked)) => asked.max(own),
             Self::Network | Self::Timeout | Self::Server(None) | Self::Limited(None) => own,
         })

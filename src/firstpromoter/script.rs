@@ -1,4 +1,4 @@
-//! For tests: an [`Api`] in memory with the vices of a server as fields, and a clock that does not wait.
+//! For tests: an [`Api`] in memory whose fields switch a server's faults on, and a clock that does not wait.
 
 use std::{
     cell::{Cell, RefCell},
@@ -13,7 +13,7 @@ use crate::{
     domain::{Commission, CommissionId, Timestamp},
 };
 
-/// A clock whose sleeps are over at once, and on which time passes by them alone.
+/// A clock whose sleeps end at once. Only sleeping moves its time.
 #[derive(Debug, Clone)]
 pub(crate) struct QuickClock(Arc<Mutex<(Timestamp, Vec<Duration>)>>);
 
@@ -62,13 +62,13 @@ pub(crate) fn broken() -> ApiError {
 pub(crate) enum Filter {
     Honoured,
     Ignored,
-    /// As the other value should.
+    /// Answers as the other value should.
     Inverted,
-    /// It answers nothing.
+    /// Answers with nothing.
     Nothing,
 }
 
-/// A FirstPromoter of which all commissions are unfulfilled but a few.
+/// A FirstPromoter whose commissions are all unfulfilled except a few.
 pub(crate) struct Upstream {
     pub(crate) rows: Vec<Commission>,
     pub(crate) fulfilled: Vec<CommissionId>,
@@ -80,26 +80,26 @@ pub(crate) struct Upstream {
     pub(crate) cap: usize,
     pub(crate) ignores_page: bool,
     pub(crate) ignores_ids: bool,
-    /// Every page brings other rows, for ever.
+    /// Every page brings other rows, without end.
     pub(crate) endless: bool,
-    /// The page that cannot be had.
+    /// The page that fails.
     pub(crate) broken_page: u32,
-    /// After so many requests none is answered any more.
+    /// After this many requests all fail.
     pub(crate) broken_after: u64,
     /// How long each page takes, on this clock.
     pub(crate) takes_seconds: Cell<u64>,
     pub(crate) clock: RefCell<Option<QuickClock>>,
-    /// No more requests than that may leave within a minute.
+    /// At most this many requests may leave within a minute.
     pub(crate) per_minute: u32,
-    /// Ids that spoil every call that they are in.
+    /// Ids that make FirstPromoter refuse every call that contains them.
     pub(crate) poison: Vec<CommissionId>,
-    /// Answers to marking, then that everything is completed.
+    /// Answers to marking, in order; after that, "completed".
     pub(crate) marks: RefCell<VecDeque<Result<Batch, ApiError>>>,
-    /// Answers about batches, then that they are running.
+    /// Answers about batches, in order; after that, "running".
     pub(crate) batches: RefCell<VecDeque<Result<Batch, ApiError>>>,
     /// How many ids each marking call had.
     pub(crate) marked: RefCell<Vec<usize>>,
-    /// How many of these, and with how many ids, were to take the mark back.
+    /// How many of these calls took the mark back, and with how many ids.
     pub(crate) unmarked: RefCell<Vec<usize>>,
     pub(crate) calls: Cell<u64>,
 }

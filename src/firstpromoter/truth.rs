@@ -1,45 +1,46 @@
-//! The only way to ask FirstPromoter what is acted upon: which commissions are fulfilled, and which are not.
+//! The only way to ask FirstPromoter about anything that is acted upon: which commissions are fulfilled, and which are not.
 //!
-//! A commission does not say whether it is fulfilled. Only the filter `filters[fulfilled]` tells, and FirstPromoter ignores
-//! a filter that it does not know, silently. Suppose it ignores this one from tonight on. The question for what is
-//! unfulfilled is answered with all of history, and a client that believes the answer delivers two years of rewards again.
-//! Suppose it ignores the filter from the marking on, and refused to mark. The question for what is fulfilled is answered
-//! with everything that was asked for, and a client that believes it calls fulfilled what nobody marked.
+//! A commission has no field for this. Only the filter `filters[fulfilled]` tells, and FirstPromoter silently ignores a filter
+//! that it does not know. Suppose it ignores this one from tonight on. It answers the question for unfulfilled commissions with
+//! all of history, and a client that believes the answer delivers two years of rewards again. Suppose it ignores the filter
+//! from the marking on, and refused to mark. It answers the question for fulfilled commissions with everything that was asked
+//! for, and a client that believes the answer calls commissions fulfilled that nobody marked.
 //!
 //! # Proofs
 //!
-//! - **Both ways.** The same ids are asked for under `yes` and under `no`. An id that is in both answers shows that the
-//!   filter is ignored. `yes` is asked first: what somebody fulfils in between is then in neither answer, not in both.
-//! - **Fulfilled canaries.** Up to three commissions that the ledger knows as fulfilled ride along in each question. One of
-//!   them must come back under `yes`, unless none of them comes back as one that could be fulfilled. That shows a filter
-//!   turned upside down. Where none of the three comes under `yes`, the question is asked once more with up to 60.
-//! - **Unfulfilled canaries.** Up to two commissions that this pass was shown as unfulfilled ride along. Where they come
-//!   under `yes`, and nothing at all comes under `no`, nothing is believed to be fulfilled.
-//! - **Age.** [`Answers::asked_at`] is the time before the oldest of the questions left. An answer counts as that old,
-//!   however long it or a retry took.
+//! - **Both ways.** The same ids are asked for under `yes` and under `no`. An id in both answers shows that the filter is
+//!   ignored. `yes` is asked first: where somebody fulfils a commission between the two questions, it is in neither answer, not
+//!   in both.
+//! - **Fulfilled canaries.** Up to three commissions that the ledger knows as fulfilled are part of each question. One of them
+//!   must come back under `yes`; otherwise the filter may be turned upside down. This does not count where all of them are
+//!   gone, denied or pending. Where none of the three comes back under `yes`, the question is asked once more with up to 60.
+//! - **Unfulfilled canaries.** Up to two commissions that this pass listed as unfulfilled are part of each question. Where they
+//!   come back under `yes`, and nothing at all comes back under `no`, nothing counts as fulfilled.
+//! - **Age.** [`Answers::asked_at`] is the time before the oldest question left. An answer counts as that old, however long it
+//!   or a retry took.
 //!
 //! # A slow pace
 //!
-//! At one request a minute (`firstpromoter.requests_per_minute = 1`, or after many 429) both questions cannot leave within
-//! one minute, and the answer under `yes` is always older than a minute when the one under `no` comes. So the questions leave
-//! when there is room for both. Where the pace never has so much room, the age counts from the question under `no`, which
-//! alone says that something is still unfulfilled; the one under `yes` proves the filter, and may be `PROOF_VALID` older.
-//! Suppose somebody fulfils a commission between the two: it is not in the answer under `no`, and is not delivered. Suppose
-//! the filter is ignored from then on: the canaries that came under `yes` come under `no`, too, and nothing is believed.
-//! Before there is a first canary, a filter that breaks between the two questions goes unnoticed, as it does at any pace;
-//! at this one there is a minute for it, not a second.
+//! At one request a minute (`firstpromoter.requests_per_minute = 1`, or after many 429) both questions cannot leave within one
+//! minute, and the answer under `yes` is always older than a minute when the one under `no` comes. So the questions leave when
+//! there is room for both. Where the pace never has room for both, the age counts from the question under `no`, because only
+//! that one says that something is still unfulfilled. The question under `yes` proves the filter, and may be [`PROOF_VALID`]
+//! older. Suppose somebody fulfils a commission between the two: it is not in the answer under `no`, and is not delivered.
+//! Suppose FirstPromoter ignores the filter from then on: the canaries that came under `yes` come under `no` as well, and
+//! nothing is believed. Before there is a first canary, nobody notices a filter that breaks between the two questions. This
+//! holds at any pace; at this one there is a minute for it, not a second.
 //!
-//! What proves one question says nothing of another, which may have met a filter that works again. So canaries ride along
-//! in each.
+//! A proof covers its own question only: the filter may work again for the next one. So every question has canaries.
 //!
 //! # Costs
 //!
-//! For up to 100 ids: two requests for what is still owed. Two for what was marked, three where more than 97 were, and one
-//! where an unfulfilled canary can vouch in place of the second question.
+//! Up to 100 ids take two requests when they are still owed. After marking they take two, or three for more than 97 ids, or one
+//! where an unfulfilled canary replaces the second question.
 //!
-//! Guarantees: no conclusion from a question that was not proved; [`TruthError`] where an answer disproves the filter.
+//! Guarantees: no conclusion from a question that was not proved. [`TruthError`] where an answer disproves the filter.
 //!
-//! Assumptions: the caller knows the canaries from its ledger and its listing. Without any, both ways is all the proof.
+//! Assumptions: the caller takes the canaries from its ledger and its listing. Without canaries, asking both ways is the only
+//! proof.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -56,19 +57,19 @@ use crate::{
     domain::{Commission, CommissionId, Timestamp},
 };
 
-/// How many ids one question is about, besides the canaries: the documented maximum of a page.
+/// How many ids one question has, besides the canaries: the documented maximum of a page.
 pub const QUESTION: usize = listing::PER_PAGE as usize;
-/// How many fulfilled canaries ride along: one may have been deleted, or reversed by a person.
+/// How many fulfilled canaries a question has. More than one, because somebody may have deleted or reversed one.
 const FULFILLED: usize = 3;
-/// How many are asked for where none of these is called fulfilled.
+/// How many fulfilled canaries are asked for where none of the first ones comes back as fulfilled.
 const FULFILLED_MAX: usize = 60;
-/// How many unfulfilled canaries ride along: somebody may fulfil one at this moment.
+/// How many unfulfilled canaries a question has. More than one, because somebody may fulfil one at this moment.
 const UNFULFILLED: usize = 2;
 
-/// What both questions take at the most where none of their pages is capped: a second page shows that no more comes.
+/// How many requests both questions take at most where no page is capped: a second page shows that there is no more.
 const BOTH_WAYS: u32 = 4;
-/// How much older than the question under `no` its proof may be, where the pace has no room for both. Two pages under `yes`,
-/// and the first one under `no`, leave within two minutes at any pace.
+/// How much older than the question under `no` its proof may be, where the pace has no room for both. Two pages under `yes` and
+/// the first one under `no` leave within two minutes at any pace.
 const PROOF_VALID: TimeDelta = TimeDelta::seconds(150);
 
 /// The commissions that prove an answer.
@@ -80,32 +81,32 @@ pub struct Canaries {
     pub unfulfilled: Vec<CommissionId>,
 }
 
-/// What both questions said of some commissions, proved. What is in neither answer is gone, is none of the two, or was
-/// fulfilled between the questions.
+/// Both answers about some commissions, proved. A commission in neither answer does not exist, is neither, or was fulfilled
+/// between the questions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answers {
-    /// What FirstPromoter calls unfulfilled, whatever its status.
+    /// Unfulfilled at FirstPromoter, whatever the status.
     pub unfulfilled: BTreeMap<CommissionId, Commission>,
-    /// What FirstPromoter calls fulfilled.
+    /// Fulfilled at FirstPromoter.
     pub fulfilled: HashSet<CommissionId>,
-    /// Before the oldest of the questions left; at a slow pace, of those under `no`.
+    /// The time before the oldest question left; at a slow pace, before the question under `no`.
     pub asked_at: Timestamp,
 }
 
 /// Why nothing may be concluded.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum TruthError {
-    /// The questions were not answered, or not as lists can be.
+    /// FirstPromoter did not answer, or its answer cannot be a list.
     #[error(transparent)]
     Listing(#[from] ListingError),
-    /// An id came under `yes` and under `no`.
+    /// An id came back under `yes` and under `no`.
     #[error(
         "FirstPromoter lists commission {0} as fulfilled and as unfulfilled at the same time, so it (or something between) ignores \
          `filters[fulfilled]`, and its list of what is owed cannot be trusted. Check firstpromoter.base_url, and ask FirstPromoter's \
          support"
     )]
     BothWays(CommissionId),
-    /// What the ledger knows as fulfilled came under `no`, and none of it under `yes`.
+    /// Canaries that the ledger knows as fulfilled came back under `no`, and none under `yes`.
     #[error(
         "FirstPromoter lists as unfulfilled what it confirmed as fulfilled before (commission {0}), and calls none of the latest ones \
          fulfilled. Either its filter `filters[fulfilled]` no longer works, or somebody marked them unfulfilled there. Look at {0} in \
@@ -115,10 +116,10 @@ pub enum TruthError {
     SilentCanary(CommissionId),
 }
 
-/// Which answer the ids are expected in: how far a short answer is read on.
+/// Which answer should contain the ids: decides how far a short answer is read on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Expect {
-    /// Nobody knows: a short page is the end.
+    /// Unknown: a short page is the end.
     Either,
     /// All under `no`.
     Unfulfilled,
@@ -126,34 +127,34 @@ enum Expect {
     Fulfilled,
 }
 
-/// What a commission that is known as fulfilled tells of the filter.
+/// What a fulfilled canary tells about the filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Canary {
-    /// It is called fulfilled: the filter works.
+    /// FirstPromoter calls it fulfilled: the filter works.
     Sings,
-    /// It is called unfulfilled: the filter does not work, or a person changed it.
+    /// FirstPromoter calls it unfulfilled: the filter does not work, or a person changed the commission.
     Silent,
 }
 
-/// Asks, with these canaries.
+/// Asks with these canaries.
 #[derive(Debug)]
 pub struct Truth<'a, A, C> {
     api: &'a A,
     clock: &'a C,
     canaries: Canaries,
-    /// Held by those who ask at a slow pace: two at once would take each other's room.
+    /// Held while asking at a slow pace: two askers would take each other's room.
     slow: Mutex<()>,
 }
 
 impl<'a, A: Api, C: Clock> Truth<'a, A, C> {
-    /// Asks nothing yet.
+    /// Makes one; asks nothing yet.
     pub fn new(api: &'a A, clock: &'a C, mut canaries: Canaries) -> Self {
         canaries.fulfilled.truncate(FULFILLED_MAX);
         canaries.unfulfilled.truncate(UNFULFILLED);
         Self { api, clock, canaries, slow: Mutex::new(()) }
     }
 
-    /// Asks about commissions that may stand anywhere, in any number.
+    /// Asks about commissions that may be fulfilled or not, in any number.
     pub async fn either(&self, ids: &[CommissionId]) -> Result<Answers, TruthError> {
         self.ask(ids, Expect::Either).await
     }
@@ -163,7 +164,7 @@ impl<'a, A: Api, C: Clock> Truth<'a, A, C> {
         self.ask(ids, Expect::Unfulfilled).await
     }
 
-    /// Reads back which of these are fulfilled, in any number; and why that may not be all.
+    /// Reads back which of these are fulfilled, in any number; with an error where that may not be all.
     pub async fn read_back(&self, ids: &[CommissionId]) -> (HashSet<CommissionId>, Option<TruthError>) {
         let mut fulfilled = HashSet::new();
         for some in each_once(ids).chunks(QUESTION) {
@@ -232,7 +233,7 @@ impl<'a, A: Api, C: Clock> Truth<'a, A, C> {
             let now = self.clock.now();
             answers.asked_at = if now - asked_at <= PROOF_VALID { now } else { asked_at };
         }
-        // That a canary which was fulfilled a moment ago does not come is not worth another page.
+        // A missing canary may have been fulfilled a moment ago, and is not worth another page.
         let (wanted, expected) = (rest(&all), rest(no));
         let question = Ids { asked: &all, wanted: &wanted, expected: &expected, fulfilled: Some(false) };
         let unfulfilled = listing::ask_for(self.api, question).await?;
@@ -246,7 +247,7 @@ impl Answers {
         Self { unfulfilled: BTreeMap::new(), fulfilled: HashSet::new(), asked_at }
     }
 
-    /// Adds what answers say of these.
+    /// Adds the answers about these.
     fn add(all: &mut Option<Self>, mut answers: Self, ids: &[CommissionId]) {
         let all = all.get_or_insert_with(|| Self::none(answers.asked_at));
         for id in ids {
@@ -256,13 +257,13 @@ impl Answers {
         all.asked_at = all.asked_at.min(answers.asked_at);
     }
 
-    /// Whether `yes` alone is proved: it showed a fulfilled canary, and none of the unfulfilled ones.
+    /// Whether the answer under `yes` alone is proved: it contains a fulfilled canary and no unfulfilled one.
     fn vouched_for(&self, canaries: &[CommissionId], witnesses: &[CommissionId]) -> bool {
         let honest = !witnesses.is_empty() && witnesses.iter().all(|id| !self.fulfilled.contains(id));
         honest && self.find(canaries, Canary::Sings).is_some()
     }
 
-    /// The answers themselves, or why they cannot be trusted.
+    /// The answers, or why nobody can trust them.
     fn proved_by(mut self, canaries: &[CommissionId], witnesses: &[CommissionId]) -> Result<Self, TruthError> {
         if let Some(id) = self.unfulfilled.keys().find(|id| self.fulfilled.contains(id)) {
             return Err(TruthError::BothWays(*id));
@@ -272,21 +273,21 @@ impl Answers {
         {
             return Err(TruthError::SilentCanary(id));
         }
-        // Suppose `yes` answers everything and `no` nothing. Somebody who fulfilled the witnesses just now looks the same:
-        // no error, and no conclusion either.
+        // Suppose `yes` answers with everything and `no` with nothing. It looks the same when somebody fulfilled the
+        // unfulfilled canaries just now. So this is no error, and nothing is concluded.
         let contradicted = witnesses.iter().any(|id| self.fulfilled.contains(id));
         if contradicted && !self.unfulfilled.keys().any(|id| !canaries.contains(id)) {
             tracing::warn!(
-                "FirstPromoter calls fulfilled what it listed as unfulfilled just now, and nothing unfulfilled: nothing is concluded \
-                 from that; the next pass asks again"
+                "FirstPromoter calls commissions fulfilled that it listed as unfulfilled just now, and calls none unfulfilled. makegood does \
+                 not believe it; the next pass asks again"
             );
             self.fulfilled.clear();
         }
         Ok(self)
     }
 
-    /// The first canary that tells this of the filter. One tells nothing that is gone, or rightly not called fulfilled any
-    /// more.
+    /// The first canary that tells this about the filter. A canary tells nothing where it is gone, or where FirstPromoter is
+    /// right not to call it fulfilled any more.
     fn find(&self, canaries: &[CommissionId], what: Canary) -> Option<CommissionId> {
         let tells = |id: &CommissionId| match what {
             Canary::Sings => self.fulfilled.contains(id),
@@ -296,7 +297,7 @@ impl Answers {
     }
 }
 
-/// In order: a second answer about the same id would be that it is gone.
+/// Without duplicates, in order. [`Answers::add`] takes each id out of the answers once, and would take a duplicate for gone.
 fn each_once(ids: &[CommissionId]) -> Vec<CommissionId> {
     ids.iter().copied().collect::<BTreeSet<_>>().into_iter().collect()
 }

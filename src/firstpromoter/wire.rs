@@ -1,23 +1,21 @@
 //! FirstPromoter's JSON, read tolerantly: `commissions.json` (`Commission`, `BatchOperationResponse`,
 //! `ErrorResponse`), `rewards.json` (`Reward`), `batches.json` (`BatchProcess`).
 //!
-//! Rows are read field by field from raw JSON text, not through a derived struct: one odd field must never lose the
-//! row, let alone the listing.
+//! Rows are read field by field from raw JSON text, not through a derived struct: one odd field must never lose its row, let
+//! alone the listing.
 //!
 //! Guarantees:
-//! - A bare array and `{"data": [...]}` read the same; unknown fields are skipped, unknown enum values kept as text.
+//! - A bare array and `{"data": [...]}` read the same. Unknown fields are skipped, unknown enum values kept as text.
 //! - No answer panics: nesting is skipped without recursion, numbers are compared as text and never rounded.
-//! - Money is not guessed: only a JSON number that is whole and positive (`500`, `500.0`) is an amount; `"500"`, `5e2`,
-//!   `0`, `-1`, `null` are kept as [`Amount::Odd`](crate::domain::Amount::Odd).
+//! - Money is not guessed: only a JSON number that is whole and positive (`500`, `500.0`) is an amount. `"500"`, `5e2`, `0`,
+//!   `-1`, `null` are kept as [`Amount::Odd`](crate::domain::Amount::Odd).
 //! - Suspicion is not lost: a `fraud_check` or `is_self_referral` of an unexpected type counts as suspicion.
-//! - Who receives is not guessed from a broken row: a party or a reward whose key is absent, that has no readable id, or
-//!   that is named twice and differently, is [`Reference::Unreadable`]. Only an explicit null says that there is none
-//!   (for a reward, also what emulators write for a commission made by hand: `{}`, `{"id": null}`, `{"id": 0}`).
-//! - Text is bounded: a name is cut to `TEXT_MAX` characters; an email or uid that is longer, or no text, leaves its
-//!   party unreadable, because a cut one would be another's.
-//! - A row without a usable positive id makes the whole listing unreadable: what is listed could not be told apart from
-//!   what is not.
-//!
+//! - The recipient is not guessed from a broken row. A party or a reward is [`Reference::Unreadable`] where its key is absent,
+//!   where it has no readable id, or where two keys give different ids. Only an explicit null says that there is none (for a
+//!   reward, emulators also write `{}`, `{"id": null}`, `{"id": 0}` when the commission was made by hand).
+//! - Text is bounded. A name is cut to `TEXT_MAX` characters. An email or uid that is longer, or not text, makes its party
+//!   unreadable, because a cut one would be somebody else's.
+//! - A row without a usable positive id makes the whole listing unreadable: nobody could tell which commissions are listed.
 //! - Memory is bounded: an answer of more than `ROWS_MAX` rows is unreadable.
 //!
 //! Assumptions: the flat `promoter_id`, `referral_id`, `campaign_id`, `reward_id` of webhook samples mean what the nested
@@ -43,14 +41,14 @@ use values::{amount, id, identity, name, object, object_or_first, present, strin
 mod time;
 mod values;
 
-/// The most rows of an answer: ten times what is asked for. 8 MiB hold a hundred thousand, each of which would take more memory
-/// than it takes in the answer.
+/// The most rows of an answer: ten times what is asked for. 8 MiB could hold a hundred thousand rows, and each would take more
+/// memory than it takes in the answer.
 const ROWS_MAX: usize = 1_000;
 
 /// The longest name, email or uid that is kept, in characters; an email has at most 254 (RFC 5321).
 const TEXT_MAX: usize = 500;
 
-/// The longest text kept of a value that was not understood.
+/// The longest text kept of a value that makegood does not understand.
 const ODD_MAX: usize = 100;
 
 /// The longest text kept of a batch's `processing_errors`.
@@ -59,12 +57,12 @@ const BATCH_WORDS_MAX: usize = 500;
 /// The most that an error message quotes of an answer.
 pub(super) const QUOTE_MAX: usize = 200;
 
-/// An answer that is not what was asked for. The text quotes nothing that could be personal.
+/// The answer is not what was asked for. The text quotes nothing that could be personal.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{0}")]
 pub struct Unreadable(String);
 
-/// One JSON object, its values unread. The last of duplicated names wins.
+/// One JSON object, its values unread. Of duplicate names the last wins.
 type Fields<'a> = HashMap<String, &'a RawValue>;
 
 /// Reads `GET /commissions`.
@@ -82,13 +80,13 @@ pub fn commissions(text: &str) -> Result<Vec<Commission>, Unreadable> {
         .collect()
 }
 
-/// Whether the rows come wrapped, as `{"data": [...]}`, instead of as a bare array.
+/// Whether the rows are wrapped as `{"data": [...]}`, or come as a bare array.
 pub(super) fn is_wrapped(text: &str) -> bool {
     text.trim_start().starts_with('{')
 }
 
-/// Reads `GET /rewards`, each rule once. Rows without an id are skipped: a rule that is not found holds the reward, which is
-/// safe. A rule that comes twice and says two things says nothing.
+/// Reads `GET /rewards`, each rule once. Rows without an id are skipped: a missing rule holds the reward, which is safe. A rule
+/// that comes twice with different content counts as unknown.
 pub fn rewards(text: &str) -> Result<Vec<RewardRule>, Unreadable> {
     let mut rules: Vec<RewardRule> = Vec::new();
     for row in rows(text)?.into_iter().filter_map(object) {
@@ -103,8 +101,8 @@ pub fn rewards(text: &str) -> Result<Vec<RewardRule>, Unreadable> {
     Ok(rules)
 }
 
-/// Reads the answer to a batch action or to `GET /batch_processes/{id}`: the batch, alone, in `data` or as the first of a
-/// list. An answer without a word (empty, `null`, `[]`, `true`) is taken for a batch that ended well: what reads back decides.
+/// Reads the answer to a batch action or to `GET /batch_processes/{id}`: the batch alone, in `data`, or as the first of a list.
+/// An answer without words (empty, `null`, `[]`, `true`) counts as a batch that ended well; reading back decides.
 pub fn batch(text: &str) -> Result<Batch, Unreadable> {
     const WITHOUT_A_WORD: Batch =
         Batch { id: None, status: BatchStatus::Completed, failed_count: 0, errors: String::new() };
@@ -170,7 +168,7 @@ fn rows(text: &str) -> Result<Vec<&RawValue>, Unreadable> {
     Ok(rows)
 }
 
-/// A list that takes no more memory than its first [`ROWS_MAX`] rows need.
+/// A list that takes no more memory than its first [`ROWS_MAX`] rows.
 struct Rows<'a> {
     rows: Vec<&'a RawValue>,
     too_many: bool,
@@ -207,7 +205,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Rows<'a> {
     }
 }
 
-/// Says what is wrong with an answer. What begins like JSON may hold names and emails and is not quoted.
+/// Says what is wrong with an answer. Text that begins like JSON may hold names and emails, and is not quoted.
 fn not_json(text: &str, error: &serde_json::Error) -> Unreadable {
     let (length, start) = (text.len(), text.trim_start());
     Unreadable(if start.starts_with(['{', '[']) {
@@ -249,12 +247,12 @@ fn commission(row: &Fields<'_>) -> Option<Commission> {
     })
 }
 
-/// What one key says of something that the commission may refer to.
+/// What one key says about something that a commission may refer to.
 enum Said<'a> {
     /// The key is absent.
     Unsaid,
     Null,
-    /// No id that can be read.
+    /// The id cannot be read.
     Odd(Fields<'a>),
     Id(i64, Fields<'a>),
 }
@@ -274,7 +272,7 @@ fn said(raw: Option<&RawValue>) -> Said<'_> {
     }
 }
 
-/// Of a commission made by hand, emulators write a reward without an id in place of null.
+/// For a commission made by hand, emulators write a reward without an id in place of null.
 fn rule(raw: Option<&RawValue>) -> Said<'_> {
     match said(raw) {
         Said::Odd(_) if raw.is_some_and(|raw| object(raw).is_some_and(|row| is_no_rule(&row))) => Said::Null,
@@ -286,12 +284,12 @@ fn is_no_rule(row: &Fields<'_>) -> bool {
     row.is_empty() || row.get("id").is_some_and(|raw| matches!(raw.get(), "null" | "0"))
 }
 
-/// All that is said of the promoter. A `promoter_campaign` that is there has one, whether or not it can be read.
+/// All that a row says about the promoter. A `promoter_campaign` always has a promoter, readable or not.
 fn promoter<'a>(row: &Fields<'a>, participation: &Fields<'a>) -> [Said<'a>; 5] {
     let inner = [said(participation.get("promoter").copied()), said(participation.get("promoter_id").copied())];
     let around = match said(row.get("promoter_campaign").copied()) {
         Said::Null => Said::Null,
-        // Its own id is not the promoter's.
+        // The id of the participation is not the promoter's.
         Said::Odd(_) | Said::Id(..) if inner.iter().all(|it| matches!(it, Said::Unsaid)) => Said::Odd(Fields::new()),
         Said::Unsaid | Said::Odd(_) | Said::Id(..) => Said::Unsaid,
     };
@@ -299,7 +297,7 @@ fn promoter<'a>(row: &Fields<'a>, participation: &Fields<'a>) -> [Said<'a>; 5] {
     [nested, flat, said(row.get("promoter").copied()), said(row.get("promoter_id").copied()), around]
 }
 
-/// Puts together what several keys say of one thing; `make` gets its id and the fields of the first object.
+/// Combines what several keys say about one thing. `make` gets its id and the fields of the first object.
 fn read<'a, T, const N: usize>(keys: [Said<'a>; N], make: impl FnOnce(i64, &Fields<'a>) -> Option<T>) -> Reference<T> {
     let (mut found, mut fields, mut null, mut odd) = (None, Fields::new(), false, false);
     for said in keys {

@@ -4,10 +4,10 @@
 //! monitors. [`quote`] and [`cut`] bound what is stored. [`secrets`] takes out what is secret.
 //!
 //! Guarantees:
-//! - What [`line`](line()) returns is one line: it moves no cursor, changes no colour, turns no direction, starts no new line in a
-//!   terminal, a log or an editor. [`json`] changes no value: it escapes the same characters.
-//! - What [`chat`] returns calls nobody (`@channel`), shows no email, and is neither link nor image, whether the room reads
-//!   Slack's markup, Markdown or plain text.
+//! - [`line`](line()) returns one line. It moves no cursor, changes no colour, turns no direction, and starts no new line in a
+//!   terminal, a log or an editor. [`json`] escapes the same characters and changes no value.
+//! - [`chat`] calls nobody (`@channel`), shows no email, and contains neither link nor image, whether the room reads Slack's
+//!   markup, Markdown or plain text.
 //! - [`redact`] finds a registered secret in every form in which an answer echoes it: as it is, in other case, escaped for
 //!   JSON (any depth), for URLs or HTML, and cut off at the end of a text.
 //!
@@ -24,8 +24,8 @@ pub use secrets::redact;
 /// The longest text of others that is stored, in characters: an error with all that it quotes.
 pub const STORED_MAX: usize = 4_000;
 
-/// Whether a character does something instead of being shown: controls (C0, DEL, C1), line and paragraph separators, marks
-/// of direction, what has no width (but for the joiners, which some scripts need), tags, fillers.
+/// Whether a terminal or editor acts on a character instead of showing it: controls (C0, DEL, C1), line and paragraph
+/// separators, marks of direction, characters without width (except the joiners, which some scripts need), tags, fillers.
 fn acts(c: char) -> bool {
     c.is_control()
         || matches!(c,
@@ -39,7 +39,8 @@ pub fn line(text: &str) -> String {
     text.chars().map(|c| if acts(c) { ' ' } else { c }).collect()
 }
 
-/// For people; of what acts only line breaks and tabs (`\n`, `\t`) remain, so that the text itself must be ours, and what it quotes a [`line`](line()).
+/// For people, on several lines. Of the characters that act only line breaks and tabs (`
+/// `, `\t`) remain. The text itself must therefore be ours, and whatever it quotes must have gone through [`line`](line()).
 pub fn lines(text: &str) -> String {
     text.chars().map(|c| if acts(c) && !matches!(c, '\n' | '\t') { ' ' } else { c }).collect()
 }
@@ -48,7 +49,7 @@ pub fn lines(text: &str) -> String {
 pub fn json(document: &str) -> String {
     let mut out = String::with_capacity(document.len());
     for c in document.chars() {
-        // Those of ASCII are line breaks between values; JSON has escaped the others.
+        // The ASCII ones are line breaks between values; JSON has escaped the others.
         if acts(c) && !c.is_ascii() || c == '\u{7f}' {
             for unit in c.encode_utf16(&mut [0; 2]) {
                 let _infallible = write!(out, "\\u{unit:04x}");
@@ -60,7 +61,7 @@ pub fn json(document: &str) -> String {
     out
 }
 
-/// For rooms and monitors: nobody is called, nothing can be clicked or is fetched, no email is shown.
+/// For rooms and monitors: calls nobody, contains no link or image, shows no email.
 pub fn chat(text: &str) -> String {
     let cleaned = line(text);
     let words: Vec<String> = cleaned.split(' ').map(for_room).collect();
@@ -81,18 +82,17 @@ fn for_room(word: &str) -> String {
     unlinked(word)
 }
 
-/// Without what begins a link or an image, in Markdown, Slack's markup or plain text.
+/// Removes what begins a link or an image, in Markdown, Slack's markup or plain text.
 fn unlinked(word: &str) -> String {
     word.replace("://", ": //").replace("www.", "www ").replace('[', "(").replace(']', ")")
 }
 
-/// At most `max` characters of a text that somebody else wrote, without secrets, on one line, with `…` where something was
-/// cut.
+/// At most `max` characters of somebody else's text, without secrets, on one line. `…` shows that something was cut.
 pub fn quote(text: &str, max: usize) -> String {
     cut(&line(&redact(text)), max)
 }
 
-/// At most `max` characters, with `…` where something was cut.
+/// At most `max` characters. `…` shows that something was cut.
 pub fn cut(text: &str, max: usize) -> String {
     if text.chars().nth(max).is_none() {
         return text.to_owned();
@@ -100,7 +100,7 @@ pub fn cut(text: &str, max: usize) -> String {
     text.chars().take(max.saturating_sub(1)).chain(['…']).collect()
 }
 
-/// As it may be stored: without secrets, bounded.
+/// The form in which text is stored: without secrets, at most [`STORED_MAX`] characters.
 pub fn stored(text: &str) -> String {
     cut(&redact(text), STORED_MAX)
 }

@@ -1,7 +1,8 @@
-//! Secrets taken out of text, at the last moment before it leaves: whoever echoes one has had every chance to escape it.
+//! Takes secrets out of text at the last moment before the text leaves. An echoed secret may have been escaped several times by
+//! then.
 //!
-//! Guarantees: see [`super`]. What is registered stays so until the process ends: a reload may change a secret while answers
-//! to the old one are still on their way.
+//! Guarantees: see [`super`]. A secret stays registered until the process ends. Suppose a reload changes the API key while an
+//! answer to the old one is under way: that answer may still echo the old key.
 
 use std::sync::{PoisonError, RwLock};
 
@@ -11,18 +12,18 @@ use url::Url;
 /// What is shown instead.
 const REDACTED: &str = "[redacted]";
 
-/// Shorter texts are hardly secrets, and blotting them out would spoil others by accident.
+/// Shorter texts are hardly secrets. Redacting them would hit other text by accident.
 const LENGTH_MIN: usize = 6;
 
-/// So much of a secret's beginning is one, too, where the text is cut off after it.
+/// Where a text is cut off inside a secret, a beginning of this length is still redacted.
 const BEGINNING_MIN: usize = 8;
 
-/// A part of a path with a digit is taken for a token from this length on; `rewards` and `2025` are not.
+/// A part of a path that contains a digit counts as a token from this length on; `rewards` and `2025` do not.
 const TOKEN_MIN: usize = 12;
 
 static REGISTERED: RwLock<Secrets> = RwLock::new(Secrets(Vec::new()));
 
-/// From now on [`redact`] takes these out.
+/// Registers secrets: from now on [`redact`] takes them out.
 pub fn register<'a>(secrets: impl IntoIterator<Item = &'a str>) {
     REGISTERED.write().unwrap_or_else(PoisonError::into_inner).add(secrets);
 }
@@ -32,7 +33,7 @@ pub fn redact(text: &str) -> String {
     REGISTERED.read().unwrap_or_else(PoisonError::into_inner).redact(text)
 }
 
-/// What of an address may be a secret: its password, its query, and parts of its path that look like tokens.
+/// The parts of an address that may be secret: its password, its query, and parts of its path that look like tokens.
 pub fn of_url(url: &Url) -> Vec<String> {
     let token = |part: &&str| part.len() >= TOKEN_MIN && part.contains(|c: char| c.is_ascii_digit());
     let path = url.path_segments().into_iter().flatten().filter(token).map(str::to_owned);
@@ -46,7 +47,7 @@ pub fn of_url(url: &Url) -> Vec<String> {
 pub struct Secrets(Vec<SecretString>);
 
 impl Secrets {
-    /// Of these; those that are too short to be told from other text are left out.
+    /// Makes a set of these. Leaves out those that are too short to be told from other text.
     pub fn new<'a>(secrets: impl IntoIterator<Item = &'a str>) -> Self {
         let mut all = Self::default();
         all.add(secrets);
@@ -60,7 +61,7 @@ impl Secrets {
                 self.0.push(SecretString::from(secret));
             }
         }
-        // The longest first, so that a part of one does not spoil the whole of another.
+        // The longest first, so that no secret hides part of a longer one.
         self.0.sort_by_key(|secret| std::cmp::Reverse(secret.expose_secret().len()));
     }
 
@@ -85,7 +86,7 @@ impl Secrets {
     }
 }
 
-/// Where the secret ends that begins at `start`, if one does.
+/// Where a secret that begins at `start` ends; none if it does not begin there.
 fn found(text: &[char], start: usize, secret: &str) -> Option<usize> {
     let (mut at, mut matched) = (start, 0);
     for expected in secret.chars() {
@@ -98,7 +99,7 @@ fn found(text: &[char], start: usize, secret: &str) -> Option<usize> {
     Some(at)
 }
 
-/// Where the next character begins, if this one is the expected one, in whatever form.
+/// The position after this character, if it is the expected one in any form.
 fn one(text: &[char], at: usize, expected: char) -> Option<usize> {
     let same = |c: char| c.eq_ignore_ascii_case(&expected);
     match decoded(text, at) {

@@ -23,7 +23,7 @@ async fn run(argv: &[&str], timeout_ms: u64, delivery: &Delivery) -> Outcome {
     targets.deliver("app", delivery).await
 }
 
-/// One attempt with this shell script; long enough never to time out by accident.
+/// One attempt with this shell script, with a timeout that is never reached by accident.
 async fn script(text: &str) -> Outcome {
     run(&["/bin/sh", "-c", text], 60_000, &sample()).await
 }
@@ -37,7 +37,7 @@ fn unknown(outcome: Outcome) -> String {
     detail
 }
 
-/// Tells of the processes that have a fifo open for writing: when the first has written a line, and when all are dead.
+/// Watches the processes that have a fifo open for writing: tells when the first has written a line, and when all are dead.
 struct Witness {
     fifo: PathBuf,
     started: oneshot::Receiver<()>,
@@ -134,10 +134,10 @@ async fn killed_by_a_signal_is_unknown() {
 }
 
 #[tokio::test]
-async fn past_its_timeout_all_of_it_is_killed_and_the_outcome_unknown() {
+async fn a_timeout_kills_the_whole_process_group_and_the_outcome_is_unknown() {
     let folder = tempfile::tempdir().unwrap();
     let witness = Witness::new(folder.path());
-    // Long enough for a shell to start on a busy machine; whether it has, the witness knows.
+    // Long enough for a shell to start on a busy machine. The witness knows whether it did.
     let outcome = run(&["/bin/sh", "-c", FAMILY, "sh", witness.fifo.to_str().unwrap()], 2_000, &sample()).await;
     let detail = unknown(outcome);
     assert!(detail.contains("timeout of 2s"), "{detail}");
@@ -145,7 +145,7 @@ async fn past_its_timeout_all_of_it_is_killed_and_the_outcome_unknown() {
 }
 
 #[tokio::test]
-async fn an_attempt_that_is_dropped_takes_all_of_it_along() {
+async fn dropping_an_attempt_kills_the_whole_process_group() {
     let folder = tempfile::tempdir().unwrap();
     let mut witness = Witness::new(folder.path());
     let fifo = witness.fifo.clone();
@@ -158,7 +158,7 @@ async fn an_attempt_that_is_dropped_takes_all_of_it_along() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_started_is_certainly_not_delivered() {
+async fn a_program_that_cannot_be_started_is_certainly_not_delivered() {
     let folder = tempfile::tempdir().unwrap();
     let plain = folder.path().join("plain");
     std::fs::write(&plain, "#!/bin/sh\n").unwrap();
@@ -174,7 +174,7 @@ async fn what_cannot_be_started_is_certainly_not_delivered() {
 }
 
 #[tokio::test]
-async fn an_address_that_fits_no_environment_is_certainly_not_delivered() {
+async fn an_email_that_fits_no_environment_variable_is_certainly_not_delivered() {
     let mut odd = sample();
     odd.recipient.email = Some("a\0b".to_owned());
     assert_eq!(run(&["/bin/true"], 60_000, &odd).await.as_str(), "not_delivered");
@@ -201,8 +201,9 @@ async fn a_flood_on_both_streams_neither_blocks_nor_fills_the_memory() {
 }
 
 #[tokio::test]
-async fn what_a_command_leaves_behind_with_its_streams_open_does_not_hold_us_up() {
-    // It would hold them for longer than any test runs; what is in the group is ended, what has left it is not waited for.
+async fn a_process_left_behind_with_open_streams_does_not_delay_us() {
+    // They would hold the streams open for longer than any test runs. A process in the group is killed; nobody waits for one
+    // that left it.
     assert_eq!(script("sleep 100000 & echo grant-17; exit 0").await, delivered("grant-17"));
     let left = "setsid sh -c 'echo $$; exec sleep 100000' & read -r _; wait_for_nothing=1; sleep 0.2; exit 0";
     let Outcome::Delivered { receipt: Some(pid) } = script(left).await else { panic!("not delivered") };

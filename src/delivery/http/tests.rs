@@ -36,11 +36,11 @@ enum Then {
     Close,
     /// RST instead of FIN.
     Reset,
-    /// Nothing, until the other side goes away.
+    /// Nothing, until the client closes the connection.
     Hang,
 }
 
-/// An endpoint for one connection: a second one finds nobody, so that a repeated request would show.
+/// An endpoint for one connection. A second one finds nobody, so that a repeated request would be noticed.
 async fn endpoint(reply: impl Into<Vec<u8>>, then: Then) -> (SocketAddr, JoinHandle<String>) {
     let (listener, reply) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), reply.into());
     let address = listener.local_addr().unwrap();
@@ -48,7 +48,7 @@ async fn endpoint(reply: impl Into<Vec<u8>>, then: Then) -> (SocketAddr, JoinHan
         let (mut stream, _) = listener.accept().await.unwrap();
         drop(listener);
         let request = read_request(&mut stream).await;
-        // Whoever has heard enough may hang up: not a failure of the endpoint.
+        // The client may close the connection once it has read enough. That is no failure of the endpoint.
         let _ = stream.write_all(&reply).await;
         match then {
             Then::Close => {}
@@ -163,7 +163,7 @@ async fn without_secrets_nothing_is_signed_or_authorized() {
     assert!(!request.contains("webhook-signature") && !request.contains("authorization"), "{request}");
 }
 
-/// What the manual says of a status: the row that names it, else the one of its class, else the last.
+/// What the manual says about a status: the row that names it, else the row of its class, else the last row.
 fn told(code: u16) -> String {
     let rows = manual::rows(Topic::Delivery, "What an answer means", "answer");
     let class = format!("{}xx", code / 100);
@@ -223,7 +223,7 @@ async fn retry_after_is_honoured_as_seconds_and_as_a_date() {
 #[tokio::test]
 async fn no_connection_is_certainly_not_delivered() {
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    // No label may be that long: the resolver says no without asking the network.
+    // No label may be this long: the resolver refuses without asking the network.
     let nowhere = format!("{}.invalid", "a".repeat(64));
     for url in [format!("http://{nobody}/x?token=hush"), format!("https://{nobody}/"), format!("http://{nowhere}/")] {
         let (detail, wait) = not_delivered(attempt(&url).await);

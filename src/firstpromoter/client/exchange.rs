@@ -1,4 +1,4 @@
-//! One request over the wire, and as much of its answer as is read.
+//! One request over the wire, and the part of its answer that is read.
 
 use reqwest::{RequestBuilder, StatusCode, header::HeaderMap};
 use url::Url;
@@ -13,14 +13,14 @@ pub(super) struct Raw {
     pub(super) body: Vec<u8>,
 }
 
-/// Why there is none.
+/// Why there is no answer.
 pub(super) enum Broken {
     NoAnswer(reqwest::Error),
     /// More than [`BODY_MAX`], with this status.
     TooLong(u16),
 }
 
-/// One request, and as much of its answer as is read.
+/// Sends one request and reads its answer, up to the limits.
 pub(super) async fn exchange(request: RequestBuilder) -> Result<Raw, Broken> {
     let mut response = request.send().await.map_err(Broken::NoAnswer)?;
     let status = response.status();
@@ -30,7 +30,7 @@ pub(super) async fn exchange(request: RequestBuilder) -> Result<Raw, Broken> {
         match response.chunk().await {
             Ok(Some(chunk)) => body.extend_from_slice(&chunk),
             Err(error) if good => return Err(Broken::NoAnswer(error)),
-            // The end; of an error, whose status has said enough, also where it breaks off.
+            // The end of the body. An error's status has said enough even where its body breaks off.
             Ok(None) | Err(_) => break,
         }
         if good && body.len() > BODY_MAX {

@@ -1,4 +1,4 @@
-//! What a request carries, and what it is called in errors and logs.
+//! The headers and parameters of a request, and its name in errors and logs.
 
 use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
@@ -33,7 +33,7 @@ pub(super) fn parameters(query: &CommissionQuery) -> Vec<(&'static str, String)>
         parameters.push(("filters[fulfilled]", if fulfilled { "yes" } else { "no" }.to_owned()));
     }
     if query.ids.is_empty() {
-        // Oldest first: a commission that is created while we read comes last and moves no page.
+        // Oldest first. A commission that is created while we read comes last and shifts no page.
         parameters.push(("sorting[created_at]", "asc".to_owned()));
     }
     parameters.push(("page", query.page.to_string()));

@@ -1,4 +1,4 @@
-//! What `makegood check` looks at besides the rows: how they came, and what time it is over there.
+//! What `makegood check` looks at besides the rows: the shape of the answer, and the server's clock.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -12,7 +12,7 @@ use crate::{
 /// One page of `GET /commissions`, as it came.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sample {
-    /// Rows that do not match the question included.
+    /// Includes rows that do not match the query.
     pub rows: Vec<Commission>,
     /// `{"data": [...]}` instead of a bare array.
     pub wrapped: bool,

@@ -1,4 +1,4 @@
-//! The client against a server on loopback that says what each test wants, byte by byte.
+//! The client against a server on loopback. Each test says what the server answers, byte by byte.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ const KEY: &str = "fp_secret_key_0123456789";
 /// What the server does with one connection.
 #[derive(Clone)]
 enum Reply {
-    /// These bytes, then it hangs up.
+    /// These bytes, then it closes the connection.
     Bytes(Vec<u8>),
     /// Nothing, until the client is gone.
     Hang,
@@ -32,7 +32,7 @@ fn ok(body: &str) -> Reply {
     reply("200 OK", "content-type: application/json\r\n", body)
 }
 
-/// A server that gives these replies in order, the last one again and again, and keeps what it was asked.
+/// A server that gives these replies in order, repeats the last one, and keeps the requests.
 async fn server(replies: Vec<Reply>) -> (Url, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/api/v2/company", listener.local_addr().unwrap()).parse().unwrap();
@@ -208,7 +208,7 @@ async fn a_redirect_is_not_followed_and_only_its_host_is_told() {
 }
 
 #[tokio::test]
-async fn trouble_that_passes_is_waited_out() {
+async fn failures_that_pass_are_waited_out() {
     for (status, waits) in [
         ("500 Oops", vec![500, 1_000]),
         ("503 Busy", vec![500, 1_000]),
@@ -222,7 +222,7 @@ async fn trouble_that_passes_is_waited_out() {
 }
 
 #[tokio::test]
-async fn trouble_that_stays_is_given_up_after_four_attempts() {
+async fn failures_that_stay_are_given_up_after_four_attempts() {
     for (status, waits) in [("500 Oops", vec![500, 1_000, 2_000]), ("429 Slow", vec![1_000, 2_000, 4_000])] {
         let (answer, slept, requests) = list(vec![reply(status, "", r#"{"message":"later"}"#)], 5_000).await;
         let said = transient(answer);
@@ -246,7 +246,7 @@ async fn retry_after_is_honoured_as_seconds_and_as_a_date() {
 }
 
 #[tokio::test]
-async fn a_long_retry_after_ends_the_pass_and_keeps_the_next_ones_away() {
+async fn a_long_retry_after_ends_the_pass_and_delays_the_next_ones() {
     for status in ["429 Slow", "503 Busy"] {
         let (url, asked) = server(vec![reply(status, "retry-after: 900\r\n", ""), ok("[]")]).await;
         let (client, clock) = client(url, 5_000);
@@ -292,7 +292,7 @@ async fn a_connection_that_is_refused_is_transient_and_names_the_host() {
 }
 
 #[tokio::test]
-async fn fifty_megabytes_are_not_read() {
+async fn an_answer_of_fifty_megabytes_is_not_read_to_its_end() {
     let huge = "[".to_owned() + &" ".repeat(50 * 1024 * 1024);
     let (answer, _, requests) = list(vec![ok(&huge)], 20_000).await;
     assert!(fatal(answer).contains("longer than 8 MiB"));

@@ -1,7 +1,7 @@
 use super::*;
 use crate::firstpromoter::script::{Upstream, approved, broken, ids};
 
-/// A listing, what was handed out, and how many requests it took.
+/// A listing, the rows that it handed out, and how many requests it took.
 async fn list(upstream: &Upstream) -> (Result<Listed, ListingError>, usize, u64) {
     let mut seen = 0;
     let listed = unfulfilled(upstream, |rows| seen += rows.len()).await;
@@ -49,7 +49,7 @@ async fn an_ignored_page_parameter_is_an_error_and_not_an_endless_list() {
 }
 
 #[tokio::test]
-async fn a_poll_of_nothing_does_not_notice_that_page_is_ignored_and_does_not_need_to() {
+async fn an_empty_listing_is_fine_although_page_is_ignored() {
     let upstream = Upstream { ignores_page: true, ..Upstream::of(0) };
     assert!(list(&upstream).await.0.is_ok());
 }
@@ -96,7 +96,7 @@ async fn single_commissions_are_asked_for_a_hundred_at_a_time() {
 }
 
 #[tokio::test]
-async fn an_answer_about_single_commissions_is_read_on_while_what_is_expected_has_not_come() {
+async fn an_answer_about_single_commissions_is_read_on_until_the_expected_ones_have_come() {
     // known commissions, the server's cap, expected, wanted, rows, requests
     for (known, cap, expected, wanted, rows, requests) in [
         (3, 100, 0, 9, 3, 1),
@@ -142,7 +142,7 @@ async fn a_row_that_was_not_asked_for_shows_that_the_filter_is_ignored() {
 }
 
 #[tokio::test]
-async fn an_ignored_page_matters_for_single_commissions_only_where_paging_may_have_cut() {
+async fn an_ignored_page_is_an_error_for_single_commissions_only_where_paging_may_have_cut() {
     let short = Upstream { ignores_page: true, ..Upstream::of(3) };
     assert_eq!(by_ids(&short, &ids(1..=4)).await.unwrap().len(), 3);
     let long = Upstream { ignores_page: true, ..Upstream::of(30) };
@@ -150,7 +150,7 @@ async fn an_ignored_page_matters_for_single_commissions_only_where_paging_may_ha
 }
 
 #[tokio::test]
-async fn twins_across_pages_are_passed_on() {
+async fn duplicates_across_pages_are_passed_on() {
     let mut upstream = Upstream { cap: 100, ..Upstream::of(100) };
     upstream.rows.push(approved(100));
     let (listed, seen, _) = list(&upstream).await;

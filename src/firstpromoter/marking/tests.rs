@@ -7,13 +7,13 @@ async fn mark_all(upstream: &Upstream, count: i64) -> (Marking, Vec<u128>) {
     (marking, clock.sleeps_ms())
 }
 
-/// All of these were asked for, and nothing was said against it.
+/// All of these were asked for, and FirstPromoter complained about none.
 fn without_a_word(count: i64) -> Marking {
     Marking { asked: ids(1..=count).into_iter().collect(), ..Marking::default() }
 }
 
 #[tokio::test]
-async fn few_go_in_small_calls_and_many_in_large_ones() {
+async fn few_commissions_go_in_small_calls_and_many_in_large_ones() {
     for (count, calls) in [
         (0, vec![]),
         (1, vec![1]),
@@ -81,7 +81,7 @@ async fn one_bad_id_does_not_keep_ninety_nine_from_being_marked() {
 }
 
 #[tokio::test]
-async fn refusals_are_bounded_and_what_was_not_asked_for_has_not_failed() {
+async fn refusals_are_bounded_and_a_commission_not_asked_for_has_not_failed() {
     let upstream = Upstream { poison: ids(1..=100), ..Upstream::of(0) };
     let marking = mark_all(&upstream, 100).await.0;
     assert_eq!(upstream.calls.get(), 20);
@@ -92,7 +92,7 @@ async fn refusals_are_bounded_and_what_was_not_asked_for_has_not_failed() {
 }
 
 #[tokio::test]
-async fn what_failed_before_goes_after_the_others_and_in_calls_of_its_own() {
+async fn commissions_that_failed_before_go_last_and_in_calls_of_their_own() {
     let upstream = Upstream { poison: ids(1..=30), ..Upstream::of(0) };
     let marking = mark(&upstream, &QuickClock::new(), &ids(31..=60), &ids(1..=30)).await;
     assert_eq!(upstream.marked.borrow()[..2], [30, 30]);
@@ -104,7 +104,7 @@ async fn what_failed_before_goes_after_the_others_and_in_calls_of_its_own() {
 }
 
 #[tokio::test]
-async fn the_order_in_which_they_are_asked_for_is_the_callers() {
+async fn marking_keeps_the_callers_order() {
     let upstream = Upstream { poison: ids([1]), ..Upstream::of(0) };
     let marking = mark(&upstream, &QuickClock::new(), &ids([9, 1, 5, 9]), &[]).await;
     assert_eq!(*upstream.marked.borrow(), [3, 1, 2, 1, 1]);
@@ -112,7 +112,7 @@ async fn the_order_in_which_they_are_asked_for_is_the_callers() {
 }
 
 #[tokio::test]
-async fn trouble_that_stops_everything_leaves_the_rest_unasked() {
+async fn a_failure_that_stops_everything_leaves_the_rest_unasked() {
     let upstream = Upstream::of(0);
     upstream.marks.borrow_mut().push_back(Err(broken()));
     let marking = mark_all(&upstream, 12).await.0;

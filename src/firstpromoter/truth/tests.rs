@@ -3,7 +3,7 @@ use crate::firstpromoter::script::{Filter, QuickClock, Upstream, broken, ids};
 
 const ALL: [Filter; 4] = [Filter::Honoured, Filter::Ignored, Filter::Inverted, Filter::Nothing];
 
-/// 1 to `unfulfilled` are unfulfilled, 501 to 500 + `fulfilled` are fulfilled.
+/// 1 to `unfulfilled` are unfulfilled; 501 to 500 + `fulfilled` are fulfilled.
 fn upstream(unfulfilled: i64, fulfilled: i64) -> Upstream {
     let mut upstream = Upstream::of(unfulfilled);
     upstream.fulfilled = ids(501..=500 + fulfilled);
@@ -15,7 +15,7 @@ fn canaries(fulfilled: impl IntoIterator<Item = i64>, unfulfilled: impl IntoIter
     Canaries { fulfilled: ids(fulfilled), unfulfilled: ids(unfulfilled) }
 }
 
-/// Whether the filter, as it is, lets anybody believe what is not so.
+/// Whether this filter could make anybody believe something wrong.
 fn lies(yes: Filter, no: Filter) -> bool {
     (yes, no) != (Filter::Honoured, Filter::Honoured)
 }
@@ -72,14 +72,14 @@ async fn a_person_who_changed_some_canaries_is_told_from_a_filter_that_does_not_
     let honest = upstream(9, 5);
     let answers = Truth::new(&honest, &clock, known()).still_unfulfilled(&ids([9])).await.unwrap();
     assert_eq!(answers.unfulfilled.keys().copied().collect::<Vec<_>>(), ids([9]));
-    // Now the last two are gone: nothing tells the one from the other.
+    // Now the last two are gone: nothing tells the two cases apart.
     let gone = upstream(9, 0);
     let answers = Truth::new(&gone, &clock, known()).still_unfulfilled(&ids([9])).await;
     assert_eq!(answers, Err(TruthError::SilentCanary(CommissionId(1))));
 }
 
 #[tokio::test]
-async fn every_question_has_its_price() {
+async fn each_question_takes_as_few_requests_as_prove_it() {
     // to be asked about, fulfilled canaries, unfulfilled canaries, requests
     for (count, fulfilled, unfulfilled, requests) in
         [(1, 0, 0, 2), (1, 5, 0, 2), (97, 5, 2, 2), (100, 5, 0, 2), (101, 5, 0, 4), (250, 5, 0, 6)]

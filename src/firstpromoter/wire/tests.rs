@@ -126,7 +126,7 @@ fn one_odd_field_never_loses_the_row() {
 }
 
 #[test]
-fn suspicion_is_not_lost_to_an_unexpected_type() {
+fn a_value_of_an_unexpected_type_counts_as_suspicion() {
     for (given, suspicion) in [
         ("null", None),
         (r#""no_suspicion""#, None),
@@ -144,7 +144,7 @@ fn suspicion_is_not_lost_to_an_unexpected_type() {
 }
 
 #[test]
-fn who_receives_is_not_guessed_from_a_broken_row() {
+fn the_recipient_is_not_guessed_from_a_broken_row() {
     for promoter in [
         "",
         r#""promoter_campaign":{"id":3,"campaign_id":17},"#,
@@ -173,7 +173,7 @@ fn who_receives_is_not_guessed_from_a_broken_row() {
 }
 
 #[test]
-fn what_is_said_of_a_reward_is_told_from_what_is_not() {
+fn no_reward_and_an_unreadable_reward_are_told_apart() {
     for (given, expected) in [
         ("", Reference::Unreadable),
         (r#","reward":{"name":"?"}"#, Reference::Unreadable),
@@ -193,7 +193,7 @@ fn what_is_said_of_a_reward_is_told_from_what_is_not() {
 }
 
 #[test]
-fn text_is_bounded_and_what_names_a_person_is_whole_or_unreadable() {
+fn text_is_bounded_and_a_long_email_or_uid_is_unreadable() {
     let long = "é".repeat(1_000_000);
     let party = |field: &str, text: &str| format!(r#""promoter_id":5,"promoter":{{"id":5,"{field}":"{text}"}}"#);
     let name = read(&party("name", &long)).promoter.known().unwrap().name.clone().unwrap();
@@ -278,7 +278,7 @@ fn a_row_without_a_usable_id_makes_the_listing_unreadable() {
 }
 
 #[test]
-fn what_is_not_a_list_says_what_it_is_without_personal_data() {
+fn the_error_for_an_answer_that_is_no_list_shows_no_personal_data() {
     for (text, expected) in [
         ("<html>\n<h1>Sorry", "it begins: <html> <h1>Sorry"),
         (r#"[{"id":1,"email":"p@x.org"},{"id"#, "of 32 bytes is cut off at line 1"),

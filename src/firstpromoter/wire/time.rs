@@ -1,10 +1,10 @@
 //! Times, in the forms that Ruby on Rails and JavaScript commonly write.
 //!
-//! FirstPromoter documents `date-time` (RFC 3339). A field that was serialised in another way must not make a reward look
-//! as if it had no time: `policy.deliver_from` holds what has none.
+//! FirstPromoter documents `date-time` (RFC 3339). Another way to write a time must not make a reward look as if it had no
+//! time: `policy.deliver_from` holds rewards without one.
 //!
-//! Guarantees: what is ambiguous (`01/02/2025`, an abbreviated zone other than UTC) is none, never guessed; so are years
-//! that RFC 3339 text could not hold again, and numbers that are no time of this century.
+//! Guarantees: an ambiguous time (`01/02/2025`, an abbreviated zone other than UTC) is none; it is never guessed. So are years
+//! that RFC 3339 cannot write, and numbers that are no time of this century.
 //!
 //! Assumptions: a time without a zone is UTC, as Rails' `to_s(:db)` is; a date stands for its beginning, in UTC.
 
@@ -14,8 +14,8 @@ use serde_json::value::RawValue;
 use super::string;
 use crate::domain::Timestamp;
 
-/// With an offset, after `UTC`, `GMT` and `Z` were written as `+0000`. `%.f` is a fraction or nothing, a blank any number of
-/// them.
+/// Formats with an offset, tried after `UTC`, `GMT` and `Z` became `+0000`. `%.f` is a fraction or nothing, a blank is any
+/// number of blanks.
 const WITH_OFFSET: [&str; 6] = [
     // Rails: Time#to_s, DateTime#to_s; ISO 8601 without the colon
     "%Y-%m-%d %H:%M:%S%.f %z",
@@ -29,19 +29,19 @@ const WITH_OFFSET: [&str; 6] = [
     "%a %b %d %H:%M:%S %z %Y",
 ];
 
-/// Without one.
+/// Formats without an offset.
 const WITHOUT: [&str; 4] = ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M"];
 
-/// Seconds since 1970 are below this until the year 5138; milliseconds have not been since 1973.
+/// Seconds since 1970 are below this until the year 5138; milliseconds have been above it since 1973.
 const SECONDS_BELOW: f64 = 1e11;
 
-/// 2001-09-09, in seconds: FirstPromoter is younger, and smaller numbers are something else (`20250118`).
+/// 2001-09-09, in seconds. FirstPromoter is younger, and a smaller number is something else (`20250118`).
 const SECONDS_FROM: f64 = 1e9;
 
-/// The longest text that is looked at; JavaScript's `toString` has the name of its zone at the end.
+/// Longer texts are not parsed. JavaScript's `toString` has the name of its zone at the end.
 const LENGTH_MAX: usize = 100;
 
-/// Reads a time; none where it is none that can be read.
+/// Reads a time; none where the value cannot be read as one.
 pub(super) fn timestamp(raw: Option<&RawValue>) -> Option<Timestamp> {
     let raw = raw?;
     let text = string(Some(raw));

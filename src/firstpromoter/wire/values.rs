@@ -1,4 +1,4 @@
-//! Single values: texts, numbers, ids, as lenient as FirstPromoter is varied, and never guessed.
+//! Single values: texts, numbers, ids. Reads every form that FirstPromoter uses, and never guesses.
 
 use serde_json::value::RawValue;
 
@@ -8,7 +8,7 @@ use crate::{
     foreign::{cut, quote, redact},
 };
 
-/// An object, or the first of a list of them.
+/// An object, or the first one of a list.
 pub(super) fn object_or_first(raw: &RawValue) -> Option<Fields<'_>> {
     let first = || serde_json::from_str::<Vec<&RawValue>>(raw.get()).ok()?.first().copied();
     object(raw).or_else(|| object(first()?))
@@ -22,17 +22,17 @@ pub(super) fn present(raw: Option<&RawValue>) -> Option<&RawValue> {
     raw.filter(|raw| raw.get() != "null")
 }
 
-/// A text, unescaped, and only then without secrets: an echo may be escaped.
+/// A text, unescaped. Secrets are taken out after that, because an echo may be escaped.
 pub(super) fn string(raw: Option<&RawValue>) -> Option<String> {
     raw.and_then(|raw| serde_json::from_str::<String>(raw.get()).ok()).map(|text| redact(&text))
 }
 
-/// For people only: cut where it is too long. An empty one, or none that is a text, is none.
+/// A text for people only: cut where it is too long. None where it is empty or not text.
 pub(super) fn name(row: &Fields<'_>) -> Option<String> {
     string(row.get("name").copied()).filter(|text| !text.is_empty()).map(|text| cut(&text, TEXT_MAX))
 }
 
-/// By which the merchant knows a person: whole or not at all. None where there is none; a number is its digits.
+/// The text by which the merchant knows a person: complete or an error. None where there is none. A number becomes its digits.
 pub(super) fn identity(row: &Fields<'_>, name: &str) -> Result<Option<String>, ()> {
     let Some(raw) = present(row.get(name).copied()) else { return Ok(None) };
     let text = string(Some(raw)).or_else(|| whole_number(raw.get()).map(|number| number.to_string()));
@@ -43,13 +43,13 @@ pub(super) fn identity(row: &Fields<'_>, name: &str) -> Result<Option<String>, (
     }
 }
 
-/// An enum value: text as it is, anything else as it was written, nothing as the empty text.
+/// An enum value: text as it is, any other value as it was written, a missing one as the empty text.
 pub(super) fn word(raw: Option<&RawValue>) -> String {
     let Some(raw) = raw else { return String::new() };
     quote(&string(Some(raw)).unwrap_or_else(|| raw.get().to_owned()), ODD_MAX)
 }
 
-/// The texts in a value, joined; anything else as it was written.
+/// The texts in a value, joined; any other value as it was written.
 pub(super) fn words_of(raw: &RawValue) -> String {
     let json = raw.get();
     if json == "null" {
@@ -59,7 +59,7 @@ pub(super) fn words_of(raw: &RawValue) -> String {
         return text;
     }
     if let Ok(list) = serde_json::from_str::<Vec<&RawValue>>(json) {
-        // Not recursive: nesting deeper than FirstPromoter's is quoted as it stands.
+        // Not recursive: text that is nested deeper is quoted as it stands.
         let item = |raw: &&RawValue| string(Some(raw)).unwrap_or_else(|| raw.get().to_owned());
         return list.iter().map(item).collect::<Vec<_>>().join(", ");
     }
