@@ -1,10 +1,10 @@
-//! Where requests may go: https, or http to this machine itself.
+//! The addresses that requests may go to: https, or http to this machine itself.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use url::{Host, Url};
 
-/// Reads an address; the error is what is wrong and the remedy, without the text: it may hold a password.
+/// Reads an address. The error says what is wrong and what to do, without the text, which may hold a password.
 pub(super) fn parse(text: &str) -> Result<Url, String> {
     let Ok(url) = Url::parse(text) else {
         return Err(r#"this is no URL: write it whole, as "https://host.example.com/path""#.to_owned());
@@ -26,7 +26,7 @@ pub(super) fn parse(text: &str) -> Result<Url, String> {
     Ok(url)
 }
 
-/// As [`parse`], for an address that paths are appended to: no query, and no slash at its end.
+/// Like [`parse`], for an address that paths are appended to: no query, and no slash at its end.
 pub(super) fn parse_base(text: &str) -> Result<Url, String> {
     let mut url = parse(text)?;
     if url.query().is_some() {
@@ -37,12 +37,12 @@ pub(super) fn parse_base(text: &str) -> Result<Url, String> {
     Ok(url)
 }
 
-/// Where `localhost` is, whatever the machine's hosts say: a name that leads elsewhere would take secrets there in clear. The port is
-/// that of the URL.
+/// The address of `localhost`, whatever the machine's hosts file says: a name that leads elsewhere would send secrets there in
+/// clear. The port is the URL's.
 pub(crate) const LOCALHOST: [SocketAddr; 2] =
     [SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0), SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), 0)];
 
-/// Whether it leads to this machine itself: no proxy of the environment gets there, and none is a detour worth taking.
+/// Whether it leads to this machine itself. A proxy from the environment cannot get there, or would be a detour.
 pub(crate) fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Ipv4(ip)) => ip.is_loopback(),

@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-/// The longest duration there is here, ten years: adding one to a time can then never overflow.
+/// The longest duration that is allowed, ten years: adding one to a time never overflows.
 const LONGEST: Duration = Duration::from_hours(10 * 365 * 24);
 
 /// What to write.
 pub(super) const REMEDY: &str = r#"write it with its unit, as "500ms", "90s", "15m", "2h" or "7d""#;
 
-/// Reads a duration; the error is what is wrong and the remedy, without the text.
+/// Reads a duration. The error says what is wrong and what to do, without the text.
 pub(super) fn parse(text: &str) -> Result<Duration, String> {
     let text = text.trim();
-    // humantime lets a bare 0 pass; every other bare number it refuses, and so do we, with one voice.
+    // humantime accepts a bare 0 and refuses every other bare number. We refuse all of them, with one message.
     if text.chars().all(|c| c.is_ascii_digit()) {
         return Err(format!("a duration needs its unit: {REMEDY}"));
     }

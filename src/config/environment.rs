@@ -1,7 +1,7 @@
-//! Environment variables: which are ours, and what each is called.
+//! Environment variables: which ones are ours, and how each is named.
 //!
-//! `MAKEGOOD_SECTION__KEY` is configuration. Whatever else begins with `MAKEGOOD_` is somebody else's (`MAKEGOOD_CONFIG`,
-//! what a command target sees) and harmless, but a near miss is worth a warning.
+//! `MAKEGOOD_SECTION__KEY` is configuration. Other names that begin with `MAKEGOOD_` belong to somebody else
+//! (`MAKEGOOD_CONFIG`, the variables of a command target) and are harmless, but a near miss is worth a warning.
 
 use std::{collections::BTreeMap, ffi::OsString};
 
@@ -13,26 +13,26 @@ pub(super) const PREFIX: &str = "MAKEGOOD_";
 /// Where systemd puts credentials.
 pub(super) const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
 
-/// Where systemd puts what a service keeps.
+/// Where systemd puts a service's state.
 pub(super) const STATE_DIRECTORY: &str = "STATE_DIRECTORY";
 
-/// Set by systemd for what `ExecReload=` runs, and for nothing else.
+/// systemd sets it for `ExecReload=`, and for nothing else.
 pub(super) const MAINPID: &str = "MAINPID";
 
-/// Whether this process was started by `ExecReload=` of a unit: systemd gives credentials to the main process at its start, and none
-/// to a reload. Debian 12's sets `CREDENTIALS_DIRECTORY` and shuts the folder, Debian 13's does not set it.
+/// Whether this process was started by `ExecReload=` of a unit. systemd gives credentials to the main process when it starts,
+/// and none to a reload. Debian 12 sets `CREDENTIALS_DIRECTORY` then and closes the folder; Debian 13 does not set it.
 pub fn reloads(env: &[(String, String)]) -> bool {
     env.iter().any(|(name, value)| name == MAINPID && !value.is_empty())
 }
 
-/// How an origin in the environment begins; a variable's name follows.
+/// How an origin in the environment begins. The variable's name follows.
 pub(super) const PLACE: &str = "environment variable ";
 
-/// No key lies deeper; a name with more parts is not even looked at.
+/// No key is nested deeper. A name with more parts is ignored.
 const DEEPEST: usize = 8;
 
-/// The variables of this process that [`load`](super::load) wants: `MAKEGOOD_*` and three of systemd's. What is
-/// not UTF-8 is an error if it is ours, and else none of our business.
+/// The variables of this process that [`load`](super::load) needs: `MAKEGOOD_*` and three of systemd's. A variable that is not
+/// UTF-8 is an error if it is ours, and ignored otherwise.
 pub fn environment() -> Result<Vec<(String, String)>, ConfigError> {
     collect(std::env::vars_os())
 }
@@ -42,7 +42,7 @@ pub(super) fn collect(
 ) -> Result<Vec<(String, String)>, ConfigError> {
     let (mut ours, mut problems) = (Vec::new(), Vec::new());
     for (name, value) in variables {
-        // Lossy is enough to decide whose it is: the prefix is ASCII.
+        // Lossy text is enough to decide whose variable it is, because the prefix is ASCII.
         let shown = name.to_string_lossy().into_owned();
         if !shown.starts_with(PREFIX) && ![CREDENTIALS_DIRECTORY, STATE_DIRECTORY, MAINPID].contains(&shown.as_str()) {
             continue;
@@ -68,8 +68,8 @@ pub(super) struct Variable {
     pub(super) value: String,
 }
 
-/// The variables that are configuration, by the key that each sets (`policy.retry.first`). Those whose name can be no
-/// key, or collides with another's, are problems instead.
+/// The variables that are configuration, by the key that each sets (`policy.retry.first`). A name that is no key, or that
+/// collides with another's, becomes a problem instead.
 pub(super) fn configuration(env: &[(String, String)]) -> (BTreeMap<String, Variable>, Vec<Problem>) {
     let (mut found, mut problems) = (BTreeMap::<String, Variable>::new(), Vec::new());
     let mut complain = |name: &str, key: &str, what: String| {
@@ -79,7 +79,7 @@ pub(super) fn configuration(env: &[(String, String)]) -> (BTreeMap<String, Varia
         let Some(rest) = name.strip_prefix(PREFIX).filter(|rest| rest.contains("__")) else { continue };
         let key = rest.to_lowercase().replace("__", ".");
         let segments: Vec<_> = key.split('.').collect();
-        // Anything else would be read by `config` as a path expression, an index such as `[9]` included.
+        // `config` would read any other name as a path expression, including an index such as `[9]`.
         let is_word = |s: &&str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
         if rest.contains('.') || !segments.iter().all(is_word) || segments.len() > DEEPEST {
             complain(name, "", format!("its name is no key: write {PREFIX}SECTION__KEY, as MAKEGOOD_POLICY__GRACE"));
@@ -91,7 +91,7 @@ pub(super) fn configuration(env: &[(String, String)]) -> (BTreeMap<String, Varia
             found.insert(key, Variable { name: name.clone(), value: value.clone() });
         }
     }
-    // A key and a key below it: one would silently replace the other.
+    // A key, and a key below it: one would silently replace the other.
     for (key, variable) in &found {
         if let Some((_, below)) =
             found.range(format!("{key}.")..).next().filter(|(k, _)| k.starts_with(&format!("{key}.")))
@@ -107,7 +107,7 @@ pub(super) fn variable(key: &str) -> String {
     format!("{PREFIX}{}", key.replace('.', "__").to_uppercase())
 }
 
-/// A name without what people get wrong: case, and how many underscores stand where.
+/// A name without the two things that people get wrong: case, and the number of underscores.
 pub(super) fn flattened(name: &str) -> String {
     name.to_lowercase().split(['_', '.']).filter(|part| !part.is_empty()).collect::<Vec<_>>().join("_")
 }

@@ -1,8 +1,8 @@
-//! What is wrong with a configuration: all of it, each with the place, the key and the remedy.
+//! What is wrong with a configuration: every problem, each with its place, its key and the remedy.
 
 use std::{fmt, io, path::PathBuf};
 
-/// Why there is no configuration. `Display` takes a line per problem and never shows a value.
+/// Why there is no configuration. `Display` has a line per problem and never shows a value.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// There is no file at that path.
@@ -11,7 +11,7 @@ pub enum ConfigError {
         .0.display()
     )]
     Missing(PathBuf),
-    /// The file is there and cannot be read, or is no text.
+    /// The file exists and cannot be read, or is not text.
     #[error("the configuration file {} cannot be read ({reason}): {remedy}", .path.display())]
     Unreadable {
         /// The file.
@@ -23,7 +23,7 @@ pub enum ConfigError {
         /// The operating system's answer, where it gave one.
         source: Option<io::Error>,
     },
-    /// What it says is wrong; never empty.
+    /// Its content is wrong; never empty.
     #[error("{}", lines(.0))]
     Invalid(Vec<Problem>),
 }
@@ -33,7 +33,7 @@ pub enum ConfigError {
 pub struct Problem {
     /// The file, with the line where one is known, or the environment variable.
     pub place: String,
-    /// The full path of the key, such as `routes[1].target`; empty where the text as a whole is meant.
+    /// The full path of the key, such as `routes[1].target`; empty where the problem is the text as a whole.
     pub key: String,
     /// What is wrong, and the remedy.
     pub what: String,

@@ -1,8 +1,8 @@
-//! The layers, put on top of one another by the `config` crate: built-in defaults, the file, the environment.
+//! The layers, merged by the `config` crate: built-in defaults, the file, the environment.
 //!
-//! Each value carries its origin (`FILE line 12`, `environment variable MAKEGOOD_...`), so that a later complaint can
-//! name the place. `config`'s own TOML reader knows no lines, quotes the source in its errors and fails on the first,
-//! hence the parsing here. Nothing here prints a value: `Debug` of a layer is its name.
+//! Each value carries its origin (`FILE line 12`, `environment variable MAKEGOOD_...`), so that a later problem can name the
+//! place. The parsing is here because `config`'s own TOML reader knows no lines, quotes the source in its errors, and stops at
+//! the first one. Nothing here prints a value: `Debug` of a layer is its name.
 
 use std::{
     collections::BTreeMap,
@@ -23,10 +23,10 @@ use super::{
 };
 use crate::domain::Unit;
 
-/// More is no configuration file.
+/// A larger file is no configuration.
 const LARGEST_FILE: u64 = 1024 * 1024;
 
-/// More errors of syntax than these help nobody.
+/// More syntax errors than these help nobody.
 const MOST_SYNTAX_ERRORS: usize = 10;
 
 /// Reads the file as text.
@@ -56,7 +56,7 @@ pub(super) fn read_file(path: &Path) -> Result<String, ConfigError> {
     })
 }
 
-/// Puts the layers on top of one another. The reader already knows what was wrong with names.
+/// Merges the layers. The reader gets the problems with names.
 pub(super) fn merge(path: &Path, text: &str, env: &[(String, String)]) -> Result<(Reader, Section), ConfigError> {
     let (variables, mut problems) = environment::configuration(env);
     let place = path.display().to_string();
@@ -74,13 +74,13 @@ pub(super) fn merge(path: &Path, text: &str, env: &[(String, String)]) -> Result
         Box::new(file),
         Box::new(EnvLayer(variables)),
     ];
-    // None of the layers can fail to be collected.
+    // No layer can fail to be collected.
     let values = sources.collect().unwrap_or_default();
     Ok((Reader::new(&place, problems), Section::root(values)))
 }
 
-/// What a key is worth that nobody sets. Defaults of targets depend on their type: see `targets`; `policy.max_amount`
-/// is replaced as a whole: see `policy`.
+/// The values of keys that nobody sets. Defaults of targets depend on their type: see `targets`. `policy.max_amount` is
+/// replaced as a whole: see `policy`.
 fn defaults(ledger: &Path) -> Map<String, Value> {
     let text = |text: &str| ValueKind::String(text.to_owned());
     let units = Unit::NON_MONETARY.iter().map(|unit| Value::new(None, unit.as_str())).collect();
@@ -117,7 +117,7 @@ fn defaults(ledger: &Path) -> Map<String, Value> {
     .collect()
 }
 
-/// The keys that have a default, those of targets and `policy.max_amount` aside.
+/// The keys that have a default, except those of targets and `policy.max_amount`.
 #[cfg(test)]
 pub(super) fn default_keys() -> Vec<String> {
     defaults(Path::new("")).into_keys().collect()
@@ -145,7 +145,7 @@ impl Source for Layer {
     }
 }
 
-/// `config`'s environment, with the variable's own name as the origin. No `try_parsing`: `00123456` stays as it is.
+/// `config`'s environment source, with the variable's own name as the origin. No `try_parsing`: `00123456` stays as it is.
 #[derive(Clone)]
 struct EnvLayer(BTreeMap<String, Variable>);
 
@@ -174,7 +174,7 @@ impl Source for EnvLayer {
     }
 }
 
-/// Where the lines of a file begin.
+/// The offsets at which the lines of a file begin.
 struct Lines<'t> {
     place: &'t str,
     text: &'t str,
@@ -191,7 +191,7 @@ impl<'t> Lines<'t> {
         format!("{} line {}", self.place, self.starts.partition_point(|start| *start <= offset))
     }
 
-    /// The parser's messages are fixed texts, without anything of the source; only its `Display` quotes.
+    /// The parser's messages are fixed texts and quote nothing of the source; only its `Display` does.
     fn syntax_problem(&self, error: &TomlError) -> Problem {
         // An error at the very end points behind the last line break.
         let end = self.text.trim_end().len().saturating_sub(1);
@@ -203,8 +203,8 @@ impl<'t> Lines<'t> {
         Problem { place, key: String::new(), what }
     }
 
-    /// The whole file as a layer. `config` reads names at the top as path expressions (`a[9]` is an index), so that
-    /// only plain ones reach it; the others are unknown anyway.
+    /// The whole file as a layer. `config` reads top-level names as path expressions (`a[9]` is an index), so only plain names
+    /// reach it. The others are unknown anyway.
     fn layer(&self, table: &DeTable<'_>) -> (Layer, Vec<Problem>) {
         let (mut values, mut problems) = (Map::new(), Vec::new());
         for (key, value) in table {
@@ -222,7 +222,7 @@ impl<'t> Lines<'t> {
     fn value(&self, offset: usize, value: &DeValue<'_>) -> Value {
         let kind = match value {
             DeValue::String(text) => ValueKind::String(text.clone().into_owned()),
-            // Where it does not even fit, any number that no key allows will do.
+            // Where the number does not fit, any number will do that no key allows.
             DeValue::Integer(digits) => {
                 i64::from_str_radix(digits.as_str(), digits.radix()).map_or(ValueKind::I128(i128::MAX), ValueKind::I64)
             }

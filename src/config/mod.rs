@@ -1,17 +1,17 @@
 //! The settings, typed and checked: later layers win, unknown keys are refused, secrets stay secret.
 //!
-//! Layers: the code's defaults, the file, then `MAKEGOOD_SECTION__KEY`.
-//! `src/manual/configuration.md` says what each key means; `config/makegood.toml` shows every key.
+//! Layers: the code's defaults, the file, then `MAKEGOOD_SECTION__KEY`. `src/manual/configuration.md` says what each key means;
+//! `config/makegood.toml` shows every key.
 //!
-//! In reading order: `layers` puts defaults, file and environment on top of one another; `read` takes typed values out
-//! of the result and remembers which keys were asked for; `settings`, `policy` and `targets` ask for them, which makes
-//! them the only list of the keys there are; `secrets` comes last, and apart.
+//! Reading order: `layers` merges defaults, file and environment. `read` takes typed values out of the result and remembers
+//! which keys were asked for. `settings`, `policy` and `targets` ask for the keys, so they are the only list of keys. `secrets`
+//! comes last.
 //!
-//! Guarantees: [`load`] reports all the problems it can find, not the first. No message and no warning shows a
-//! value of the configuration, secret or not, for a secret may stand where it does not belong; only paths are shown. Settings are loaded and
-//! checked without the secrets, so that whoever may read only the ledger can still use it.
+//! Guarantees: [`load`] reports all the problems that it can find, not only the first. No message and no warning shows a value
+//! of the configuration, because a secret may be in the wrong place; messages show only paths. Settings are loaded and checked
+//! without the secrets, so that somebody who may read only the ledger can still use it.
 //!
-//! Assumptions: names of keys are no secrets. The file does not change while it is read.
+//! Assumptions: names of keys are not secret. The file does not change while it is read.
 
 use std::{
     collections::BTreeMap,
@@ -53,21 +53,21 @@ pub use schedule::next_times;
 pub(crate) use secrets::SIGNING_SECRET_BYTES;
 pub use secrets::{SecretFound, SecretOrigin, SecretSources, load_secrets};
 
-/// What [`load`] found.
+/// The result of [`load`].
 #[derive(Debug)]
 pub struct Config {
     /// Valid as a whole.
     pub settings: Settings,
     /// Where the secrets are; give it to [`load_secrets`] when they are needed.
     pub secret_sources: SecretSources,
-    /// What is probably not meant, one sentence each, for the log: a variable that does nothing, a route that is never
-    /// reached. Never with a value.
+    /// Things that are probably mistakes, one sentence each, for the log: a variable that does nothing, a route that is never
+    /// reached. They never show a value.
     pub warnings: Vec<String>,
 }
 
-/// Reads and checks the configuration: built-in defaults, then `path` (TOML), then those of `env` that are named
-/// `MAKEGOOD_SECTION__KEY`. Take `env` from [`environment()`]. Reads no secret but what stands in the file or in `env`
-/// itself; finds `$CREDENTIALS_DIRECTORY` and `$STATE_DIRECTORY` in `env`, and where they are not given looks where the package's
+/// Reads and checks the configuration: built-in defaults, then `path` (TOML), then the variables in `env` that are named
+/// `MAKEGOOD_SECTION__KEY`. Take `env` from [`environment()`]. Reads only those secrets that are in the file or in `env`
+/// itself. Finds `$CREDENTIALS_DIRECTORY` and `$STATE_DIRECTORY` in `env`; where they are not set, looks where the package's
 /// unit has them.
 pub fn load(path: &Path, env: &[(String, String)]) -> Result<Config, ConfigError> {
     load_at(path, env, SystemClock.now())
@@ -92,11 +92,11 @@ pub struct Settings {
     pub schedule: Schedule,
     /// `[ledger]`
     pub ledger: LedgerSettings,
-    /// `[policy]` and `[[routes]]`: all that a decision depends on.
+    /// `[policy]` and `[[routes]]`: everything that a decision depends on.
     pub policy: Policy,
     /// `[targets.NAME]`, by name.
     pub targets: BTreeMap<String, TargetSettings>,
-    /// `[heartbeat]`, `[alert]` and `[metrics]`: how it is noticed that something is wrong. Never part of a decision.
+    /// `[heartbeat]`, `[alert]` and `[metrics]`: how people notice that something is wrong. No decision depends on it.
     pub notice: NoticeSettings,
     /// `[log]`
     pub log: LogSettings,
@@ -109,7 +109,7 @@ pub struct FirstPromoterSettings {
     pub account_id: String,
     /// Everything up to `/commissions`, without a trailing slash.
     pub base_url: Url,
-    /// The ceiling of our own, 1 to 1,000,000.
+    /// Our own limit, 1 to 1,000,000.
     pub requests_per_minute: u32,
     /// For one request, from connecting to the last byte.
     pub timeout: Duration,
@@ -118,9 +118,9 @@ pub struct FirstPromoterSettings {
 /// `[schedule]`
 #[derive(Debug, Clone)]
 pub struct Schedule {
-    /// Cron with seconds, in UTC; it has a next time.
+    /// Cron with seconds, in UTC. It always has a next time.
     pub poll: String,
-    /// A pass at start.
+    /// Whether a pass runs at start.
     pub on_start: bool,
 }
 
@@ -134,49 +134,49 @@ pub struct LedgerSettings {
 /// Who receives, by configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RecipientPolicy {
-    /// What the reward's rule says (`GET /rewards`).
+    /// The party that the reward's rule names (`GET /rewards`).
     Auto,
     /// Always this party.
     Always(RecipientKind),
 }
 
-/// `[policy]` and `[[routes]]`: all that a decision depends on besides the commission, the ledger and the time.
+/// `[policy]` and `[[routes]]`: everything that a decision depends on besides the commission, the ledger and the time.
 #[derive(Debug, Clone)]
 pub struct Policy {
-    /// Since approval (unknown: since first seen): leave the webhook handler its chance.
+    /// How long after approval (unknown: after first seen) the webhook handler has its chance.
     pub grace: Duration,
-    /// The units that are delivered; none is cash.
+    /// The units to deliver; cash is none of them.
     pub units: Vec<Unit>,
-    /// The campaigns that are delivered; empty: all.
+    /// The campaigns to deliver; empty: all.
     pub campaigns: Vec<i64>,
-    /// Approved (unknown: created) earlier: held as `backlog`.
+    /// Rewards approved (unknown: created) before this are held as `backlog`.
     pub deliver_from: Timestamp,
     /// Who receives.
     pub recipient: RecipientPolicy,
-    /// Hold any `fraud_check` but null and `no_suspicion`.
+    /// Whether to hold any `fraud_check` except null and `no_suspicion`.
     pub hold_fraud_suspicion: bool,
-    /// Hold self referrals.
+    /// Whether to hold self referrals.
     pub hold_self_referral: bool,
-    /// The fuse: a pass that wants more delivers none and asks.
+    /// The circuit breaker ("fuse"): a pass that wants more deliveries makes none and asks a person.
     pub max_deliveries_per_pass: u64,
-    /// Per reward, per unit; above: held.
+    /// The most that one reward may be worth, by unit. Above: held.
     pub max_amount: BTreeMap<Unit, i64>,
-    /// When to try again.
+    /// When to try again after a failure.
     pub retry: Retry,
-    /// First match wins. Never empty: with one target and no `[[routes]]`, one route without filters.
+    /// The first match wins. Never empty: with one target and no `[[routes]]`, one route without filters.
     pub routes: Vec<Route>,
 }
 
 /// `policy.retry`
 #[derive(Debug, Clone, PartialEq)]
 pub struct Retry {
-    /// After the first failure.
+    /// The wait after the first failure.
     pub first: Duration,
-    /// How much longer after each one more; at least 1.
+    /// How many times longer each further wait is; at least 1.
     pub factor: f64,
-    /// The longest wait of our own.
+    /// The longest wait that makegood chooses itself.
     pub max: Duration,
-    /// Counted from the first attempt.
+    /// When to give up, counted from the first attempt.
     pub give_up_after: Duration,
 }
 
@@ -216,37 +216,37 @@ pub enum TargetKind {
         /// Deliveries at a time, at least 1.
         concurrency: usize,
     },
-    /// `type = "command"`: one at a time.
+    /// `type = "command"`: one delivery at a time.
     Command {
         /// The program and its arguments; no shell.
         argv: Vec<String>,
-        /// More variables for it.
+        /// More variables for the program.
         env: BTreeMap<String, String>,
-        /// Variables of makegood's own environment that it gets, by name.
+        /// Variables of makegood's own environment that the program gets, by name.
         pass_env: Vec<String>,
     },
 }
 
-/// `[heartbeat]`, `[alert]` and `[metrics]`. All are off until an address or a file is given; the addresses are secrets
-/// ([`NoticeSecrets`]), because whoever has one can post there.
+/// `[heartbeat]`, `[alert]` and `[metrics]`. All are off until an address or a file is given. The addresses are secrets
+/// ([`NoticeSecrets`]), because anybody who has one can post there.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NoticeSettings {
-    /// `heartbeat.timeout`: for one ping, at most a minute.
+    /// `heartbeat.timeout`: the limit for one ping, at most a minute.
     pub heartbeat_timeout: Duration,
     /// `[alert]`
     pub alert: AlertSettings,
-    /// `metrics.textfile`: where the metrics of `node_exporter`'s textfile collector are written; none: nowhere.
+    /// `metrics.textfile`: the file for `node_exporter`'s textfile collector; none: no metrics are written.
     pub textfile: Option<PathBuf>,
 }
 
 /// `[alert]`, without its address.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AlertSettings {
-    /// For one post, at most a minute.
+    /// The limit for one post, at most a minute.
     pub timeout: Duration,
-    /// Passes that keep failing for at least this long are alerted.
+    /// How long passes must keep failing before an alert.
     pub failing_for: Duration,
-    /// The handler seems broken when makegood delivered at least this share of what was settled; above 0, at most 1.
+    /// The handler seems broken when makegood delivered at least this share of the settled rewards; above 0, at most 1.
     pub caught_share: f64,
     /// ... and at least this many; at least 1.
     pub caught_min: u64,
@@ -255,14 +255,14 @@ pub struct AlertSettings {
 }
 
 impl Default for NoticeSettings {
-    /// As where nothing is configured.
+    /// The defaults.
     fn default() -> Self {
         Self { heartbeat_timeout: Duration::from_secs(10), alert: AlertSettings::default(), textfile: None }
     }
 }
 
 impl Default for AlertSettings {
-    /// As where nothing is configured.
+    /// The defaults.
     fn default() -> Self {
         Self {
             timeout: Duration::from_secs(10),
@@ -277,7 +277,7 @@ impl Default for AlertSettings {
 /// `[log]`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LogSettings {
-    /// How an entry looks.
+    /// The form of an entry.
     pub format: LogFormat,
     /// How much `makegood run` says.
     pub level: LogLevel,
@@ -286,7 +286,7 @@ pub struct LogSettings {
 /// `log.format`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LogFormat {
-    /// Journald where stderr is the journal, else human.
+    /// Journald where stderr is the journal, otherwise human.
     #[default]
     Auto,
     /// For a person; in colour on a terminal.
@@ -297,34 +297,34 @@ pub enum LogFormat {
     Json,
 }
 
-/// `log.level`: nothing less important than this.
+/// `log.level`: the least important level that is logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LogLevel {
     /// What a person should act on.
     Error,
     /// What is odd.
     Warn,
-    /// What moved, and a summary a pass.
+    /// What changed, and a summary of each pass.
     #[default]
     Info,
-    /// Why, as well.
+    /// The reasons as well.
     Debug,
-    /// Everything of our own.
+    /// Everything that makegood itself logs.
     Trace,
 }
 
-/// What must never be printed, logged or stored.
+/// Secrets: never printed, logged or stored.
 #[derive(Debug, Clone)]
 pub struct Secrets {
     /// `Authorization: Bearer` for FirstPromoter.
     pub api_key: SecretString,
-    /// By target name; targets without secrets may be missing.
+    /// By target name. Targets without secrets may be missing.
     pub targets: BTreeMap<String, TargetSecrets>,
-    /// Where heartbeats and alerts go.
+    /// The addresses of heartbeats and alerts.
     pub notice: NoticeSecrets,
 }
 
-/// Addresses that hold a token. Each is https, or http to this machine itself.
+/// Addresses that contain a token. Each is https, or http to this machine itself.
 #[derive(Debug, Clone, Default)]
 pub struct NoticeSecrets {
     /// `heartbeat.url`; none: no heartbeats.

@@ -1,4 +1,4 @@
-//! `[heartbeat]`, `[alert]`, `[metrics]` and `[log]`: how the service is noticed when it matters, and what it says.
+//! Reads `[heartbeat]`, `[alert]`, `[metrics]` and `[log]`: how people notice the service, and what it logs.
 
 use std::{ops::RangeInclusive, time::Duration};
 
@@ -9,13 +9,13 @@ use super::{
     settings::{path, section},
 };
 
-/// Passes wait for these calls: a longer timeout would hold them up.
+/// Passes wait for these calls, so a longer timeout would delay them.
 const LONGEST_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// What a share may be.
+/// The values that a share may have.
 const SHARE: RangeInclusive<f64> = f64::MIN_POSITIVE..=1.0;
 
-/// What there is to know of notices, and the secrets among it.
+/// Reads the settings of notices, and the secrets among them.
 pub(super) fn read(reader: &mut Reader, root: &mut Section) -> Option<(NoticeSettings, Vec<Slot>)> {
     let heartbeat = section(reader, root, "heartbeat", |reader, section| {
         let url = Slot::read(reader, section, Kind::HeartbeatUrl, "url", "url_file");

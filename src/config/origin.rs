@@ -1,4 +1,4 @@
-//! Where a value of the configuration stands, for messages.
+//! The origin of a value in the configuration, for messages.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ pub(super) fn position(place: &str) -> (String, usize) {
 
 pub(super) type ValueOrText = (Option<String>, ValueKind);
 
-/// Where a value comes from. Merging loses the origin of tables: there it is that of the first value inside.
+/// The origin of a value. Merging loses the origin of tables: a table gets that of the first value inside.
 pub(super) fn place_of(value: &Value) -> Option<String> {
     let mut places = Vec::new();
     all_places(value, &mut places);
@@ -40,7 +40,7 @@ pub(super) fn path_of(section: &str, key: &str) -> String {
     if section.is_empty() { shown(key) } else { format!("{section}.{}", shown(key)) }
 }
 
-/// A name for a message: in quotes where it is no plain word, and never long.
+/// A name for a message: in quotes unless it is a plain word, and never long.
 pub(super) fn shown(name: &str) -> String {
     let plain = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
     if plain && name.len() <= LONGEST_SHOWN {

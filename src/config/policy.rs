@@ -1,4 +1,4 @@
-//! `[policy]` and `[[routes]]`: all that a decision depends on.
+//! Reads `[policy]` and `[[routes]]`: everything that a decision depends on.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -13,10 +13,10 @@ use super::{
 };
 use crate::domain::{RecipientKind, Timestamp, Unit};
 
-/// `policy.max_amount`, where nobody sets any of it.
+/// The limit of `policy.max_amount` for points where nobody sets one.
 const MAX_POINTS: i64 = 100_000;
 
-/// Why money is none of the units.
+/// Why money is not among the units.
 const NO_CASH: &str = "cash is paid out by FirstPromoter itself: take it out";
 
 /// The keys of `policy.max_amount`.
@@ -31,7 +31,7 @@ const LIMITED: [(&str, Unit); 5] = [
 const RECIPIENTS: [(&str, RecipientKind); 2] =
     [("promoter", RecipientKind::Promoter), ("referral", RecipientKind::Referral)];
 
-/// `targets` are the names there are, those with problems included.
+/// `targets`: the names of all targets, including those with problems.
 pub(super) fn read(reader: &mut Reader, root: &mut Section, targets: &[String]) -> Option<Policy> {
     let routes = routes(reader, root, targets);
     let policy = subsection(reader, root, "policy", policy);
@@ -40,7 +40,7 @@ pub(super) fn read(reader: &mut Reader, root: &mut Section, targets: &[String]) 
     Some(policy)
 }
 
-/// All but the routes.
+/// Everything except the routes.
 fn policy(reader: &mut Reader, section: &mut Section) -> Option<Policy> {
     let grace = section.take(reader, "grace").and_then(|entry| entry.duration(reader));
     let units = section.take(reader, "units").and_then(|entry| units(reader, entry));
@@ -75,7 +75,7 @@ fn policy(reader: &mut Reader, section: &mut Section) -> Option<Policy> {
 }
 
 fn units(reader: &mut Reader, entry: Entry) -> Option<Vec<Unit>> {
-    // Unlike `campaigns`, where an empty list means all of them.
+    // Unlike `campaigns`, where an empty list means all.
     let none = entry.complaint("there is nothing to deliver without a unit: name at least one");
     let list = entry.list(reader)?;
     if list.is_empty() {
@@ -110,7 +110,7 @@ fn instant(text: &str) -> Result<Timestamp, String> {
         .map_err(|_| r#"this is no time with date and zone (RFC 3339): write it as "2026-01-31T00:00:00Z""#.to_owned())
 }
 
-/// The user's table replaces the default as a whole: whoever sets a limit sees all the limits there are.
+/// The user's table replaces the default completely: it shows all the limits that apply.
 fn max_amount(reader: &mut Reader, parent: &mut Section) -> Option<BTreeMap<Unit, i64>> {
     let Some(entry) = parent.take(reader, "max_amount") else {
         return Some(BTreeMap::from([(Unit::Points, MAX_POINTS)]));
@@ -167,7 +167,7 @@ fn routes(reader: &mut Reader, root: &mut Section, targets: &[String]) -> Option
         None => Vec::new(),
     };
     match (entries.is_empty(), targets) {
-        // That there is no target at all has been said.
+        // The missing target has already been reported.
         (_, []) => None,
         (true, [only]) => Some(vec![Route { unit: None, recipient: None, campaign: None, target: only.clone() }]),
         (true, several) => {
@@ -185,7 +185,7 @@ fn routes(reader: &mut Reader, root: &mut Section, targets: &[String]) -> Option
 
 fn route(reader: &mut Reader, entry: Entry, targets: &[String]) -> Option<Route> {
     let mut section = entry.table(reader)?;
-    // Nothing given is fine; something wrong is not.
+    // A missing filter is fine; a wrong one is not.
     let unit = section.take(reader, "unit").map_or(Some(None), |entry| unit(reader, entry).map(Some));
     let recipient =
         section.take(reader, "recipient").map_or(Some(None), |entry| entry.word(reader, &RECIPIENTS).map(Some));
@@ -216,7 +216,7 @@ fn listed(targets: &[String]) -> String {
     targets.iter().map(|name| shown(name)).collect::<Vec<_>>().join(", ")
 }
 
-/// Routes that nothing can take, and targets that no route leads to: valid, and probably not meant.
+/// Warns about routes that no reward can take, and targets that no route leads to. Both are valid, and probably mistakes.
 fn warn_about_dead_routes(reader: &mut Reader, policy: &Policy, targets: &[String]) {
     let covers = |wide: &Route, narrow: &Route| {
         (wide.unit.is_none() || wide.unit == narrow.unit)

@@ -1,7 +1,7 @@
-//! Typed values out of the merged layers, and the complaints about those that are none.
+//! Typed values out of the merged layers, and the complaints about values of the wrong type.
 //!
-//! Guarantees: every complaint is kept, none shows a value. What was asked for is what there is: a key that nothing
-//! asks for is unknown, so that no list of keys can drift from the code.
+//! Guarantees: every complaint is kept, and none shows a value. A key is unknown if nothing asks for it, so no separate list of
+//! keys can differ from the code.
 #![allow(clippy::wildcard_enum_match_arm, reason = "config's kinds of values are not ours: any other is a wrong type")]
 
 use std::{
@@ -20,7 +20,7 @@ use super::{
     suggest,
 };
 
-/// Collects what is wrong, what is odd, and what was asked for.
+/// Collects problems, warnings, and the keys that were asked for.
 pub(super) struct Reader {
     file: String,
     problems: Vec<Problem>,
@@ -46,7 +46,7 @@ impl Reader {
         self.problems.push(problem);
     }
 
-    /// Something is missing: the file is where it would be.
+    /// Reports a missing key; its place is the file.
     pub(super) fn missing(&mut self, key: &str, what: impl Into<String>) {
         let (place, key) = (self.file.clone(), key.to_owned());
         self.problems.push(Problem { place, key, what: what.into() });
@@ -56,7 +56,7 @@ impl Reader {
         self.warnings.push(what.into());
     }
 
-    /// Variables that do nothing and look as if they should.
+    /// Warns about variables that do nothing but look as if they should.
     pub(super) fn warn_about_near_misses(&mut self, env: &[(String, String)]) {
         for (name, _) in env {
             let Some(rest) = name.strip_prefix(PREFIX).filter(|rest| !rest.contains("__")) else { continue };
@@ -72,13 +72,13 @@ impl Reader {
         }
     }
 
-    /// Every key that was asked for, tables included.
+    /// Every key that was asked for, including tables.
     #[cfg(test)]
     pub(super) fn asked(&self) -> &BTreeSet<String> {
         &self.asked
     }
 
-    /// The parts and the warnings, if nothing is wrong.
+    /// The result and the warnings, if there is no problem.
     pub(super) fn finish<S, T>(mut self, parts: Option<(S, T)>) -> Result<(S, T, Vec<String>), ConfigError> {
         for unknown in std::mem::take(&mut self.unknown) {
             let problem = self.unknown_problem(&unknown);
@@ -91,7 +91,7 @@ impl Reader {
         }
     }
 
-    /// The same key with its dots elsewhere, else the nearest beside it, else the same name in another section.
+    /// Suggests the same key with its dots elsewhere, else the nearest one beside it, else the same name in another section.
     fn unknown_problem(&self, unknown: &Unknown) -> Problem {
         let key = path_of(&unknown.section, &unknown.key);
         let variable = unknown.place.strip_prefix(PLACE);
@@ -155,14 +155,14 @@ impl Section {
         entry
     }
 
-    /// Refuses a key that would have a meaning elsewhere.
+    /// Refuses a key that is valid elsewhere only.
     pub(super) fn refuse(&mut self, reader: &mut Reader, key: &str, what: &str) {
         if let Some(value) = self.entries.remove(key) {
             Entry::new(reader, self.path_of(key), value).complain(reader, what);
         }
     }
 
-    /// Everything that is left, by name: for tables whose keys are the user's to choose.
+    /// All remaining values, by name: for tables whose keys the user chooses.
     pub(super) fn drain(&mut self, reader: &Reader) -> Vec<(String, Entry)> {
         let entries = std::mem::take(&mut self.entries);
         entries
@@ -174,12 +174,12 @@ impl Section {
             .collect()
     }
 
-    /// What nothing asked for is unknown.
+    /// Reports the keys that nothing asked for as unknown.
     pub(super) fn finish(self, reader: &mut Reader) {
         for (key, value) in self.entries {
             let mut places = Vec::new();
             all_places(&value, &mut places);
-            // Each variable is a complaint of its own; a table of the file is one as a whole.
+            // One complaint for each variable, but only one for a whole table of the file.
             let (variables, lines): (Vec<_>, Vec<_>) = places.into_iter().partition(|place| place.starts_with(PLACE));
             let line = lines.into_iter().next().or_else(|| variables.is_empty().then(|| reader.file.clone()));
             for place in variables.into_iter().chain(line) {
@@ -211,7 +211,7 @@ impl Entry {
         self.place.starts_with(PLACE)
     }
 
-    /// A complaint about it, for when the entry itself is used up.
+    /// A complaint about this value, to be made before the entry is used up.
     pub(super) fn complaint(&self, what: impl Into<String>) -> Problem {
         Problem { place: self.place.clone(), key: self.key.clone(), what: what.into() }
     }
@@ -234,7 +234,7 @@ impl Entry {
         None
     }
 
-    /// Keeps what passes; the complaint of what does not is `check`'s.
+    /// Returns the value that `check` accepts, or adds the complaint of `check`.
     pub(super) fn checked<T>(self, reader: &mut Reader, check: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
         let ValueKind::String(text) = &self.kind else { return self.wrong_type(reader, "text in quotes") };
         check(text).map_err(|what| self.complain(reader, what)).ok()
@@ -244,7 +244,7 @@ impl Entry {
         self.checked(reader, |text| Ok(text.to_owned()))
     }
 
-    /// Text, or a whole number as its decimal text.
+    /// Accepts text, or a whole number as its decimal text.
     pub(super) fn text_or_number(mut self) -> Self {
         if let ValueKind::I64(number) = self.kind {
             self.kind = ValueKind::String(number.to_string());
@@ -252,7 +252,7 @@ impl Entry {
         self
     }
 
-    /// One of some words; the complaint names the nearest.
+    /// One of some words. The complaint names the nearest one.
     pub(super) fn word<T: Clone>(self, reader: &mut Reader, words: &[(&str, T)]) -> Option<T> {
         let names = || words.iter().map(|(name, _)| *name);
         self.checked(reader, |text| match words.iter().find(|(name, _)| *name == text) {
@@ -332,7 +332,7 @@ impl Entry {
         }
     }
 
-    /// A list; from the environment, its items separated by commas.
+    /// A list. In an environment variable commas separate the items.
     pub(super) fn list(self, reader: &mut Reader) -> Option<Vec<Entry>> {
         let items: Vec<ValueOrText> = match self.kind {
             ValueKind::Array(values) => values.into_iter().map(|value| (place_of(&value), value.kind)).collect(),

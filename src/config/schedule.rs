@@ -1,8 +1,7 @@
-//! Cron expressions, read as tokio-cron-scheduler 0.15 reads them (`JobLocked::new_async`): seconds first and required,
-//! an optional year, and day of month *and* day of week where both are given. In UTC.
+//! Cron expressions, read as tokio-cron-scheduler 0.15 reads them (`JobLocked::new_async`): seconds first and required, an
+//! optional year, and day of month *and* day of week where both are given. In UTC.
 //!
-//! The scheduler accepts an expression that never comes (31 February) and then drops the job without a word, so it is
-//! refused here.
+//! The scheduler accepts an expression that never comes (31 February) and then silently drops the job, so we refuse it here.
 
 use croner::{
     Cron,
@@ -18,7 +17,7 @@ fn parse(poll: &str) -> Option<Cron> {
     CronParser::builder().seconds(Seconds::Required).dom_and_dow(true).build().parse(poll).ok()
 }
 
-/// Whether the scheduler will read it and ring after `now`; the error is what is wrong and the remedy.
+/// Whether the scheduler accepts it and rings after `now`. The error says what is wrong and what to do.
 pub(super) fn check(poll: &str, now: Timestamp) -> Result<(), String> {
     let Some(cron) = parse(poll) else {
         return Err(match poll.split_whitespace().count() {
@@ -35,8 +34,8 @@ pub(super) fn check(poll: &str, now: Timestamp) -> Result<(), String> {
     }
 }
 
-/// The next `n` times after `after` at which `poll` rings; fewer where there are no more, none where `poll` is no
-/// expression that [`load`](super::load) accepts.
+/// The next `n` times after `after` at which `poll` rings. Fewer where there are no more; none where `poll` is an expression
+/// that [`load`](super::load) refuses.
 pub fn next_times(poll: &str, after: Timestamp, n: usize) -> Vec<Timestamp> {
     parse(poll).map(|cron| cron.iter_after(after).take(n).collect()).unwrap_or_default()
 }

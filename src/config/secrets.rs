@@ -1,10 +1,10 @@
-//! Secrets: where they may stand, and how they are fetched.
+//! Secrets: where they may be, and how they are read.
 //!
-//! Each secret `x` is given as `x`, as `x_file`, or as a systemd credential. What the environment says goes before what
-//! the file says; a credential counts only where neither is given.
+//! Each secret `x` is given as `x`, as `x_file`, or as a systemd credential. The environment goes before the file; a credential
+//! counts only where neither has the secret.
 //!
-//! Guarantees: a secret is a [`SecretString`] from the moment it is read; no message shows one, nor a path that may be
-//! one by mistake.
+//! Guarantees: a secret is a [`SecretString`] from the moment it is read. No message shows one, nor a path that may be one by
+//! mistake.
 
 use std::{
     collections::BTreeMap,
@@ -82,7 +82,7 @@ impl Kind {
     }
 }
 
-/// Every secret and its credential, in the order of the configuration; of a target with this name.
+/// Every secret and its credential, in the order of the configuration, with one target of this name.
 #[cfg(test)]
 pub(super) fn credentials_of(target: &str) -> Vec<(String, String)> {
     let target = target.to_owned();
@@ -144,7 +144,7 @@ impl Slot {
         Some(Self { kind, key: section.path_of(key), file_key: section.path_of(file_key), place, given })
     }
 
-    /// The secret, or none where there is none; the error names key and place.
+    /// The secret, if it is given. The error names key and place.
     fn fetch(&self, credentials: Option<&Path>) -> Result<Option<SecretString>, Problem> {
         let problem =
             |place: &str, key: &str, what: String| Problem { place: place.to_owned(), key: key.to_owned(), what };
@@ -178,10 +178,10 @@ impl Slot {
         }
     }
 
-    /// Its file among the credentials: handed over by name, else with all that a folder holds.
+    /// Its file among the credentials: handed over by its name, or as part of a folder.
     fn credential(&self, folder: &Path) -> Option<PathBuf> {
         let name = self.kind.credential();
-        // What one may not look at is there: reading it says why not.
+        // A file that we may not look at counts as present: reading it says why we may not.
         let absent = |path: &Path| path.symlink_metadata().is_err_and(|it| it.kind() == io::ErrorKind::NotFound);
         let there = |name: &str| Some(folder.join(name)).filter(|path| !absent(path));
         there(&name).or_else(|| there(&format!("{FROM_FOLDER}{name}")))
@@ -198,7 +198,7 @@ impl Slot {
         }
     }
 
-    /// Whether it can be what it should be; the error is what is wrong and the remedy.
+    /// Whether the secret can be valid. The error says what is wrong and what to do.
     fn check(&self, secret: &str) -> Result<(), String> {
         if secret.is_empty() {
             return Err("the secret is empty: put it there".to_owned());
@@ -217,7 +217,7 @@ impl Slot {
     }
 }
 
-/// As Standard Webhooks has it: base64 of 24 to 64 bytes. A shorter one can be guessed.
+/// A secret as Standard Webhooks defines it: base64 of 24 to 64 bytes. A shorter one can be guessed.
 fn signing_secret(secret: &str) -> Result<(), String> {
     let Ok(key) = STANDARD.decode(secret.strip_prefix("whsec_").unwrap_or(secret)) else {
         return Err("this is no signing secret: it is base64, with or without whsec_ before it".to_owned());
@@ -241,7 +241,7 @@ fn read_secret(path: &Path) -> io::Result<SecretString> {
     Ok(SecretString::from(text.trim_end()))
 }
 
-/// Somebody may have written the secret itself where its path belongs: only what looks like a path is shown.
+/// Somebody may have written the secret itself where its path belongs, so the message shows only what looks like a path.
 fn unreadable(path: &Path, error: &io::Error) -> String {
     let looks_like_path = path.starts_with("/") || path.starts_with(".") || path.starts_with("..") || path.exists();
     if !looks_like_path && error.kind() == io::ErrorKind::NotFound {
@@ -266,23 +266,23 @@ pub enum SecretOrigin {
     File(PathBuf),
     /// A systemd credential.
     Credential(PathBuf),
-    /// What systemd handed to the service at its start, if anything: a reload cannot look.
+    /// A credential that the service may have got from systemd at its start: a reload cannot look.
     TakenAtStart,
 }
 
-/// What there is to say of one secret; never the secret.
+/// What is known about one secret, without the secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecretFound {
     /// The key that it belongs to, such as `targets.app.secret`.
     pub key: String,
     /// None where it is not given.
     pub origin: Option<SecretOrigin>,
-    /// Why it cannot be used, or that it must not be missing.
+    /// Why it cannot be used, or why it is needed.
     pub problem: Option<Problem>,
 }
 
 impl SecretSources {
-    /// Where each secret is, and what is wrong with it; one that may be missing, and is, has neither.
+    /// Where each secret is, and what is wrong with it. An optional secret that is not given has neither.
     pub fn found(&self) -> Vec<SecretFound> {
         let credentials = self.credentials.as_deref();
         let found = self.slots.iter().map(|slot| {
@@ -300,7 +300,7 @@ impl SecretSources {
         found.collect()
     }
 
-    /// What lies among the credentials and is of no use, with the reason: most likely a slip.
+    /// Files among the credentials that nothing uses, with the reason: most likely a mistake.
     pub fn useless_credentials(&self) -> Vec<String> {
         let Some(files) = self.credentials.as_ref().and_then(|folder| folder.read_dir().ok()) else {
             return Vec::new();
@@ -324,7 +324,7 @@ impl SecretSources {
     }
 }
 
-/// Fetches and checks the secrets. All that is wrong is in the error.
+/// Reads and checks the secrets. The error has every problem.
 pub fn load_secrets(sources: &SecretSources) -> Result<Secrets, ConfigError> {
     let (mut api_key, mut targets) = (None, BTreeMap::<String, TargetSecrets>::new());
     let mut notice = NoticeSecrets::default();

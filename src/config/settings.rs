@@ -1,4 +1,4 @@
-//! The sections, top down; `[policy]` and the targets have files of their own.
+//! Reads the sections, top down; `[policy]` and the targets have files of their own.
 
 use std::path::PathBuf;
 
@@ -14,7 +14,7 @@ use crate::domain::Timestamp;
 /// The longest account id.
 const LONGEST_ID: usize = 128;
 
-/// Everything, or nothing where the reader knows why.
+/// All settings, or none where the reader has a problem.
 pub(super) fn read(reader: &mut Reader, mut root: Section, now: Timestamp) -> Option<(Settings, Vec<Slot>)> {
     let firstpromoter = section(reader, &mut root, "firstpromoter", firstpromoter);
     let schedule = section(reader, &mut root, "schedule", |reader, section| read_schedule(reader, section, now));
@@ -40,7 +40,7 @@ pub(super) fn read(reader: &mut Reader, mut root: Section, now: Timestamp) -> Op
     Some((settings, secrets))
 }
 
-/// Reads one section whole, also where nobody wrote it: what `read` leaves over is unknown.
+/// Reads one section completely, even where nobody wrote it. Keys that `read` leaves over are unknown.
 pub(super) fn section<T>(
     reader: &mut Reader,
     parent: &mut Section,
@@ -74,7 +74,7 @@ fn firstpromoter(reader: &mut Reader, section: &mut Section) -> Option<(FirstPro
     Some((settings, api_key?))
 }
 
-/// It goes into a header, a key and a quoted string: nothing there may need quoting.
+/// The id goes into a header, a key and a quoted string, so it must not need quoting.
 fn account_id(text: &str) -> Result<String, String> {
     let fits = |byte: u8| byte.is_ascii_graphic() && !b"\"\\".contains(&byte);
     if text.is_empty() || text.len() > LONGEST_ID || !text.bytes().all(fits) {
@@ -97,7 +97,7 @@ fn read_schedule(reader: &mut Reader, section: &mut Section, now: Timestamp) -> 
 fn ledger(reader: &mut Reader, section: &mut Section) -> Option<LedgerSettings> {
     let path = section.take(reader, "path").and_then(|entry| {
         entry.checked(reader, |text| match text {
-            // SQLite would take these for something that is forgotten, or not what it looks like.
+            // SQLite would take these for a database in memory, or for a URI.
             _ if text.starts_with(':') || text.starts_with("file:") => {
                 Err("the ledger is a file on disk: write its path".to_owned())
             }
@@ -107,7 +107,7 @@ fn ledger(reader: &mut Reader, section: &mut Section) -> Option<LedgerSettings> 
     Some(LedgerSettings { path: path? })
 }
 
-/// A path: relative ones are relative to the working directory, as everywhere.
+/// A path. A relative one is relative to the working directory.
 pub(super) fn path(text: &str) -> Result<PathBuf, String> {
     if text.is_empty() || text.contains('\0') {
         return Err("this is no path: write one, or take the key out".to_owned());

@@ -2,9 +2,9 @@
 
 use super::origin::shown;
 
-/// The candidate that `word` most probably meant, if any is near enough to be worth naming.
+/// The candidate that `word` most probably meant, if one is near enough.
 pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    // 0.7 lets "graec" find "grace" and "retry_max" find nothing; ties go to the first in the caller's order.
+    // 0.7 lets "graec" find "grace" and "retry_max" find nothing. On a tie the first in the caller's order wins.
     let mut best = None;
     for candidate in candidates {
         let likeness = strsim::jaro_winkler(&word.to_lowercase(), candidate);

@@ -1,4 +1,4 @@
-//! `[targets.NAME]`: where rewards are delivered to.
+//! Reads `[targets.NAME]`: where rewards are delivered.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -9,7 +9,7 @@ use super::{
     settings::path,
 };
 
-/// What only one type has; the other refuses it by name.
+/// The keys of one type. The other type refuses them by name.
 const HTTP_ONLY: [&str; 7] = ["url", "secret", "secret_file", "bearer", "bearer_file", "ca_file", "concurrency"];
 const COMMAND_ONLY: [&str; 3] = ["argv", "env", "pass_env"];
 
@@ -20,11 +20,11 @@ const CONCURRENCY: usize = 4;
 /// The longest name of a target.
 const LONGEST_NAME: usize = 64;
 
-/// The targets there are.
+/// The targets of the configuration.
 pub(super) struct Targets {
-    /// All the names, those with problems included: a route to one of these is no second problem.
+    /// All names, including those of targets with problems: a route to one of these is no second problem.
     pub(super) names: Vec<String>,
-    /// None where the reader knows why.
+    /// None where the reader has a problem.
     pub(super) settings: Option<BTreeMap<String, TargetSettings>>,
     pub(super) secrets: Vec<Slot>,
 }
@@ -57,7 +57,7 @@ pub(super) fn read(reader: &mut Reader, root: &mut Section) -> Targets {
     targets
 }
 
-/// Environment variables lose a name's case and take two underscores for a dot, so that names must do without.
+/// Environment variables lose a name's case and use two underscores for a dot, so names must not depend on either.
 fn is_name(name: &str) -> bool {
     let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte);
     let outer = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
@@ -77,7 +77,7 @@ fn target(reader: &mut Reader, name: &str, entry: Entry, secrets: &mut Vec<Slot>
     }
     let mut section = entry.table(reader)?;
     let kind = section.require(reader, "type", r#"write type = "http" or type = "command""#);
-    // Without its type nothing more can be said about a target.
+    // Without its type nothing more can be checked.
     let kind = kind.and_then(|entry| entry.word(reader, &[("http", Type::Http), ("command", Type::Command)]))?;
     let target = match kind {
         Type::Http => http(reader, name, &mut section, secrets),
@@ -141,7 +141,7 @@ fn env_of(reader: &mut Reader, entry: Entry) -> Option<BTreeMap<String, String>>
     let mut variables = Some(BTreeMap::new());
     for (name, entry) in entry.table(reader)?.drain(reader) {
         let value = if entry.is_from_environment() {
-            // `MAKEGOOD_TARGETS__APP__ENV__REGION` comes in lower case: nobody would know it again.
+            // `MAKEGOOD_TARGETS__APP__ENV__REGION` arrives in lower case, and the program would not find it.
             entry.complain(reader, "a variable's name keeps its case in the file only: write it there");
             None
         } else if let Err(what) = variable_of_a_command(&name) {
@@ -164,8 +164,8 @@ fn names_of(reader: &mut Reader, entry: Entry) -> Option<Vec<String>> {
     names.into_iter().collect()
 }
 
-/// What a command may be given by name: nothing that holds, or leads to, a secret of makegood's, and nothing that says who it is to
-/// systemd. Compared without regard to case, as the configuration is read.
+/// Names of variables that a command may get: none that holds a secret of makegood's or leads to one, and none by which a
+/// process talks to systemd. Compared without regard to case, as the configuration is read.
 fn variable_of_a_command(name: &str) -> Result<(), String> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     if !name.bytes().all(plain) || name.bytes().next().is_none_or(|byte| byte.is_ascii_digit()) {

@@ -1,5 +1,5 @@
-//! Where the units of the package (`systemd/`) have what belongs to a configuration file, so that a command from a shell finds the
-//! ledger and the secrets of the service: `sudo makegood once`, `sudo makegood --config /etc/makegood/acme.toml once`.
+//! Where the package's units (`systemd/`) keep the ledger and the secrets of a configuration file, so that a command in a shell
+//! finds those of the service: `sudo makegood once`, `sudo makegood --config /etc/makegood/acme.toml once`.
 //!
 //! `makegood.toml` is `makegood.service`, with `/var/lib/makegood` and the folder `credentials` beside the file; any other
 //! `NAME.toml` in `/etc/makegood` is `makegood@NAME.service`, with `/var/lib/makegood/NAME` and `NAME.credentials`.
@@ -16,7 +16,7 @@ const LEDGER: &str = "ledger.db";
 /// The ledger of a configuration that names none.
 pub(super) fn ledger(config: &Path, env: &[(String, String)]) -> PathBuf {
     let given = env.iter().find(|(name, _)| name == STATE_DIRECTORY);
-    // Several `StateDirectory=` are one text; the first is the ledger's.
+    // Several `StateDirectory=` come as one text; the first is the ledger's.
     let given = given.and_then(|(_, folders)| folders.split(':').next()).filter(|folder| !folder.is_empty());
     match (given, instance(config)) {
         (Some(folder), _) => Path::new(folder).join(LEDGER),
@@ -27,14 +27,14 @@ pub(super) fn ledger(config: &Path, env: &[(String, String)]) -> PathBuf {
     }
 }
 
-/// The folder that the unit of this configuration hands over as credentials, where there is one and this user may look into it.
+/// The folder that this configuration's unit hands over as credentials, if it exists and this user may look into it.
 pub(super) fn credentials(config: &Path) -> Option<PathBuf> {
     let name = instance(config).map_or_else(|| "credentials".to_owned(), |name| format!("{name}.credentials"));
     let folder = config.with_file_name(name);
     folder.read_dir().is_ok().then_some(folder)
 }
 
-/// What stands after the `@`; none for `makegood.service`.
+/// The part after the `@`; none for `makegood.service`.
 fn instance(config: &Path) -> Option<&str> {
     config.file_stem().and_then(|stem| stem.to_str()).filter(|stem| *stem != "makegood")
 }

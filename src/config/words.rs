@@ -1,11 +1,11 @@
-//! The settings in words: to say what a reload changed. Without secrets, which are not in [`Settings`].
+//! The settings in words, to say what a reload changed. Secrets are not in [`Settings`], and so not here.
 
 use std::collections::BTreeMap;
 
 use super::{RecipientPolicy, Settings, TargetKind};
 
 impl Settings {
-    /// Every setting by its key, as text; what is reached through a URL without what may be a secret in it.
+    /// Every setting by its key, as text. URLs come without the parts that may be secret.
     pub fn in_words(&self) -> BTreeMap<String, String> {
         let mut words = BTreeMap::new();
         let mut say = |key: &str, value: String| drop(words.insert(key.to_owned(), value));
@@ -70,7 +70,7 @@ impl Settings {
                 }
                 TargetKind::Command { argv, env, pass_env } => {
                     say("argv", format!("{} and {} arguments", argv[0], argv.len() - 1));
-                    // Values may be secrets of the command's.
+                    // Values may be the command's secrets.
                     say("env", listed(env.keys()));
                     say("pass_env", listed(pass_env));
                 }
@@ -79,7 +79,7 @@ impl Settings {
         words
     }
 
-    /// What differs in `newer`, a sentence each.
+    /// The differences in `newer`, a sentence each.
     pub fn changes(&self, newer: &Self) -> Vec<String> {
         let (old, new) = (self.in_words(), newer.in_words());
         let keys: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
