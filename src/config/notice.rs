@@ -3,10 +3,10 @@
 use std::{ops::RangeInclusive, time::Duration};
 
 use super::{
-    AlertSettings, LogFormat, LogLevel, LogSettings, NoticeSettings,
-    read::{Entry, Reader, Section},
+    path,
+    read::{Entry, Reader, Section, section},
     secrets::{Kind, Slot},
-    settings::{path, section},
+    types::{AlertSettings, LogFormat, LogLevel, LogSettings, NoticeSettings},
 };
 
 /// Passes wait for these calls, so a longer timeout would delay them.
@@ -24,7 +24,7 @@ pub(super) fn read(reader: &mut Reader, root: &mut Section) -> Option<(NoticeSet
     });
     let alert = section(reader, root, "alert", alert);
     let textfile = section(reader, root, "metrics", |reader, section| {
-        section.take(reader, "textfile").map_or(Some(None), |entry| entry.checked(reader, path).map(Some))
+        section.take(reader, "textfile").map_or(Some(None), |entry| entry.checked(reader, path::parse).map(Some))
     });
     let ((heartbeat_url, heartbeat_timeout), (alert_url, alert)) = (heartbeat?, alert?);
     Some((NoticeSettings { heartbeat_timeout, alert, textfile: textfile? }, vec![heartbeat_url, alert_url]))

@@ -5,11 +5,10 @@ use std::{collections::BTreeMap, time::Duration};
 use chrono::{DateTime, Utc};
 
 use super::{
-    Policy, RecipientPolicy, Retry, Route,
     origin::shown,
-    read::{Entry, Reader, Section},
-    settings::section as subsection,
+    read::{Entry, Reader, Section, section as subsection},
     suggest,
+    types::{Policy, RecipientPolicy, Retry, Route},
 };
 use crate::domain::{RecipientKind, Timestamp, Unit};
 

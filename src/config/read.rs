@@ -190,6 +190,22 @@ impl Section {
     }
 }
 
+/// Reads one section completely, even where nobody wrote it. Keys that `read` leaves over are unknown.
+pub(super) fn section<T>(
+    reader: &mut Reader,
+    parent: &mut Section,
+    name: &'static str,
+    read: impl FnOnce(&mut Reader, &mut Section) -> Option<T>,
+) -> Option<T> {
+    let mut section = match parent.take(reader, name) {
+        Some(entry) => entry.table(reader)?,
+        None => parent.empty(name),
+    };
+    let parts = read(reader, &mut section);
+    section.finish(reader);
+    parts
+}
+
 /// One value, and where it comes from.
 pub(super) struct Entry {
     key: String,

@@ -18,10 +18,12 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{
-    NoticeSecrets, Secrets, TargetSecrets, address,
+    address,
     environment::{self, CREDENTIALS_DIRECTORY, PLACE},
     error::{ConfigError, Problem},
+    path,
     read::{Reader, Section},
+    types::{NoticeSecrets, Secrets, TargetSecrets},
     unit,
 };
 
@@ -138,7 +140,7 @@ impl Slot {
         let place = here.as_ref().or(in_file.as_ref()).map(|entry| entry.place().to_owned()).unwrap_or_default();
         let given = match (here, in_file) {
             (Some(entry), _) => Given::Here(SecretString::from(entry.text(reader)?)),
-            (None, Some(entry)) => Given::InFile(entry.checked(reader, super::settings::path)?),
+            (None, Some(entry)) => Given::InFile(entry.checked(reader, path::parse)?),
             (None, None) => Given::Nowhere,
         };
         Some(Self { kind, key: section.path_of(key), file_key: section.path_of(file_key), place, given })

@@ -1,13 +1,12 @@
 //! Reads the sections, top down; `[policy]` and the targets have files of their own.
 
-use std::path::PathBuf;
-
 use super::{
-    FirstPromoterSettings, LedgerSettings, Schedule, Settings, address, notice, policy,
-    read::{Reader, Section},
+    address, notice, path, policy,
+    read::{Reader, Section, section},
     schedule,
     secrets::{Kind, Slot},
     targets,
+    types::{FirstPromoterSettings, LedgerSettings, Schedule, Settings},
 };
 use crate::domain::Timestamp;
 
@@ -38,22 +37,6 @@ pub(super) fn read(reader: &mut Reader, mut root: Section, now: Timestamp) -> Op
         log: log?,
     };
     Some((settings, secrets))
-}
-
-/// Reads one section completely, even where nobody wrote it. Keys that `read` leaves over are unknown.
-pub(super) fn section<T>(
-    reader: &mut Reader,
-    parent: &mut Section,
-    name: &'static str,
-    read: impl FnOnce(&mut Reader, &mut Section) -> Option<T>,
-) -> Option<T> {
-    let mut section = match parent.take(reader, name) {
-        Some(entry) => entry.table(reader)?,
-        None => parent.empty(name),
-    };
-    let parts = read(reader, &mut section);
-    section.finish(reader);
-    parts
 }
 
 fn firstpromoter(reader: &mut Reader, section: &mut Section) -> Option<(FirstPromoterSettings, Slot)> {
@@ -101,16 +84,8 @@ fn ledger(reader: &mut Reader, section: &mut Section) -> Option<LedgerSettings> 
             _ if text.starts_with(':') || text.starts_with("file:") => {
                 Err("the ledger is a file on disk: write its path".to_owned())
             }
-            _ => path(text),
+            _ => path::parse(text),
         })
     });
     Some(LedgerSettings { path: path? })
-}
-
-/// A path. A relative one is relative to the working directory.
-pub(super) fn path(text: &str) -> Result<PathBuf, String> {
-    if text.is_empty() || text.contains('\0') {
-        return Err("this is no path: write one, or take the key out".to_owned());
-    }
-    Ok(PathBuf::from(text))
 }

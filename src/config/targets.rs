@@ -3,10 +3,10 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{
-    TargetKind, TargetSettings, address,
+    address, path,
     read::{Entry, Reader, Section},
     secrets::{Kind, Slot},
-    settings::path,
+    types::{TargetKind, TargetSettings},
 };
 
 /// The keys of one type. The other type refuses them by name.
@@ -90,7 +90,8 @@ fn target(reader: &mut Reader, name: &str, entry: Entry, secrets: &mut Vec<Slot>
 fn http(reader: &mut Reader, name: &str, section: &mut Section, secrets: &mut Vec<Slot>) -> Option<TargetSettings> {
     let url = section.require(reader, "url", "write where rewards are POSTed to");
     let url = url.and_then(|entry| entry.checked(reader, address::parse));
-    let ca_file = section.take(reader, "ca_file").map_or(Some(None), |entry| entry.checked(reader, path).map(Some));
+    let ca_file =
+        section.take(reader, "ca_file").map_or(Some(None), |entry| entry.checked(reader, path::parse).map(Some));
     let concurrency = match section.take(reader, "concurrency") {
         None => Some(CONCURRENCY),
         Some(entry) => entry.integer(reader, 1..=64).and_then(|number| usize::try_from(number).ok()),

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{RecipientPolicy, Settings, TargetKind};
+use super::types::{RecipientPolicy, Settings, TargetKind};
+use crate::domain::Unit;
 
 impl Settings {
     /// Every setting by its key, as text. URLs come without the parts that may be secret.
@@ -20,7 +21,7 @@ impl Settings {
         say("ledger.path", self.ledger.path.display().to_string());
         let policy = &self.policy;
         say("policy.grace", time(policy.grace));
-        say("policy.units", policy.units.iter().map(super::Unit::as_str).collect::<Vec<_>>().join(","));
+        say("policy.units", policy.units.iter().map(Unit::as_str).collect::<Vec<_>>().join(","));
         say("policy.campaigns", policy.campaigns.iter().map(ToString::to_string).collect::<Vec<_>>().join(","));
         say("policy.deliver_from", policy.deliver_from.to_rfc3339());
         say(

@@ -1,9 +1,9 @@
 //! Layers, names and unknown keys.
 
-use std::ffi::OsString;
+use std::{collections::BTreeMap, ffi::OsString, time::Duration};
 
 use super::*;
-use crate::config::environment::collect;
+use crate::{config::environment::collect, domain::Unit};
 
 #[test]
 fn the_environment_goes_before_the_file_and_the_file_before_the_defaults() {

@@ -1,13 +1,19 @@
 //! The shipped files against the code: neither can drift from the other.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use chrono::DateTime;
 use config::ValueKind;
 use secrecy::ExposeSecret;
 
 use super::*;
-use crate::config::{layers, settings};
+use crate::{
+    config::{layers, settings},
+    domain::Unit,
+};
 
 const MAKEGOOD: &str = include_str!("../../../config/makegood.toml");
 const SANDBOX: &str = include_str!("../../../config/sandbox.toml");

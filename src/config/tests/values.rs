@@ -1,8 +1,11 @@
 //! What each key takes, and what it refuses.
 
+use std::{path::PathBuf, time::Duration};
+
 use chrono::{TimeZone, Utc};
 
 use super::*;
+use crate::domain::{RecipientKind, Unit};
 
 /// Refused with exactly one problem, which names these.
 #[track_caller]
