@@ -5,7 +5,7 @@ use std::{ops::RangeInclusive, time::Duration};
 use super::{
     path,
     read::{Entry, Reader, Section, section},
-    secrets::{Kind, Slot},
+    secrets::{SecretKind, Slot},
     types::{AlertSettings, LogFormat, LogLevel, LogSettings, NoticeSettings},
 };
 
@@ -18,7 +18,7 @@ const SHARE: RangeInclusive<f64> = f64::MIN_POSITIVE..=1.0;
 /// Reads the settings of notices, and the secrets among them.
 pub(super) fn read(reader: &mut Reader, root: &mut Section) -> Option<(NoticeSettings, Vec<Slot>)> {
     let heartbeat = section(reader, root, "heartbeat", |reader, section| {
-        let url = Slot::read(reader, section, Kind::HeartbeatUrl, "url", "url_file");
+        let url = Slot::read(reader, section, SecretKind::HeartbeatUrl, "url", "url_file");
         let timeout = short_timeout(reader, section);
         Some((url?, timeout?))
     });
@@ -51,7 +51,7 @@ pub(super) fn log(reader: &mut Reader, section: &mut Section) -> Option<LogSetti
 }
 
 fn alert(reader: &mut Reader, section: &mut Section) -> Option<(Slot, AlertSettings)> {
-    let url = Slot::read(reader, section, Kind::AlertUrl, "url", "url_file");
+    let url = Slot::read(reader, section, SecretKind::AlertUrl, "url", "url_file");
     let timeout = short_timeout(reader, section);
     let failing_for = section.take(reader, "failing_for").and_then(|entry| entry.duration(reader));
     let caught_share = section.take(reader, "caught_share").and_then(|entry| share(reader, entry));

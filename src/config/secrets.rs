@@ -59,7 +59,7 @@ impl SecretSources {
 
 /// Which secret.
 #[derive(Clone)]
-pub(super) enum Kind {
+pub(super) enum SecretKind {
     ApiKey,
     /// Of this target.
     Webhook(String),
@@ -71,7 +71,7 @@ pub(super) enum Kind {
     AlertUrl,
 }
 
-impl Kind {
+impl SecretKind {
     /// The name of the systemd credential.
     fn credential(&self) -> String {
         match self {
@@ -88,14 +88,19 @@ impl Kind {
 #[cfg(test)]
 pub(super) fn credentials_of(target: &str) -> Vec<(String, String)> {
     let target = target.to_owned();
-    let all =
-        [Kind::ApiKey, Kind::Webhook(target.clone()), Kind::Bearer(target.clone()), Kind::HeartbeatUrl, Kind::AlertUrl];
-    let key = |kind: &Kind| match kind {
-        Kind::ApiKey => "firstpromoter.api_key".to_owned(),
-        Kind::Webhook(target) => format!("targets.{target}.secret"),
-        Kind::Bearer(target) => format!("targets.{target}.bearer"),
-        Kind::HeartbeatUrl => "heartbeat.url".to_owned(),
-        Kind::AlertUrl => "alert.url".to_owned(),
+    let all = [
+        SecretKind::ApiKey,
+        SecretKind::Webhook(target.clone()),
+        SecretKind::Bearer(target.clone()),
+        SecretKind::HeartbeatUrl,
+        SecretKind::AlertUrl,
+    ];
+    let key = |kind: &SecretKind| match kind {
+        SecretKind::ApiKey => "firstpromoter.api_key".to_owned(),
+        SecretKind::Webhook(target) => format!("targets.{target}.secret"),
+        SecretKind::Bearer(target) => format!("targets.{target}.bearer"),
+        SecretKind::HeartbeatUrl => "heartbeat.url".to_owned(),
+        SecretKind::AlertUrl => "alert.url".to_owned(),
     };
     all.iter().map(|kind| (key(kind), kind.credential())).collect()
 }
@@ -110,7 +115,7 @@ enum Given {
 /// One secret, and where the configuration says that it is.
 #[derive(Clone)]
 pub(super) struct Slot {
-    kind: Kind,
+    kind: SecretKind,
     key: String,
     file_key: String,
     place: String,
@@ -122,7 +127,7 @@ impl Slot {
     pub(super) fn read(
         reader: &mut Reader,
         section: &mut Section,
-        kind: Kind,
+        kind: SecretKind,
         key: &'static str,
         file_key: &'static str,
     ) -> Option<Self> {
@@ -206,15 +211,15 @@ impl Slot {
             return Err("the secret is empty: put it there".to_owned());
         }
         match self.kind {
-            Kind::ApiKey | Kind::Bearer(_) if secret.starts_with("Bearer ") => {
+            SecretKind::ApiKey | SecretKind::Bearer(_) if secret.starts_with("Bearer ") => {
                 Err("the word Bearer is added when it is sent: leave it out".to_owned())
             }
-            Kind::ApiKey | Kind::Bearer(_) if !secret.bytes().all(|byte| byte.is_ascii_graphic()) => {
+            SecretKind::ApiKey | SecretKind::Bearer(_) if !secret.bytes().all(|byte| byte.is_ascii_graphic()) => {
                 Err("the secret holds a space or a character that cannot stand in a header: copy it again".to_owned())
             }
-            Kind::Webhook(_) => signing_secret(secret),
-            Kind::HeartbeatUrl | Kind::AlertUrl => address::parse(secret).map(|_| ()),
-            Kind::ApiKey | Kind::Bearer(_) => Ok(()),
+            SecretKind::Webhook(_) => signing_secret(secret),
+            SecretKind::HeartbeatUrl | SecretKind::AlertUrl => address::parse(secret).map(|_| ()),
+            SecretKind::ApiKey | SecretKind::Bearer(_) => Ok(()),
         }
     }
 }
@@ -293,8 +298,11 @@ impl SecretSources {
             }
             let (given, problem) = match (slot.fetch(credentials), &slot.kind) {
                 (Ok(Some(_)), _) => (true, None),
-                (Ok(None), Kind::ApiKey) => (false, Some(no_api_key(self, slot))),
-                (Ok(None), Kind::Webhook(_) | Kind::Bearer(_) | Kind::HeartbeatUrl | Kind::AlertUrl) => (false, None),
+                (Ok(None), SecretKind::ApiKey) => (false, Some(no_api_key(self, slot))),
+                (
+                    Ok(None),
+                    SecretKind::Webhook(_) | SecretKind::Bearer(_) | SecretKind::HeartbeatUrl | SecretKind::AlertUrl,
+                ) => (false, None),
                 (Err(problem), _) => (true, Some(problem)),
             };
             SecretFound { key: slot.key.clone(), origin: given.then(|| slot.origin(credentials)).flatten(), problem }
@@ -334,12 +342,12 @@ pub fn load_secrets(sources: &SecretSources) -> Result<Secrets, ConfigError> {
     for slot in &sources.slots {
         match (slot.fetch(sources.credentials.as_deref()), &slot.kind) {
             (Err(problem), _) => problems.push(problem),
-            (Ok(None), Kind::ApiKey) => problems.push(no_api_key(sources, slot)),
-            (Ok(secret), Kind::ApiKey) => api_key = secret,
-            (Ok(secret), Kind::Webhook(target)) => targets.entry(target.clone()).or_default().secret = secret,
-            (Ok(secret), Kind::Bearer(target)) => targets.entry(target.clone()).or_default().bearer = secret,
-            (Ok(secret), Kind::HeartbeatUrl) => notice.heartbeat_url = secret,
-            (Ok(secret), Kind::AlertUrl) => notice.alert_url = secret,
+            (Ok(None), SecretKind::ApiKey) => problems.push(no_api_key(sources, slot)),
+            (Ok(secret), SecretKind::ApiKey) => api_key = secret,
+            (Ok(secret), SecretKind::Webhook(target)) => targets.entry(target.clone()).or_default().secret = secret,
+            (Ok(secret), SecretKind::Bearer(target)) => targets.entry(target.clone()).or_default().bearer = secret,
+            (Ok(secret), SecretKind::HeartbeatUrl) => notice.heartbeat_url = secret,
+            (Ok(secret), SecretKind::AlertUrl) => notice.alert_url = secret,
         }
     }
     match api_key {

@@ -4,7 +4,7 @@ use super::{
     address, notice, path, policy,
     read::{Reader, Section, section},
     schedule,
-    secrets::{Kind, Slot},
+    secrets::{SecretKind, Slot},
     targets,
     types::{FirstPromoterSettings, LedgerSettings, Schedule, Settings},
 };
@@ -47,7 +47,7 @@ fn firstpromoter(reader: &mut Reader, section: &mut Section) -> Option<(FirstPro
     let requests_per_minute = section.take(reader, "requests_per_minute");
     let requests_per_minute = requests_per_minute.and_then(|entry| entry.integer(reader, 1..=1_000_000));
     let timeout = section.take(reader, "timeout").and_then(|entry| entry.timeout(reader));
-    let api_key = Slot::read(reader, section, Kind::ApiKey, "api_key", "api_key_file");
+    let api_key = Slot::read(reader, section, SecretKind::ApiKey, "api_key", "api_key_file");
     let settings = FirstPromoterSettings {
         account_id: account_id?,
         base_url: base_url?,

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use super::{
     address, path,
     read::{Entry, Reader, Section},
-    secrets::{Kind, Slot},
+    secrets::{SecretKind, Slot},
     types::{TargetKind, TargetSettings},
 };
 
@@ -96,8 +96,8 @@ fn http(reader: &mut Reader, name: &str, section: &mut Section, secrets: &mut Ve
         None => Some(CONCURRENCY),
         Some(entry) => entry.integer(reader, 1..=64).and_then(|number| usize::try_from(number).ok()),
     };
-    let secret = Slot::read(reader, section, Kind::Webhook(name.to_owned()), "secret", "secret_file");
-    let bearer = Slot::read(reader, section, Kind::Bearer(name.to_owned()), "bearer", "bearer_file");
+    let secret = Slot::read(reader, section, SecretKind::Webhook(name.to_owned()), "secret", "secret_file");
+    let bearer = Slot::read(reader, section, SecretKind::Bearer(name.to_owned()), "bearer", "bearer_file");
     let (timeout, idempotent) = common(reader, section, HTTP_TIMEOUT, true);
     for key in COMMAND_ONLY {
         section.refuse(reader, key, r#"only a target with type = "command" has this: take it out"#);
