@@ -16,7 +16,7 @@ use crate::{
 /// What can be wrong. There is one all-clear for each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Kind {
+pub(super) enum AlertKind {
     /// Rewards need a person.
     Attention,
     /// Passes keep failing.
@@ -27,7 +27,7 @@ pub(super) enum Kind {
     Targets,
 }
 
-impl Kind {
+impl AlertKind {
     /// Stands in `alerts` while an all-clear is owed.
     fn subject(self) -> &'static str {
         match self {
@@ -128,7 +128,7 @@ pub(super) struct News {
     /// Whose deliveries wait.
     pub(super) targets: Vec<(String, Health)>,
     /// What is over.
-    pub(super) over: Vec<Kind>,
+    pub(super) over: Vec<AlertKind>,
     /// What is told once this is.
     pub(super) told: BTreeSet<String>,
 }
@@ -167,20 +167,20 @@ impl Told {
             // Those no longer in attention are forgotten: should they come back, they are news.
             news.told.extend(attention.iter().map(reward));
             news.attention = attention.iter().filter(|it| !self.0.contains(&reward(it))).cloned().collect();
-            self.weigh(Kind::Attention, !attention.is_empty(), attention.is_empty(), &mut news);
+            self.weigh(AlertKind::Attention, !attention.is_empty(), attention.is_empty(), &mut news);
         } else {
-            let rewards = self.0.iter().filter(|subject| subject.starts_with(Kind::Attention.subject()));
+            let rewards = self.0.iter().filter(|subject| subject.starts_with(AlertKind::Attention.subject()));
             news.told.extend(rewards.cloned());
         }
         let failing = findings.failing.as_ref();
-        if self.weigh(Kind::Failing, failing.is_some(), findings.completed, &mut news) {
+        if self.weigh(AlertKind::Failing, failing.is_some(), findings.completed, &mut news) {
             news.failing = failing.cloned();
         }
         let broken = match findings.handler {
             Handler::Broken(broken) => Some(broken),
             Handler::Between | Handler::Well => None,
         };
-        if self.weigh(Kind::Handler, broken.is_some(), findings.handler == Handler::Well, &mut news) {
+        if self.weigh(AlertKind::Handler, broken.is_some(), findings.handler == Handler::Well, &mut news) {
             news.handler = broken;
         }
         self.weigh_targets(findings.targets.as_ref(), &mut news);
@@ -189,9 +189,9 @@ impl Told {
 
     /// A target stays told until its last attempt succeeded: one that opens and closes again is no news.
     fn weigh_targets(&self, targets: Option<&BTreeMap<String, Health>>, news: &mut News) {
-        let subject = |name: &str| format!("{} {name}", Kind::Targets.subject());
+        let subject = |name: &str| format!("{} {name}", AlertKind::Targets.subject());
         let Some(targets) = targets else {
-            let told = self.0.iter().filter(|subject| subject.starts_with(Kind::Targets.subject()));
+            let told = self.0.iter().filter(|subject| subject.starts_with(AlertKind::Targets.subject()));
             news.told.extend(told.cloned());
             return;
         };
@@ -206,11 +206,11 @@ impl Told {
                 news.targets.push((name.clone(), health.clone()));
             }
         }
-        self.weigh(Kind::Targets, any, !any, news);
+        self.weigh(AlertKind::Targets, any, !any, news);
     }
 
     /// One kind: stays told until it is over. Whether it is new.
-    fn weigh(&self, kind: Kind, wrong: bool, over: bool, news: &mut News) -> bool {
+    fn weigh(&self, kind: AlertKind, wrong: bool, over: bool, news: &mut News) -> bool {
         let told = self.0.contains(kind.subject());
         if told && over {
             news.over.push(kind);
@@ -223,5 +223,5 @@ impl Told {
 
 /// The subject of one reward. With its time: held anew for the same reason, it is news again.
 fn reward(it: &Attention) -> String {
-    format!("{} {} {} {}", Kind::Attention.subject(), it.commission_id, it.reason, it.since)
+    format!("{} {} {} {}", AlertKind::Attention.subject(), it.commission_id, it.reason, it.since)
 }

@@ -7,7 +7,7 @@
 
 use serde_json::{Value, json};
 
-use super::alert::{Broken, Failing, Kind, News};
+use super::alert::{AlertKind, Broken, Failing, News};
 use crate::{
     domain::{Timestamp, timestamp_text},
     foreign::{chat, cut, redact},
@@ -113,12 +113,12 @@ fn target(name: &str, health: &Health) -> String {
     )
 }
 
-fn over(kind: Kind) -> &'static str {
+fn over(kind: AlertKind) -> &'static str {
     match kind {
-        Kind::Attention => "all clear: no reward needs a person any more",
-        Kind::Failing => "all clear: passes complete again",
-        Kind::Handler => "all clear: the webhook handler seems to work again",
-        Kind::Targets => "all clear: no target keeps its deliveries waiting any more",
+        AlertKind::Attention => "all clear: no reward needs a person any more",
+        AlertKind::Failing => "all clear: passes complete again",
+        AlertKind::Handler => "all clear: the webhook handler seems to work again",
+        AlertKind::Targets => "all clear: no target keeps its deliveries waiting any more",
     }
 }
 

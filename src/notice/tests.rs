@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{
-    alert::{Failing, Findings, Kind, News, Told},
+    alert::{AlertKind, Failing, Findings, News, Told},
     message::compose,
 };
 use crate::{
@@ -71,7 +71,7 @@ fn a_reward_that_needs_a_person_is_news_once_and_over_once() {
     assert!(tell(&mut told, &attention(std::slice::from_ref(&one))).is_empty());
     assert_eq!(ids(&tell(&mut told, &attention(&[one, two.clone()]))), [2]);
     assert!(tell(&mut told, &attention(&[two])).is_empty(), "one of two is solved: no news");
-    assert_eq!(tell(&mut told, &attention(&[])).over, [Kind::Attention]);
+    assert_eq!(tell(&mut told, &attention(&[])).over, [AlertKind::Attention]);
     assert!(tell(&mut told, &attention(&[])).is_empty());
     assert!(told.subjects().is_empty());
 }
@@ -95,8 +95,8 @@ fn what_could_not_be_told_is_news_until_it_is_told_or_gone() {
     assert_eq!(ids(&told.news(&news)), [1]);
     assert!(told.news(&attention(&[])).is_empty(), "nobody was told, so that nothing is over");
     tell(&mut told, &news);
-    assert_eq!(told.news(&attention(&[])).over, [Kind::Attention], "the all-clear did not come through");
-    assert_eq!(told.news(&attention(&[])).over, [Kind::Attention]);
+    assert_eq!(told.news(&attention(&[])).over, [AlertKind::Attention], "the all-clear did not come through");
+    assert_eq!(told.news(&attention(&[])).over, [AlertKind::Attention]);
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn passes_that_fail_are_told_after_the_time_that_was_set_and_over_with_the_first
     assert!(tell(&mut told, &failing(59)).is_empty());
     assert!(tell(&mut told, &failing(60)).failing.is_some());
     assert!(tell(&mut told, &failing(61)).is_empty());
-    assert_eq!(tell(&mut told, &attention(&[])).over, [Kind::Failing]);
+    assert_eq!(tell(&mut told, &attention(&[])).over, [AlertKind::Failing]);
     assert!(tell(&mut told, &attention(&[])).is_empty());
 }
 
@@ -143,9 +143,9 @@ fn the_handler_is_well_again_only_when_it_is_half_as_bad() {
     for (caught, of) in [(6, 6), (4, 4), (5, 5), (3, 5), (40, 100)] {
         assert!(tell(&mut told, &handler(caught, of)).is_empty(), "{caught} of {of}");
     }
-    assert_eq!(tell(&mut told, &handler(2, 5)).over, [Kind::Handler]);
+    assert_eq!(tell(&mut told, &handler(2, 5)).over, [AlertKind::Handler]);
     assert!(tell(&mut told, &handler(5, 5)).handler.is_some());
-    assert_eq!(tell(&mut told, &handler(24, 100)).over, [Kind::Handler]);
+    assert_eq!(tell(&mut told, &handler(24, 100)).over, [AlertKind::Handler]);
 }
 
 #[test]
@@ -224,7 +224,7 @@ fn a_target_whose_deliveries_wait_is_told_once_and_over_when_an_attempt_succeede
     assert!(tell(&mut told, &health(9, 6, Some(2))).is_empty(), "told once");
     assert!(tell(&mut told, &health(1, 0, None)).is_empty(), "still in trouble");
     assert!(tell(&mut told, &attention(&[])).is_empty(), "cannot be known now");
-    assert_eq!(tell(&mut told, &health(0, 0, None)).over, [Kind::Targets]);
+    assert_eq!(tell(&mut told, &health(0, 0, None)).over, [AlertKind::Targets]);
     assert!(!tell(&mut told, &health(10, 0, Some(1))).targets.is_empty());
 }
 
