@@ -33,7 +33,7 @@ use super::{
     Api, ApiError, Batch, CommissionQuery, RewardRule,
     error::{self, Answer, Failure},
     pace::{Admission, Pacer, Ticks},
-    retry::{PATIENCE, Trouble},
+    retry::{PATIENCE, Retryable},
     wire,
 };
 use crate::{
@@ -133,14 +133,14 @@ impl<C: Clock> Client<C> {
         let mut attempt = 1;
         loop {
             self.admission(what).await?;
-            let (trouble, detail) = match self.attempt(what, request()).await {
+            let (failure, detail) = match self.attempt(what, request()).await {
                 Ok(answer) => return read(&answer.text).map_err(|why| error::unreadable(what, &answer, &why)),
                 Err(Failure::Final(error)) => return Err(error),
-                Err(Failure::Again { trouble, detail }) => (trouble, detail),
+                Err(Failure::Again { failure, detail }) => (failure, detail),
             };
-            self.heed(trouble);
-            let Some(wait) = trouble.wait_after(attempt) else {
-                let detail = match trouble.retry_after() {
+            self.heed(failure);
+            let Some(wait) = failure.wait_after(attempt) else {
+                let detail = match failure.retry_after() {
                     Some(asked) if asked > PATIENCE => {
                         format!("{detail}; FirstPromoter asks to wait {} s", asked.as_secs())
                     }
@@ -193,7 +193,7 @@ impl<C: Clock> Client<C> {
 
     /// For a request without a whole answer. Tells the error chain, but not the URL.
     fn no_answer(&self, error: reqwest::Error) -> Failure {
-        let trouble = if error.is_timeout() { Trouble::Timeout } else { Trouble::Network };
+        let failure = if error.is_timeout() { Retryable::Timeout } else { Retryable::Network };
         let error = error.without_url();
         let mut causes = vec![error.to_string()];
         let mut cause = std::error::Error::source(&error);
@@ -206,7 +206,7 @@ impl<C: Clock> Client<C> {
         }
         let causes = foreign::quote(&causes.join(": "), wire::QUOTE_MAX);
         let detail = format!("no answer from {} (check the network and firstpromoter.base_url): {causes}", self.host());
-        Failure::Again { trouble, detail }
+        Failure::Again { failure, detail }
     }
 
     /// Waits until the pacer lets one request through.
@@ -242,14 +242,14 @@ impl<C: Clock> Client<C> {
     }
 
     /// Lets the pacer learn from an answer.
-    fn heed(&self, trouble: Trouble) {
-        let stay_away = trouble.retry_after().map(|asked| asked.min(STAY_AWAY_MAX));
+    fn heed(&self, failure: Retryable) {
+        let stay_away = failure.retry_after().map(|asked| asked.min(STAY_AWAY_MAX));
         let (ticks, pacer) = &mut *self.lock();
         let now_ms = ticks.read(self.clock.now());
-        match trouble {
-            Trouble::Limited(_) => pacer.limited(now_ms, stay_away),
-            Trouble::Server(_) => pacer.block(now_ms, stay_away.unwrap_or_default()),
-            Trouble::Network | Trouble::Timeout => {}
+        match failure {
+            Retryable::Limited(_) => pacer.limited(now_ms, stay_away),
+            Retryable::Server(_) => pacer.block(now_ms, stay_away.unwrap_or_default()),
+            Retryable::Network | Retryable::Timeout => {}
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use super::{retry::Trouble, wire};
+use super::{retry::Retryable, wire};
 use crate::foreign::quote;
 
 /// Why a call to FirstPromoter failed. Never contains the token.
@@ -77,8 +77,8 @@ pub(super) enum Failure {
     Final(ApiError),
     /// Another attempt may work.
     Again {
-        /// What kind of trouble.
-        trouble: Trouble,
+        /// The kind of failure.
+        failure: Retryable,
         /// What happened, for a person.
         detail: String,
     },
@@ -106,9 +106,9 @@ pub(super) fn classify(what: &str, answer: &Answer) -> Result<(), Failure> {
             "FirstPromoter forbids this to the API key (403): {}; check the key's permissions and the account",
             words.unwrap_or_else(|| "no reason given".to_owned())
         )),
-        429 => again(Trouble::Limited(answer.retry_after), "too many requests (429)", words, answer),
+        429 => again(Retryable::Limited(answer.retry_after), "too many requests (429)", words, answer),
         408 | 500..=599 => again(
-            Trouble::Server(answer.retry_after),
+            Retryable::Server(answer.retry_after),
             &format!("FirstPromoter could not answer ({status})"),
             words,
             answer,
@@ -150,9 +150,9 @@ fn remedy(status: u16) -> &'static str {
     }
 }
 
-fn again(trouble: Trouble, what_happened: &str, words: Option<String>, answer: &Answer) -> Result<(), Failure> {
+fn again(failure: Retryable, what_happened: &str, words: Option<String>, answer: &Answer) -> Result<(), Failure> {
     let words = words.map_or_else(|| looks_like(answer), |words| format!(": {words}"));
-    Err(Failure::Again { trouble, detail: format!("{what_happened}{words}") })
+    Err(Failure::Again { failure, detail: format!("{what_happened}{words}") })
 }
 
 /// The beginning of an answer that is not JSON: an error page often says who wrote it.
@@ -173,7 +173,7 @@ mod tests {
         match classify("GET /commissions", answer) {
             Ok(()) => "good".to_owned(),
             Err(Failure::Final(error)) => format!("{error:?}"),
-            Err(Failure::Again { trouble, detail }) => format!("again {trouble:?} {detail}"),
+            Err(Failure::Again { failure, detail }) => format!("again {failure:?} {detail}"),
         }
     }
 

@@ -16,7 +16,7 @@ pub(super) const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A kind of failure after which another attempt may work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Trouble {
+pub(super) enum Retryable {
     /// No connection, or one that broke.
     Network,
     /// No whole answer in time.
@@ -27,7 +27,7 @@ pub(super) enum Trouble {
     Limited(Option<Duration>),
 }
 
-impl Trouble {
+impl Retryable {
     /// How long FirstPromoter asked us to stay away.
     pub(super) fn retry_after(self) -> Option<Duration> {
         match self {
@@ -65,19 +65,19 @@ mod tests {
     #[test]
     fn waits_grow_and_end() {
         let seconds = Duration::from_secs;
-        for (trouble, waits_ms) in [
-            (Trouble::Network, vec![500, 1_000, 2_000]),
-            (Trouble::Timeout, vec![500]),
-            (Trouble::Server(None), vec![500, 1_000, 2_000]),
-            (Trouble::Server(Some(seconds(1))), vec![1_000, 1_000, 2_000]),
-            (Trouble::Server(Some(seconds(121))), vec![]),
-            (Trouble::Limited(None), vec![1_000, 2_000, 4_000]),
-            (Trouble::Limited(Some(seconds(0))), vec![0, 0, 0]),
-            (Trouble::Limited(Some(seconds(120))), vec![120_000, 120_000, 120_000]),
-            (Trouble::Limited(Some(seconds(121))), vec![]),
+        for (failure, waits_ms) in [
+            (Retryable::Network, vec![500, 1_000, 2_000]),
+            (Retryable::Timeout, vec![500]),
+            (Retryable::Server(None), vec![500, 1_000, 2_000]),
+            (Retryable::Server(Some(seconds(1))), vec![1_000, 1_000, 2_000]),
+            (Retryable::Server(Some(seconds(121))), vec![]),
+            (Retryable::Limited(None), vec![1_000, 2_000, 4_000]),
+            (Retryable::Limited(Some(seconds(0))), vec![0, 0, 0]),
+            (Retryable::Limited(Some(seconds(120))), vec![120_000, 120_000, 120_000]),
+            (Retryable::Limited(Some(seconds(121))), vec![]),
         ] {
-            let waits: Vec<_> = (1..10).map_while(|attempt| trouble.wait_after(attempt)).collect();
-            assert_eq!(waits, waits_ms.into_iter().map(Duration::from_millis).collect::<Vec<_>>(), "{trouble:?}");
+            let waits: Vec<_> = (1..10).map_while(|attempt| failure.wait_after(attempt)).collect();
+            assert_eq!(waits, waits_ms.into_iter().map(Duration::from_millis).collect::<Vec<_>>(), "{failure:?}");
         }
     }
 }
