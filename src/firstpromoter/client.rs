@@ -31,7 +31,7 @@ use url::Url;
 
 use super::{
     Api, ApiError, Batch, CommissionQuery, RewardRule,
-    error::{self, Answer, Failure},
+    error::{self, Answer, AttemptFailure},
     pace::{Admission, Pacer, Ticks},
     retry::{PATIENCE, Retryable},
     wire,
@@ -135,8 +135,8 @@ impl<C: Clock> Client<C> {
             self.admission(what).await?;
             let (failure, detail) = match self.attempt(what, request()).await {
                 Ok(answer) => return read(&answer.text).map_err(|why| error::unreadable(what, &answer, &why)),
-                Err(Failure::Final(error)) => return Err(error),
-                Err(Failure::Again { failure, detail }) => (failure, detail),
+                Err(AttemptFailure::Final(error)) => return Err(error),
+                Err(AttemptFailure::Again { failure, detail }) => (failure, detail),
             };
             self.heed(failure);
             let Some(wait) = failure.wait_after(attempt) else {
@@ -156,7 +156,7 @@ impl<C: Clock> Client<C> {
     }
 
     /// One request, counted.
-    async fn attempt(&self, what: &str, request: RequestBuilder) -> Result<Answer, Failure> {
+    async fn attempt(&self, what: &str, request: RequestBuilder) -> Result<Answer, AttemptFailure> {
         self.requests.fetch_add(1, Ordering::Relaxed);
         // On the network's thread, so that the timeout measures FirstPromoter and not the ledger's disk: see `network`.
         let raw = network::run(exchange(request)).await.map_err(|broken| match broken {
@@ -192,7 +192,7 @@ impl<C: Clock> Client<C> {
     }
 
     /// For a request without a whole answer. Tells the error chain, but not the URL.
-    fn no_answer(&self, error: reqwest::Error) -> Failure {
+    fn no_answer(&self, error: reqwest::Error) -> AttemptFailure {
         let failure = if error.is_timeout() { Retryable::Timeout } else { Retryable::Network };
         let error = error.without_url();
         let mut causes = vec![error.to_string()];
@@ -206,7 +206,7 @@ impl<C: Clock> Client<C> {
         }
         let causes = foreign::quote(&causes.join(": "), wire::QUOTE_MAX);
         let detail = format!("no answer from {} (check the network and firstpromoter.base_url): {causes}", self.host());
-        Failure::Again { failure, detail }
+        AttemptFailure::Again { failure, detail }
     }
 
     /// Waits until the pacer lets one request through.

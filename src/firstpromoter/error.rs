@@ -72,7 +72,7 @@ pub(super) struct Answer {
 
 /// Why one attempt came to nothing.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(super) enum AttemptFailure {
     /// Asking again would not help.
     Final(ApiError),
     /// Another attempt may work.
@@ -85,11 +85,12 @@ pub(super) enum Failure {
 }
 
 /// Judges an answer by its status. `Ok` means 2xx; the body may still be unreadable.
-pub(super) fn classify(what: &str, answer: &Answer) -> Result<(), Failure> {
+pub(super) fn classify(what: &str, answer: &Answer) -> Result<(), AttemptFailure> {
     let status = answer.status;
     let words = wire::refusal(&answer.text);
-    let fatal =
-        |detail: String| Err(Failure::Final(ApiError::Fatal { what: what.to_owned(), status: Some(status), detail }));
+    let fatal = |detail: String| {
+        Err(AttemptFailure::Final(ApiError::Fatal { what: what.to_owned(), status: Some(status), detail }))
+    };
     match status {
         200..=299 => Ok(()),
         300..=399 => fatal(format!(
@@ -113,7 +114,7 @@ pub(super) fn classify(what: &str, answer: &Answer) -> Result<(), Failure> {
             words,
             answer,
         ),
-        400..=499 => Err(Failure::Final(ApiError::Rejected {
+        400..=499 => Err(AttemptFailure::Final(ApiError::Rejected {
             what: what.to_owned(),
             status,
             detail: words.unwrap_or_else(|| format!("no reason that could be read{}", looks_like(answer))),
@@ -150,9 +151,14 @@ fn remedy(status: u16) -> &'static str {
     }
 }
 
-fn again(failure: Retryable, what_happened: &str, words: Option<String>, answer: &Answer) -> Result<(), Failure> {
+fn again(
+    failure: Retryable,
+    what_happened: &str,
+    words: Option<String>,
+    answer: &Answer,
+) -> Result<(), AttemptFailure> {
     let words = words.map_or_else(|| looks_like(answer), |words| format!(": {words}"));
-    Err(Failure::Again { failure, detail: format!("{what_happened}{words}") })
+    Err(AttemptFailure::Again { failure, detail: format!("{what_happened}{words}") })
 }
 
 /// The beginning of an answer that is not JSON: an error page often says who wrote it.
@@ -172,8 +178,8 @@ mod tests {
     fn last_word(answer: &Answer) -> String {
         match classify("GET /commissions", answer) {
             Ok(()) => "good".to_owned(),
-            Err(Failure::Final(error)) => format!("{error:?}"),
-            Err(Failure::Again { failure, detail }) => format!("again {failure:?} {detail}"),
+            Err(AttemptFailure::Final(error)) => format!("{error:?}"),
+            Err(AttemptFailure::Again { failure, detail }) => format!("again {failure:?} {detail}"),
         }
     }
 
@@ -225,7 +231,7 @@ mod tests {
     #[test]
     fn the_status_is_there_for_the_caller_who_can_do_without() {
         for (status, text) in [(403, "{}"), (404, "{}")] {
-            let Err(Failure::Final(error)) = classify("GET /rewards", &answer(status, text)) else { panic!() };
+            let Err(AttemptFailure::Final(error)) = classify("GET /rewards", &answer(status, text)) else { panic!() };
             assert_eq!(error.status(), Some(status));
         }
     }

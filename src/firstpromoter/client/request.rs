@@ -7,7 +7,7 @@ use super::{BODY_MAX, ClientError};
 use crate::{
     config::FirstPromoterSettings,
     domain::CommissionId,
-    firstpromoter::{ApiError, CommissionQuery, error::Failure},
+    firstpromoter::{ApiError, CommissionQuery, error::AttemptFailure},
 };
 
 pub(super) fn headers(settings: &FirstPromoterSettings, api_key: &SecretString) -> Result<HeaderMap, ClientError> {
@@ -58,8 +58,8 @@ pub(super) fn counted(ids: &[CommissionId]) -> String {
     }
 }
 
-pub(super) fn too_long(what: &str, status: u16) -> Failure {
-    Failure::Final(ApiError::Fatal {
+pub(super) fn too_long(what: &str, status: u16) -> AttemptFailure {
+    AttemptFailure::Final(ApiError::Fatal {
         what: what.to_owned(),
         status: Some(status),
         detail: format!(
