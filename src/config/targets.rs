@@ -20,8 +20,8 @@ const CONCURRENCY: usize = 4;
 /// The longest name of a target.
 const LONGEST_NAME: usize = 64;
 
-/// The targets of the configuration.
-pub(super) struct Targets {
+/// The sections `[targets.NAME]`, read.
+pub(super) struct TargetSections {
     /// All names, including those of targets with problems: a route to one of these is no second problem.
     pub(super) names: Vec<String>,
     /// None where the reader has a problem.
@@ -35,16 +35,16 @@ enum Type {
     Command,
 }
 
-pub(super) fn read(reader: &mut Reader, root: &mut Section) -> Targets {
-    let mut targets = Targets { names: Vec::new(), settings: Some(BTreeMap::new()), secrets: Vec::new() };
+pub(super) fn read(reader: &mut Reader, root: &mut Section) -> TargetSections {
+    let mut targets = TargetSections { names: Vec::new(), settings: Some(BTreeMap::new()), secrets: Vec::new() };
     let entries = match root.take(reader, "targets").map(|entry| entry.table(reader)) {
         Some(Some(mut section)) => section.drain(reader),
-        Some(None) => return Targets { settings: None, ..targets },
+        Some(None) => return TargetSections { settings: None, ..targets },
         None => Vec::new(),
     };
     if entries.is_empty() {
         reader.missing("targets", "there is no target: add a section such as [targets.app] with its type and url");
-        return Targets { settings: None, ..targets };
+        return TargetSections { settings: None, ..targets };
     }
     for (name, entry) in entries {
         let target = target(reader, &name, entry, &mut targets.secrets);
