@@ -17,7 +17,7 @@ use tokio::{
     time::timeout,
 };
 
-use self::process::{Exit, Process, StartError, Streams};
+use self::process::{Process, ProcessEnd, StartError, Streams};
 use super::{Delivery, READ_MAX_BYTES, TargetError, excerpt, not_sent, receipt};
 use crate::failure::Outcome;
 
@@ -54,7 +54,7 @@ struct Ended {
 }
 
 enum How {
-    Ended(Exit),
+    Ended(ProcessEnd),
     TimedOut,
 }
 
@@ -111,20 +111,24 @@ impl CommandTarget {
         let program = &self.argv[0];
         let unknown = |what: String| Outcome::Unknown { detail: format!("{program} {what}"), retry_after: None };
         match &ended.how {
-            How::Ended(Exit::Code(0)) => Outcome::Delivered { receipt: ended.first_line() },
-            How::Ended(Exit::Code(EX_TEMPFAIL)) => {
+            How::Ended(ProcessEnd::Code(0)) => Outcome::Delivered { receipt: ended.first_line() },
+            How::Ended(ProcessEnd::Code(EX_TEMPFAIL)) => {
                 not_sent(format!("{program} asks to be called again (exit 75): {}", ended.said()))
             }
-            How::Ended(Exit::Code(code @ SIGNALLED..)) => unknown(format!("exited with {code}: {}", ended.said())),
-            How::Ended(Exit::Code(code)) => {
+            How::Ended(ProcessEnd::Code(code @ SIGNALLED..)) => {
+                unknown(format!("exited with {code}: {}", ended.said()))
+            }
+            How::Ended(ProcessEnd::Code(code)) => {
                 Outcome::Refused { detail: format!("{program} exited with {code}: {}", ended.said()) }
             }
-            How::Ended(Exit::Signal(signal)) => unknown(format!("was killed by signal {signal}: {}", ended.said())),
+            How::Ended(ProcessEnd::Signal(signal)) => {
+                unknown(format!("was killed by signal {signal}: {}", ended.said()))
+            }
             How::TimedOut => {
                 let limit = humantime::format_duration(self.timeout);
                 unknown(format!("ran past its timeout of {limit} and was killed: {}", ended.said()))
             }
-            How::Ended(Exit::Lost(error)) => {
+            How::Ended(ProcessEnd::Lost(error)) => {
                 unknown(format!("was started, but the system does not say how it ended: {error}"))
             }
         }
@@ -167,8 +171,8 @@ async fn converse(process: &mut Process, streams: Streams, input: &[u8], limit: 
             Ok(exit) => How::Ended(exit),
             Err(_) => match process.kill_and_bury().await {
                 // An exit by itself counts, even where we noticed it after the timeout.
-                Some(exit @ Exit::Code(_)) => How::Ended(exit),
-                Some(Exit::Signal(_) | Exit::Lost(_)) | None => How::TimedOut,
+                Some(exit @ ProcessEnd::Code(_)) => How::Ended(exit),
+                Some(ProcessEnd::Signal(_) | ProcessEnd::Lost(_)) | None => How::TimedOut,
             },
         };
         if talking {

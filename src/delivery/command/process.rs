@@ -46,7 +46,7 @@ const BURY: Duration = Duration::from_secs(5);
 
 /// How a process ended.
 #[derive(Debug)]
-pub(super) enum Exit {
+pub(super) enum ProcessEnd {
     /// By itself, with this code.
     Code(i32),
     /// By this signal.
@@ -78,7 +78,7 @@ pub(super) struct Streams {
 #[derive(Debug)]
 pub(super) struct Process {
     group: Arc<Group>,
-    exit: oneshot::Receiver<Exit>,
+    exit: oneshot::Receiver<ProcessEnd>,
 }
 
 /// Starts a program, with streams of ours.
@@ -146,7 +146,7 @@ impl Group {
 
     /// Waits for the leader to end, kills the rest of the group, and then reaps the leader. In this order, because its number
     /// cannot be reused before it is reaped.
-    fn wait(&self) -> Exit {
+    fn wait(&self) -> ProcessEnd {
         let wait = |options| rustix::io::retry_on_intr(|| waitid(WaitId::Pid(self.leader), options));
         let seen = wait(WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
         let mut reaped = self.reaped.lock().unwrap_or_else(PoisonError::into_inner);
@@ -156,14 +156,14 @@ impl Group {
         let exit = seen.and_then(|_| wait(WaitIdOptions::EXITED));
         *reaped = true;
         match exit {
-            Ok(Some(status)) => Exit::from(&status),
-            Ok(None) => Exit::Lost(io::Error::other("it ended without a status")),
-            Err(error) => Exit::Lost(error.into()),
+            Ok(Some(status)) => ProcessEnd::from(&status),
+            Ok(None) => ProcessEnd::Lost(io::Error::other("it ended without a status")),
+            Err(error) => ProcessEnd::Lost(error.into()),
         }
     }
 }
 
-impl From<&WaitIdStatus> for Exit {
+impl From<&WaitIdStatus> for ProcessEnd {
     fn from(status: &WaitIdStatus) -> Self {
         match (status.exit_status(), status.terminating_signal()) {
             (Some(code), _) => Self::Code(code),
@@ -175,13 +175,13 @@ impl From<&WaitIdStatus> for Exit {
 
 impl Process {
     /// Waits for the end. May be dropped and called again until then.
-    pub(super) async fn ended(&mut self) -> Exit {
-        let lost = || Exit::Lost(io::Error::other("the thread that waited for it ended"));
+    pub(super) async fn ended(&mut self) -> ProcessEnd {
+        let lost = || ProcessEnd::Lost(io::Error::other("the thread that waited for it ended"));
         (&mut self.exit).await.unwrap_or_else(|_| lost())
     }
 
     /// Kills the whole group and returns how the leader ended; none where that takes too long.
-    pub(super) async fn kill_and_bury(&mut self) -> Option<Exit> {
+    pub(super) async fn kill_and_bury(&mut self) -> Option<ProcessEnd> {
         self.group.kill();
         timeout(BURY, self.ended()).await.ok()
     }
