@@ -89,7 +89,7 @@ pub enum Command {
         #[arg(long, group = "decision")]
         dismiss: bool,
         /// What the recipient's system calls the delivery
-        // Not `requires`: clap lets that go where something present excludes what is required.
+        // Not `requires`: clap skips that check where a given argument excludes the required one.
         #[arg(long, value_name = "R", value_parser = bounded::receipt(), conflicts_with_all = ["retry", "dismiss"])]
         receipt: Option<String>,
         /// Why, for the journal
@@ -190,14 +190,14 @@ pub enum LedgerCommand {
 }
 
 impl Command {
-    /// It runs until it is stopped, and its log is all that it says; the others end with a report.
+    /// Whether it is the service. It runs until it is stopped and reports only in its log; other commands end with a report.
     pub fn is_service(&self) -> bool {
         matches!(self, Self::Run)
     }
 }
 
 impl Cli {
-    /// How much to log. A command that ends with a report says there what happened; only the service logs it too.
+    /// How much to log. Only the service logs what happened; other commands say it in their report.
     pub fn verbosity(&self) -> Verbosity {
         match (self.command.is_service(), self.quiet, self.verbose) {
             (true, false, 0) => Verbosity::Configured,

@@ -1,7 +1,6 @@
 //! The only place that asks what time it is.
 //!
-//! Everything that decides gets its time from a [`Clock`], so that a test can set it and the simulator can run years
-//! in a second.
+//! All decisions get their time from a [`Clock`], so that a test can set it and the simulator can run years in a second.
 
 use std::time::Duration;
 

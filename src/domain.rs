@@ -1,7 +1,7 @@
-//! The words of the trade: what a commission is, who receives it, and the key under which it is delivered once.
+//! The words of the domain: what a commission is, who receives it, and the key under which it is delivered once.
 //!
-//! Shapes follow FirstPromoter's OpenAPI (`commissions.json`, schema `Commission`), with every doubt made
-//! explicit: an unknown enum value is kept as text, an amount that is not a positive integer is kept as [`Amount::Odd`].
+//! Types follow FirstPromoter's OpenAPI (`commissions.json`, schema `Commission`) and make every doubt explicit: an unknown
+//! enum value is kept as text, and an amount that is not a positive integer is kept as [`Amount::Odd`].
 
 use std::fmt;
 
@@ -11,14 +11,13 @@ use serde::{Deserialize, Serialize};
 /// An instant, in UTC.
 pub type Timestamp = DateTime<Utc>;
 
-/// Writes a time of our own as RFC 3339 UTC text with milliseconds (`2025-01-19T10:30:00.000Z`), so that texts of
-/// the ledger sort as times do.
+/// Writes a time of our own as RFC 3339 UTC text with milliseconds (`2025-01-19T10:30:00.000Z`). Such texts sort like the
+/// times.
 pub fn timestamp_text(at: Timestamp) -> String {
     at.to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
-/// Writes a time of FirstPromoter's as RFC 3339 UTC text, with a fraction only where there is one
-/// (`2025-01-19T10:30:00Z`).
+/// Writes FirstPromoter's time as RFC 3339 UTC text, with a fraction only where there is one (`2025-01-19T10:30:00Z`).
 pub fn upstream_timestamp_text(at: Timestamp) -> String {
     at.to_rfc3339_opts(SecondsFormat::AutoSi, true)
 }
@@ -42,8 +41,8 @@ impl std::str::FromStr for CommissionId {
     }
 }
 
-/// The key of a delivery, `fp-<account_id>-<commission_id>`: the same for every attempt, for ever, and the one that a
-/// webhook handler should use too.
+/// The key of a delivery, `fp-<account_id>-<commission_id>`: an idempotency key, the same for every attempt, for ever. A
+/// webhook handler should use the same key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct DeliveryKey(String);
@@ -76,9 +75,9 @@ impl fmt::Display for DeliveryKey {
 pub enum Unit {
     /// Money, paid by FirstPromoter; never ours.
     Cash,
-    /// Credits of the merchant's own.
+    /// Credits in the merchant's own system.
     Credits,
-    /// Points of the merchant's own.
+    /// Points in the merchant's own system.
     Points,
     /// Months free of charge.
     FreeMonths,
@@ -86,7 +85,7 @@ pub enum Unit {
     MonDiscount,
     /// A discount in per cent.
     DiscountPer,
-    /// Anything FirstPromoter may add: held, never guessed. Empty where the field is missing.
+    /// A unit that FirstPromoter may add: held, never guessed. Empty where the field is missing.
     Unknown(String),
 }
 
@@ -133,12 +132,12 @@ impl fmt::Display for Unit {
 pub enum Amount {
     /// A positive whole number, as documented.
     Whole(i64),
-    /// Anything else, as FirstPromoter wrote it (at most 100 characters): zero, negative, a fraction, text, nothing.
+    /// Any other value, as FirstPromoter wrote it (at most 100 characters): zero, negative, a fraction, text, nothing.
     Odd(String),
 }
 
 impl Amount {
-    /// The number, if it is one that can be delivered.
+    /// The number, if it can be delivered.
     pub fn whole(&self) -> Option<i64> {
         match self {
             Self::Whole(n) => Some(*n),
@@ -157,7 +156,7 @@ impl fmt::Display for Amount {
     }
 }
 
-/// Where a commission stands at FirstPromoter (`Commission.status`). Whether it is fulfilled is not part of it.
+/// The status at FirstPromoter (`Commission.status`). It does not include whether the commission is fulfilled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CommissionStatus {
     /// Not decided yet.
@@ -166,7 +165,7 @@ pub enum CommissionStatus {
     Approved,
     /// Refused.
     Denied,
-    /// A value we do not know; treated as not approved.
+    /// A status that we do not know; treated as not approved.
     Unknown(String),
 }
 
@@ -267,15 +266,15 @@ pub struct RewardRef {
     pub name: Option<String>,
 }
 
-/// What a commission says of something that it may refer to. A key that is absent is not null: FirstPromoter's own
-/// sample of a commission in a webhook leaves out whole objects.
+/// What a commission says about something that it may refer to. An absent key is not null: FirstPromoter's own sample of a
+/// commission in a webhook leaves out whole objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reference<T> {
     /// This one.
     To(T),
     /// FirstPromoter says that there is none: the key is there, and null.
     Null,
-    /// Not said, or not in a form that can be read: nothing may be concluded.
+    /// Missing or unreadable: nothing may be concluded.
     Unreadable,
 }
 
@@ -294,19 +293,19 @@ impl<T> Reference<T> {
     }
 }
 
-/// None is said to be none.
+/// None means that FirstPromoter says there is none.
 impl<T> From<Option<T>> for Reference<T> {
     fn from(it: Option<T>) -> Self {
         it.map_or(Self::Null, Self::To)
     }
 }
 
-/// One commission as FirstPromoter tells it.
+/// One commission as FirstPromoter describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Commission {
     /// Its id.
     pub id: CommissionId,
-    /// Where it stands.
+    /// Its status.
     pub status: CommissionStatus,
     /// What it is counted in.
     pub unit: Unit,
@@ -326,10 +325,9 @@ pub struct Commission {
     pub campaign: Option<Campaign>,
     /// The reward's rule.
     pub reward: Reference<RewardRef>,
-    /// When it came to be; none where that is not said, or cannot be read.
+    /// When it was created; none where that is missing or unreadable.
     pub created_at: Option<Timestamp>,
-    /// `status_updated_at`: for an approved commission, when it was approved; none where that is not said, or cannot be
-    /// read.
+    /// `status_updated_at`: for an approved commission, when it was approved; none where that is missing or unreadable.
     pub status_updated_at: Option<Timestamp>,
 }
 
@@ -339,17 +337,18 @@ impl Commission {
         self.status == CommissionStatus::Approved
     }
 
-    /// Whether FirstPromoter could call it fulfilled: not what is denied, nor what became money.
+    /// Whether FirstPromoter could call it fulfilled: neither denied nor turned into money.
     pub fn can_be_fulfilled(&self) -> bool {
         self.approved_now() && self.unit != Unit::Cash
     }
 
-    /// When it was approved, as far as FirstPromoter tells.
+    /// When it was approved, as far as FirstPromoter says.
     pub fn approved_at(&self) -> Option<Timestamp> {
         self.approved_now().then_some(self.status_updated_at).flatten()
     }
 
-    /// The same, to the second: a time at midnight may be a bare date, and stand for any time of that day.
+    /// Like [`approved_at`](Self::approved_at), but to the second: a time at midnight may be a bare date, and stand for any
+    /// time of that day.
     pub fn approved_exactly_at(&self) -> Option<Timestamp> {
         self.approved_at().filter(|at| at.time() != chrono::NaiveTime::MIN)
     }

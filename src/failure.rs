@@ -1,20 +1,20 @@
-//! What became of an attempt to deliver, and when to try again. Pure.
+//! The outcome of an attempt to deliver, and when to try again. Pure.
 //!
-//! Guarantees: what is not recognised is [`Outcome::Unknown`], never "safe to retry".
+//! Guarantees: an outcome that is not recognised is [`Outcome::Unknown`], never "safe to retry".
 
 use std::time::Duration;
 
 use crate::{config::Retry, domain::Timestamp};
 
-/// The longest `Retry-After` that is believed.
+/// The longest `Retry-After` that is honoured.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_hours(24);
 
-/// What became of one attempt to deliver.
+/// The outcome of one attempt to deliver.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// The target took it.
     Delivered {
-        /// What the target calls it, at most 500 characters.
+        /// The target's own name for it, at most 500 characters.
         receipt: Option<String>,
     },
     /// It certainly did not take effect: no connection, 429, exit 75.
@@ -31,7 +31,7 @@ pub enum Outcome {
         /// How long the target asked us to stay away, counted from the answer; at most [`RETRY_AFTER_MAX`].
         retry_after: Option<Duration>,
     },
-    /// The target said no, and will say no again.
+    /// The target said no, and would say no again.
     Refused {
         /// The answer's status and the first 500 characters of its body, or of the command's stderr.
         detail: String,
@@ -50,10 +50,10 @@ impl Outcome {
     }
 }
 
-/// How long to wait after the `failures`-th failure in a row (from 1): `first * factor^(failures-1)`, at most `max`;
-/// and not less than the target asked for, even above `max`.
+/// The wait after the `failures`-th failure in a row (from 1): `first * factor^(failures-1)`, at most `max`, and never less
+/// than the target asked for, even above `max`.
 pub fn backoff(retry: &Retry, failures: u32, retry_after: Option<Duration>) -> Duration {
-    // Zero times an overflowing power would be NaN; and no wait stays no wait, whatever the factor.
+    // Zero times an overflowing power would be NaN. And a wait of zero stays zero, whatever the factor.
     let first = retry.first.as_secs_f64();
     if retry.first.is_zero() {
         return retry_after.unwrap_or_default().min(RETRY_AFTER_MAX);
@@ -65,12 +65,12 @@ pub fn backoff(retry: &Retry, failures: u32, retry_after: Option<Duration>) -> D
 }
 
 /// Reads a `Retry-After` header (RFC 9110, 10.2.3): whole seconds, or an HTTP date counted from `now`. At most
-/// [`RETRY_AFTER_MAX`]; the past and the negative are zero; `None` is what cannot be read.
+/// [`RETRY_AFTER_MAX`]; the past and negative numbers are zero; `None` where it cannot be read.
 pub fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
     let value = value.trim();
     let digits = value.strip_prefix('-').unwrap_or(value);
     let wait = if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) {
-        // More digits than fit are a very long time, not rubbish.
+        // More digits than fit mean a very long time, not rubbish.
         let seconds = if digits.len() < value.len() { 0 } else { digits.parse().unwrap_or(u64::MAX) };
         Duration::from_secs(seconds)
     } else {
@@ -80,7 +80,7 @@ pub fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
     Some(wait.min(RETRY_AFTER_MAX))
 }
 
-/// Whether the time for trying is over: it counts from the first attempt.
+/// Whether it is time to give up, counted from the first attempt.
 pub fn given_up(retry: &Retry, first_attempt_at: Timestamp, now: Timestamp) -> bool {
     (now - first_attempt_at).to_std().unwrap_or_default() >= retry.give_up_after
 }
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_target_asks_for_only_lengthens_a_wait_and_at_most_to_a_day() {
+    fn retry_after_only_lengthens_a_wait_and_at_most_to_a_day() {
         let retry = retry(60, 4.0, 600);
         let asked = |seconds| backoff(&retry, 1, Some(Duration::from_secs(seconds))).as_secs();
         assert_eq!(asked(1), 60);
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn no_wait_stays_no_wait_however_often_it_failed() {
+    fn a_wait_of_zero_stays_zero_however_often_it_failed() {
         for failures in [1, 2, 1_000, u32::MAX] {
             assert_eq!(backoff(&retry(0, 4.0, 600), failures, None), Duration::ZERO);
             assert_eq!(backoff(&retry(0, f64::MAX, 600), failures, None), Duration::ZERO);
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn trying_is_over_at_give_up_after_and_not_before() {
+    fn makegood_gives_up_at_give_up_after_and_not_before() {
         let retry = retry(60, 4.0, 600);
         let first = at("2025-01-19T10:30:00Z");
         assert!(!given_up(&retry, first, first));

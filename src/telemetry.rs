@@ -1,15 +1,14 @@
-//! What the program says about itself while it works: to stderr or the journal, so that stdout stays the report's.
+//! The log: to stderr or to the journal, so that stdout has only the report.
 //!
-//! The log begins before the configuration is read ([`init`]: how it looks is guessed), and is put right once it is
-//! ([`configure`]).
+//! The log begins before the configuration is read: [`init`] guesses its form, and [`configure`] corrects it later.
 //!
-//! Guarantees: the crates that handle requests as bytes (HTTP, TLS) are never heard below a warning, whatever
-//! `RUST_LOG` and `log.level` say and whatever an entry looks like: their finer levels print headers and bodies, and so
-//! the secrets in them. No entry holds a secret, or text that a terminal would obey: `Clean` stands before every look.
-//! What the command line or `RUST_LOG` says of levels goes before the configuration.
+//! Guarantees: the crates that handle requests as bytes (HTTP, TLS) never log below a warning, whatever `RUST_LOG`, `log.level`
+//! and the format say, because their finer levels print headers and bodies, and so secrets. No entry holds a secret, or text
+//! that a terminal would obey: `Clean` comes before every format. Levels from the command line or `RUST_LOG` go before the
+//! configuration.
 //!
-//! Assumptions: called once, by the program, before anything is logged. How an entry looks is settled before the first
-//! span is opened: tracing-journald panics at a span that it did not see opened.
+//! Assumptions: the program calls this once, before it logs anything. The format is settled before the first span is opened:
+//! tracing-journald panics at a span that it did not see opened.
 
 use std::{
     io::{IsTerminal, stderr},
@@ -47,24 +46,24 @@ const WIRE: [&str; 10] = [
     "tower_http",
 ];
 
-/// How much to say, from `-q` and `-v`.
+/// How much to log, from `-q` and `-v`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Verbosity {
     /// `-q`: warnings and errors.
     Quiet,
-    /// What `log.level` says; until it is read, what moved, and a summary a pass.
+    /// As `log.level` says; before it is read, the changes and a summary of each pass.
     #[default]
     Configured,
-    /// What moved, and a summary a pass.
+    /// The changes, and a summary of each pass.
     Normal,
-    /// `-v`: why, as well.
+    /// `-v`: the reasons as well.
     Verbose,
-    /// `-vv`: everything of our own.
+    /// `-vv`: everything that makegood itself logs.
     VeryVerbose,
 }
 
 impl Verbosity {
-    /// From how often `-q` and `-v` were given; `-q` wins.
+    /// From the numbers of `-q` and `-v`; `-q` wins.
     pub fn from_flags(quiet: bool, verbose: u8) -> Self {
         match (quiet, verbose) {
             (true, _) => Self::Quiet,
@@ -84,7 +83,7 @@ impl Verbosity {
     }
 }
 
-/// In `RUST_LOG`'s language. Other people's crates speak up for warnings only; the scheduler is noisy at info.
+/// In `RUST_LOG`'s language. Other crates log only warnings; the scheduler is noisy at info.
 fn directives(level: LogLevel) -> &'static str {
     match level {
         LogLevel::Error => "error",
@@ -95,17 +94,17 @@ fn directives(level: LogLevel) -> &'static str {
     }
 }
 
-/// Writes entries; which ones is not its business.
+/// Writes entries; does not select them.
 type Output = Box<dyn Layer<Registry> + Send + Sync>;
-/// What the levels are put on.
+/// The layer below the levels.
 type Outputs = Layered<reload::Layer<Output, Registry>, Registry>;
 
-/// The log under way: what of it may change.
+/// The running log: the parts of it that may change.
 #[derive(Clone)]
 pub struct Handle {
     levels: reload::Handle<EnvFilter, Outputs>,
     output: reload::Handle<Output, Registry>,
-    /// Neither the command line nor `RUST_LOG` says how much is said.
+    /// Whether neither the command line nor `RUST_LOG` sets the level.
     configurable: bool,
 }
 
@@ -117,13 +116,13 @@ impl std::fmt::Debug for Handle {
 
 static HANDLE: OnceLock<Handle> = OnceLock::new();
 
-/// The log that [`init`] began; none before, and in tests.
+/// The log that [`init`] began; none before that, and none in tests.
 pub fn handle() -> Option<&'static Handle> {
     HANDLE.get()
 }
 
 impl Handle {
-    /// From now on nothing less important than `level` is said. False, and nothing changes, where the command line or
+    /// Logs nothing less important than `level` from now on. Returns false and changes nothing where the command line or
     /// `RUST_LOG` decides.
     pub fn set_level(&self, level: LogLevel) -> bool {
         self.configurable && self.levels.reload(EnvFilter::new(directives(level))).is_ok()
@@ -141,8 +140,8 @@ impl Handle {
     }
 }
 
-/// Begins the log: in the journal where stderr is the journal, for a person on a terminal (in colour, unless `NO_COLOR` is
-/// set), else a line an event without escape sequences. `RUST_LOG`, if set and readable, replaces what `verbosity` says.
+/// Begins the log: in the journal where stderr is the journal; for a person on a terminal (in colour, unless `NO_COLOR` is
+/// set); else one line for each event, without escape sequences. `RUST_LOG`, if set and readable, replaces `verbosity`.
 pub fn init(verbosity: Verbosity) -> Result<(), TryInitError> {
     let wish = std::env::var("RUST_LOG").ok().filter(|text| !text.trim().is_empty());
     let (filter, unread) = filter(verbosity, wish.as_deref());
@@ -156,14 +155,14 @@ pub fn init(verbosity: Verbosity) -> Result<(), TryInitError> {
     Ok(())
 }
 
-/// Puts the log right, now that the configuration is read; does nothing the second time (a reload only sets the level).
+/// Applies the configuration. Does nothing the second time (a reload only sets the level).
 pub fn configure(settings: LogSettings) {
     static ONCE: Once = Once::new();
     let Some(handle) = handle() else { return };
     ONCE.call_once(|| handle.configure(settings));
 }
 
-/// The levels that hold, and what is wrong with `wish` (the text of `RUST_LOG`), if anything.
+/// The levels, and what is wrong with `wish` (the text of `RUST_LOG`), if anything.
 fn filter(verbosity: Verbosity, wish: Option<&str>) -> (EnvFilter, Option<String>) {
     let own = || EnvFilter::new(directives(verbosity.level()));
     match wish.map(EnvFilter::try_new) {
@@ -173,7 +172,7 @@ fn filter(verbosity: Verbosity, wish: Option<&str>) -> (EnvFilter, Option<String
     }
 }
 
-/// What both the levels and [`is_safe`] let through goes to `output`.
+/// Writes to `output` whatever both the levels and [`is_safe`] allow.
 fn stack(filter: EnvFilter, output: Output) -> (impl Subscriber + Send + Sync, Handle) {
     let (output, output_handle) = reload::Layer::new(output);
     let (levels, levels_handle) = reload::Layer::new(filter);
@@ -181,13 +180,13 @@ fn stack(filter: EnvFilter, output: Output) -> (impl Subscriber + Send + Sync, H
     (subscriber, Handle { levels: levels_handle, output: output_handle, configurable: true })
 }
 
-/// Whether an event may be heard at all: see the module's guarantee.
+/// Whether an event may be logged at all: see the module's guarantee.
 fn is_safe(event: &Metadata<'_>) -> bool {
     let krate = event.target().split("::").next().unwrap_or_default();
     *event.level() <= Level::WARN || !WIRE.contains(&krate)
 }
 
-/// Where entries go and how they look, and why not as wished.
+/// Where entries go and in which form, and why not as configured, if so.
 fn output(format: LogFormat) -> (Output, Option<String>) {
     let terminal = stderr().is_terminal();
     let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
@@ -222,7 +221,7 @@ where
     Clean(fmt::layer().with_writer(writer).json().flatten_event(true).with_current_span(false)).boxed()
 }
 
-/// Fields are named as the log names them (`commission.id` is `COMMISSION_ID`).
+/// Fields keep their names in the log (`commission.id` is `COMMISSION_ID`).
 fn journald() -> std::io::Result<Output> {
     let priorities = PriorityMappings {
         info: Priority::Informational,
@@ -234,7 +233,7 @@ fn journald() -> std::io::Result<Output> {
     Ok(Clean(layer.with_syslog_identifier("makegood".to_owned())).boxed())
 }
 
-/// systemd says in `JOURNAL_STREAM` which file the journal is; whoever redirects stderr elsewhere wants it there.
+/// systemd names the journal's file in `JOURNAL_STREAM`. Somebody who redirects stderr wants the log there instead.
 fn stderr_is_journal() -> bool {
     let said = std::env::var("JOURNAL_STREAM").unwrap_or_default();
     let stderr = stderr().as_fd().try_clone_to_owned().and_then(|stderr| std::fs::File::from(stderr).metadata());

@@ -1,8 +1,8 @@
 //! FirstPromoter: reachable, the key accepted, the listing as expected, the filters honoured, `/rewards` readable, the clock.
 //!
-//! Five questions: the first page of what is fulfilled and of what is not, some ids both ways, and `/rewards`. A question whose
-//! answer has a second page is one more, and so is each of those that `firstpromoter::truth` asks again with more canaries.
-//! The ids are asked about as a pass does it, with the same proofs: what a pass refuses to believe has failed here.
+//! Five questions: the first page of the fulfilled, the first page of the unfulfilled, some ids under both values of the
+//! filter, and `/rewards`. A second page is one more question, and so is each question that `firstpromoter::truth` repeats with
+//! more canaries. The ids are asked about as in a pass, with the same proofs: whatever a pass refuses to believe fails here.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -23,16 +23,16 @@ use crate::{
     },
 };
 
-/// All the questions together take no longer, but for what the pace makes them wait.
+/// The limit for all questions together, not counting the waits of the pace.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// How many questions there are with second pages, about.
+/// About how many questions there are, with second pages.
 const QUESTIONS: u32 = 8;
 
 /// How many ids of each listing are asked for again.
 const ASKED_AGAIN: usize = 2;
 
-/// How many of those that the ledger knows as fulfilled are looked at one by one. All of them are canaries.
+/// How many of the rewards that the ledger knows as fulfilled are looked at one by one. All of them are canaries.
 const LOOKED_AT: usize = 3;
 
 /// How far the clocks may differ.
@@ -49,7 +49,7 @@ const CLOCK: &str = "clock";
 const ASK_SUPPORT: &str =
     "check firstpromoter.base_url, and ask FirstPromoter's support; no pass delivers anything like this";
 
-/// Asks, and judges. `canaries` are what the ledger knows as fulfilled.
+/// Asks FirstPromoter and judges the answers. `canaries`: rewards that the ledger knows as fulfilled.
 pub(super) async fn firstpromoter(
     client: &Client<SystemClock>,
     settings: &Settings,
@@ -59,7 +59,7 @@ pub(super) async fn firstpromoter(
     within(patience, client, settings.policy.recipient, canaries).await
 }
 
-/// A slow pace is not a slow FirstPromoter.
+/// A slow pace of our own does not mean that FirstPromoter is slow.
 fn patience(requests_per_minute: u32) -> Duration {
     PATIENCE + Duration::from_mins(u64::from(QUESTIONS / requests_per_minute.max(1)))
 }
@@ -72,8 +72,8 @@ async fn within(
 ) -> Vec<Check> {
     let mut checks = Vec::new();
     if tokio::time::timeout(patience, ask_all(client, recipient, canaries, &mut checks)).await.is_err() {
-        let detail = format!("not all the answers came within {} s", patience.as_secs_f32());
-        checks.push(Check::failed("FirstPromoter in time", detail, "check again later; a pass is more patient"));
+        let detail = format!("FirstPromoter did not answer everything within {} s", patience.as_secs_f32());
+        checks.push(Check::failed("FirstPromoter in time", detail, "check again later; a pass waits longer"));
     }
     checks.extend(client.server_is_ahead_by().map(clock));
     checks
@@ -123,7 +123,7 @@ fn query(ids: &[CommissionId], fulfilled: bool) -> CommissionQuery {
     CommissionQuery { ids: ids.to_vec(), approved_only, fulfilled: Some(fulfilled), page: 1, per_page: PER_PAGE }
 }
 
-/// What to do about an answer that stops every pass.
+/// What to do about an answer that would stop every pass.
 fn refused(name: &str, error: &ApiError) -> Check {
     match error {
         ApiError::Transient { what, detail } => Check::failed(
@@ -162,7 +162,7 @@ async fn ask_by_ids(
     Truth::new(client, &SystemClock, canaries).either(&ids).await
 }
 
-/// Why single commissions could not be asked for.
+/// Why the question about single commissions failed.
 fn not_listed(error: &ListingError) -> Check {
     match error {
         ListingError::Api(error) => refused(IDS, error),
@@ -179,7 +179,7 @@ fn not_listed(error: &ListingError) -> Check {
     }
 }
 
-/// What makes every pass refuse to believe the filter.
+/// A filter that no pass would believe.
 fn filter_broken(error: &TruthError) -> Check {
     match error {
         TruthError::BothWays(id) => {
@@ -249,7 +249,7 @@ impl Listings {
         }
     }
 
-    /// The latest that the ledger knows as fulfilled, some of what was listed twice, and some of each listing.
+    /// The latest rewards that the ledger knows as fulfilled, any that both listings have, and some of each listing.
     fn to_ask_again(&self, canaries: &[CommissionId]) -> BTreeSet<CommissionId> {
         let some = |sample: &Sample| sample.rows.iter().map(|row| row.id).take(ASKED_AGAIN).collect::<Vec<_>>();
         let both = self.overlap().into_iter().take(ASKED_AGAIN);
@@ -257,7 +257,7 @@ impl Listings {
         latest.chain(both).chain(some(&self.fulfilled)).chain(some(&self.unfulfilled)).collect()
     }
 
-    /// The answers are proved. One that the ledger knows as fulfilled may still be unfulfilled.
+    /// The answers are proved. A reward that the ledger knows as fulfilled may still be unfulfilled.
     fn judge_fulfilled(&self, answers: &Answers, canaries: &[CommissionId]) -> Check {
         let latest = &canaries[..canaries.len().min(LOOKED_AT)];
         let contradicts = |id: &&CommissionId| answers.unfulfilled.get(id).is_some_and(Commission::can_be_fulfilled);
@@ -280,7 +280,7 @@ impl Listings {
         Check::ok(FULFILLED, detail)
     }
 
-    /// Others would have ended the questions.
+    /// Other ids in the answer would have failed the question before.
     fn judge_ids(&self, asked: &BTreeSet<CommissionId>) -> Check {
         let others = self.rows().filter(|row| !asked.contains(&row.id)).count();
         if asked.is_empty() || others == 0 {

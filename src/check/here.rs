@@ -1,4 +1,4 @@
-//! What can be seen without leaving the configuration: the file, the secrets, the schedule.
+//! The checks that need only this machine and the configuration: the file, the secrets, the schedule.
 
 use std::{
     fs,
@@ -15,7 +15,7 @@ use crate::{
 /// How many of the schedule's next times are shown.
 const TIMES: usize = 3;
 
-/// That it could be read, and what in it is probably not meant.
+/// Reports that the file could be read, and what in it is probably a mistake.
 pub(super) fn configuration(path: &Path, config: &Config) -> Check {
     let settings = &config.settings;
     let targets: Vec<&str> = settings.targets.keys().map(String::as_str).collect();
@@ -62,7 +62,7 @@ pub(super) fn secrets(config_file: &Path, sources: &SecretSources) -> Vec<Check>
     checks.map(Check::of_configuration).chain(useless).collect()
 }
 
-/// A secret that the service gets as a credential is not there for a shell.
+/// A shell does not have the credentials that the service has.
 fn with_credential_hint(key: &str, remedy: &str) -> String {
     if key != "firstpromoter.api_key"
         || !remedy.contains("credential")

@@ -1,4 +1,4 @@
-//! The ledger, the folder around it, and the room there.
+//! Checks the ledger, its folder, and the space on its disk.
 
 use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
@@ -14,17 +14,17 @@ use crate::{
     service::late::{Lateness, lateness},
 };
 
-/// Less room than this is worth a look, in bytes.
+/// Less free space than this, in bytes, is a warning.
 const ROOM_MIN: u64 = 100 * 1024 * 1024;
 
-/// Less of the whole than this as well, in per cent.
+/// ... if it is also less than this share of the whole, in per cent.
 const ROOM_MIN_PERCENT: u64 = 5;
 
 const NAME: &str = "ledger";
 const RIGHTS: &str = "ledger rights";
 
-/// Whether it is sound and this user may work with it; and what it knows as fulfilled, to ask FirstPromoter about. From here on root
-/// is the ledger's owner, and the settings name the ledger by its one name.
+/// Whether the ledger is sound and this user may work with it. Also returns rewards that it knows as fulfilled, for the
+/// questions to FirstPromoter. From here on root acts as the ledger's owner, and the settings hold the ledger's real name.
 pub(super) fn ledger(settings: &Settings, now: Timestamp) -> (Settings, Vec<Check>, Vec<CommissionId>) {
     let mut settings = settings.clone();
     let entered = find_ledger(&settings.ledger.path).and_then(|path| {
@@ -67,7 +67,7 @@ fn look(settings: &Settings, now: Timestamp) -> Result<(String, Vec<CommissionId
     Ok((detail, ledger.canaries(CANDIDATES)?, more))
 }
 
-/// A target whose deliveries wait.
+/// A target whose deliveries are paused.
 fn paused(target: &str, health: &Health, now: Timestamp) -> Option<Check> {
     let in_a_row = format!("{} in a row", health.in_words());
     let until = |at: Timestamp| at.format("%Y-%m-%dT%H:%M:%SZ");
@@ -82,7 +82,7 @@ fn paused(target: &str, health: &Health, now: Timestamp) -> Option<Check> {
     Some(Check::warning(format!("deliveries to {target}"), format!("{what}{last}"), remedy))
 }
 
-/// Whether they complete as often as the schedule says.
+/// Whether passes complete as often as the schedule asks for them.
 fn passes(lateness: &Lateness, now: Timestamp) -> Check {
     const NAME: &str = "passes";
     let ago = ago(lateness.since, now);
@@ -102,7 +102,7 @@ fn to_be_created(path: &Path, settings: &Settings) -> Check {
         let no_folder = LedgerError::NoFolder { path: path.to_owned() };
         return Check::failed_as_told(NAME, &no_folder.to_string());
     }
-    // With a mark beside it, it was removed, and a new one would have forgotten everything.
+    // With a high-water mark beside it, the ledger was removed, and a new one would have forgotten everything.
     let stand_in = Ledger::not_made_yet(path, &settings.firstpromoter.account_id, SystemClock.now());
     if let Err(error) = stand_in.and_then(|ledger| ledger.require_not_behind()) {
         return Check::failed_as_told(NAME, &in_full(&error));
@@ -124,7 +124,7 @@ fn as_the_service(what: &str) -> String {
     )
 }
 
-/// Whether this user may write, and everybody else may not read.
+/// Whether this user may write the ledger, and whether everybody may read it.
 fn rights(path: &Path) -> Check {
     let may_write = |path: &Path, access_mode| access(path, access_mode).is_ok();
     if !may_write(folder_of(path), Access::WRITE_OK | Access::EXEC_OK) {
@@ -145,7 +145,7 @@ fn rights(path: &Path) -> Check {
     Check::ok(RIGHTS, format!("file and folder can be written; mode {mode:o}"))
 }
 
-/// Whether there is room for it to grow.
+/// Whether the ledger has space to grow.
 pub(super) fn disk_space(path: &Path) -> Check {
     const NAME: &str = "disk space";
     let folder = folder_of(path);
@@ -161,7 +161,7 @@ pub(super) fn disk_space(path: &Path) -> Check {
 
 fn judge_room(folder: &Path, free: u64, all: u64) -> Check {
     const NAME: &str = "disk space";
-    // A file system that does not know its size has no per cent.
+    // Some file systems do not know their size.
     let percent = free.saturating_mul(100).checked_div(all).unwrap_or(100);
     let detail = format!("{}: {} MiB free ({percent} %)", folder.display(), free / (1024 * 1024));
     if free < ROOM_MIN || percent < ROOM_MIN_PERCENT {

@@ -1,10 +1,10 @@
-//! Whether everything is in place for makegood to run: one small function a check, results as data.
+//! Whether everything is in place for makegood to run. Each check is one small function; results are data.
 //!
-//! Guarantees: nothing is changed anywhere, no ledger is created, no target is delivered to (a connection is made and closed);
-//! at most 6 requests go to FirstPromoter where it answers (and the client's bounded retries where it does not), within a
-//! minute; no secret is shown.
+//! Guarantees: nothing is changed anywhere, no ledger is created, and nothing is delivered (a connection to a target is made
+//! and closed). At most 6 requests go to FirstPromoter where it answers (and the client's bounded retries where it does not),
+//! within a minute. No secret is shown.
 //!
-//! Assumptions: what holds for the user who checks holds for the one who runs the service; the texts say so where it matters.
+//! Assumptions: the user who checks has the same rights as the user of the service. The texts say so where it matters.
 
 mod firstpromoter;
 mod here;
@@ -21,15 +21,15 @@ use crate::{
     firstpromoter::Client,
 };
 
-/// What came of a check.
+/// The result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// As it should be.
     Ok,
-    /// It runs, and a person should look.
+    /// It runs, but a person should look.
     Warning,
-    /// It does not run like this.
+    /// It cannot run like this.
     Failed,
 }
 
@@ -47,15 +47,15 @@ impl Verdict {
 /// One check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Check {
-    /// What was looked at; unique within a report.
+    /// What was checked; unique within a report.
     pub name: String,
-    /// What came of it.
+    /// The result.
     pub result: Verdict,
     /// What was found.
     pub detail: String,
-    /// Present where it is not ok.
+    /// Present unless the result is ok.
     pub what_to_do: Option<String>,
-    /// It is part of the configuration: where it has failed, the service would not start.
+    /// Part of the configuration: where this fails, the service does not start.
     #[serde(skip)]
     pub is_configuration: bool,
 }
@@ -85,7 +85,7 @@ impl Check {
         Self { is_configuration: true, ..self }
     }
 
-    /// From an error that ends with its remedy, as the house's errors do: `what is wrong. What to do`.
+    /// From an error that ends with its remedy, as our errors do: `what is wrong. What to do`.
     fn failed_as_told(name: impl Into<String>, error: &str) -> Self {
         let cut = [". ", ": ", "; "].iter().find_map(|stop| error.split_once(stop));
         match cut {
@@ -95,14 +95,14 @@ impl Check {
     }
 }
 
-/// All the checks of a configuration that could be read, in the order in which one would put things right.
-/// `offline`: only what needs no network.
+/// All checks of a configuration that could be read, in the order in which a person would fix things. `offline`: only the
+/// checks that need no network.
 pub async fn all(path: &Path, config: &Config, offline: bool) -> Vec<Check> {
     let now = SystemClock.now();
     let mut checks = vec![here::configuration(path, config)];
     checks.extend(here::secrets(path, &config.secret_sources));
     checks.push(here::schedule(&config.settings, now));
-    // What only root may read comes first.
+    // Files that only root may read come first.
     let secrets = config::load_secrets(&config.secret_sources).ok();
     let (settings, ledger_checks, canaries) = ledger::ledger(&config.settings, now);
     let settings = &settings;
@@ -118,7 +118,7 @@ pub async fn all(path: &Path, config: &Config, offline: bool) -> Vec<Check> {
     checks
 }
 
-/// What there is to say of a configuration that could not be read: one check a problem.
+/// The checks of a configuration that could not be read: one for each problem.
 pub fn unreadable(error: &ConfigError) -> Vec<Check> {
     let fix = "correct it; config/makegood.toml shows every key";
     match error {

@@ -1,5 +1,5 @@
-//! Whether the targets can be reached, without anything being delivered: a connection is made and closed, a program is looked
-//! for and not started.
+//! Whether the targets can be reached. Delivers nothing: it makes a connection and closes it, or looks for a program and does
+//! not start it.
 
 use std::{
     collections::BTreeMap,
@@ -38,14 +38,14 @@ const CONNECT_MAX: Duration = Duration::from_secs(10);
 /// The variables that send connections through a proxy.
 const PROXIES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
 
-/// One check a target, all at the same time.
+/// One check for each target, all at the same time.
 pub(super) async fn targets(settings: &Settings, secrets: Option<&Secrets>, offline: bool) -> Vec<Check> {
     future::join_all(settings.targets.iter().map(|(name, target)| check(name, target, secrets, offline))).await
 }
 
 async fn check(name: &str, target: &TargetSettings, secrets: Option<&Secrets>, offline: bool) -> Check {
     let check_name = format!("target {name}");
-    // As for a delivery: the certificates are read, nobody is contacted.
+    // As for a delivery: reads the certificates and contacts nobody.
     if let Some(secrets) = secrets {
         let alone = BTreeMap::from([(name.to_owned(), target.clone())]);
         if let Err(error) = Targets::new(&alone, secrets, SystemClock) {
@@ -104,11 +104,11 @@ async fn http(name: String, url: &Url, ca_file: Option<&Path>, timeout: Duration
     }
 }
 
-/// TCP, and a TLS handshake for https; what was spoken, or why there is no connection.
+/// Connects by TCP, with a TLS handshake for https. Returns what was spoken, or why there is no connection.
 async fn connect(url: &Url, ca_file: Option<&Path>) -> Result<&'static str, String> {
     let port = url.port_or_known_default().unwrap_or_default();
     let stream = match url.host() {
-        // As a delivery does: by address, whatever the machine's hosts say.
+        // As a delivery does it: by address, whatever the machine's hosts file says.
         Some(Host::Domain("localhost")) => {
             TcpStream::connect(&LOCALHOST.map(|address| SocketAddr::new(address.ip(), port))[..]).await
         }
@@ -145,12 +145,12 @@ fn tls(ca_file: Option<&Path>) -> Result<ClientConfig, String> {
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let builder = builder.map_err(|error| error.to_string())?.dangerous();
     let mut config = builder.with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth();
-    // As a delivery does: a server that insists on one of these says so in the handshake.
+    // As a delivery does it: a server that insists on one of these says so in the handshake.
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
 }
 
-/// Looked for as the system would, and not started.
+/// Looks for the program as the system would; does not start it.
 fn command(name: String, program: &str) -> Check {
     let remedy = "write the whole path of a program that makegood's user may execute";
     let Some(path) = resolve(program, std::env::var_os("PATH").as_deref()) else {
@@ -167,7 +167,7 @@ fn command(name: String, program: &str) -> Check {
     Check::ok(name, format!("{} is there and may be executed; it was not started", path.display()))
 }
 
-/// The file that a program's name means: as it stands with a slash in it, else the first in PATH that may be executed.
+/// The file that a program's name means: with a slash in it the path itself, else the first executable in PATH.
 fn resolve(program: &str, path: Option<&std::ffi::OsStr>) -> Option<PathBuf> {
     if program.contains('/') {
         return Some(PathBuf::from(program)).filter(|path| path.exists());
@@ -194,8 +194,8 @@ mod tests {
     const SERVER_PEM: &[u8] = include_bytes!("../../tests/fixtures/tls/server.pem");
     const SERVER_KEY: &[u8] = include_bytes!("../../tests/fixtures/tls/server.key");
 
-    /// Checks an endpoint with a certificate of an authority of its own; and how many bytes it was sent after the handshake,
-    /// none where there was no handshake.
+    /// Checks an endpoint whose certificate has an authority of its own. Also returns how many bytes the endpoint got after the
+    /// handshake; none where there was no handshake.
     async fn check_tls(ca_file: Option<&str>) -> (Check, Option<usize>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = Url::parse(&format!("https://{}/rewards?token=x", listener.local_addr().unwrap())).unwrap();
@@ -208,7 +208,7 @@ mod tests {
             let (stream, _) = listener.accept().await.unwrap();
             let mut stream = TlsAcceptor::from(Arc::new(config)).accept(stream).await.ok()?;
             let mut sent = Vec::new();
-            // The connection is closed without a goodbye: an error, after what was sent.
+            // The connection is closed without a goodbye, which is an error, after the bytes were sent.
             let _closed = stream.read_to_end(&mut sent).await;
             Some(sent.len())
         });

@@ -1,6 +1,6 @@
-//! Texts on the command line that the ledger keeps: refused where they are too long, before anything is done.
+//! Texts on the command line that the ledger keeps. A text that is too long is refused before anything is done.
 //!
-//! clap would quote the whole value in its error; this says the argument, the length and the limit.
+//! clap would quote the whole value in its error. This error says the argument, the length and the limit.
 
 use std::ffi::OsStr;
 
@@ -21,27 +21,27 @@ pub(crate) const OWNER_MAX: usize = 100;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounded {
     max: usize,
-    /// Says what is wrong with it otherwise.
+    /// What is wrong with the text otherwise, if anything.
     refusal: fn(&str) -> Option<&'static str>,
 }
 
-/// Why something is done. Blanks around it are left out.
+/// The reason for something. Blanks around it are removed.
 pub(super) fn reason() -> impl TypedValueParser<Value = String> {
     let refusal = |text: &str| text.trim().is_empty().then_some("say why: it is kept in the journal");
     Bounded { max: REASON_MAX, refusal }.map(|text| text.trim().to_owned())
 }
 
-/// As [`reason`], for a command that needs none.
+/// Like [`reason`], for a command that does not need one.
 pub(super) fn any_reason() -> Bounded {
     Bounded { max: REASON_MAX, refusal: |_| None }
 }
 
-/// What the recipient's system calls a delivery.
+/// The recipient system's name for a delivery.
 pub(super) fn receipt() -> Bounded {
     Bounded { max: RECEIPT_MAX, refusal: |_| None }
 }
 
-/// Who claims.
+/// The owner of a claim.
 pub(super) fn owner() -> Bounded {
     let refusal = |text: &str| match text {
         "" => Some("an owner has a name"),

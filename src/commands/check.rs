@@ -1,4 +1,4 @@
-//! `makegood check`: whether everything is in place, one line a check.
+//! `makegood check`: whether everything is in place, one line for each check.
 
 use std::fmt::Write;
 
@@ -11,7 +11,7 @@ use crate::{
     config,
 };
 
-/// The manual's `check --json`.
+/// The document of `check --json`, as in the manual.
 #[derive(Debug, Serialize)]
 struct Document {
     checks: Vec<Check>,
@@ -19,14 +19,14 @@ struct Document {
 
 pub(super) async fn check(cli: &Cli, offline: bool) -> Result<Exit, Failure> {
     let env = config::environment();
-    // In the journal of a reload only what is wrong is news.
+    // A reload's journal needs only what is wrong.
     let wrong_only = env.as_ref().is_ok_and(|env| config::reloads(env));
     let loaded = env.and_then(|env| config::load(&cli.config, &env));
     let (document, exit) = match loaded {
         Ok(config) => {
             let checks = check::all(&cli.config, &config, offline).await;
             let exit = match exit(&checks) {
-                // `systemctl reload` asks whether this configuration would be taken, and a warning is no reason not to.
+                // `systemctl reload` asks whether the service would take this configuration. A warning is no reason not to.
                 Exit::Attention if offline => Exit::Done,
                 exit @ (Exit::Done | Exit::Failed | Exit::Usage | Exit::Attention | Exit::Busy) => exit,
             };
@@ -42,7 +42,7 @@ pub(super) async fn check(cli: &Cli, offline: bool) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
-/// Secrets are part of the configuration: a service without them would end with [`Exit::Usage`].
+/// Secrets are part of the configuration: without them the service would end with [`Exit::Usage`].
 fn exit(checks: &[Check]) -> Exit {
     let failed = |check: &&Check| check.result == Verdict::Failed;
     if checks.iter().filter(failed).any(|check| check.is_configuration) {
@@ -98,7 +98,7 @@ mod tests {
             (vec![("ledger", Failed), ("clock", Warning)], Exit::Failed),
             (vec![("a secret", Failed), ("ledger", Failed)], Exit::Usage),
             (vec![("a secret", Warning)], Exit::Attention),
-            // How it is called decides nothing.
+            // A check's name does not change the exit code.
             (vec![("secret ledger", Failed)], Exit::Failed),
         ] {
             let made: Vec<Check> = checks.iter().map(|(name, result)| check(name, *result)).collect();

@@ -1,5 +1,5 @@
-//! `makegood claim` and `makegood record`: for a webhook handler on the same host. They take no pass lock: a handler must not
-//! wait for a pass, and the ledger's transactions are enough.
+//! `makegood claim` and `makegood record`, for a webhook handler on the same host. They do not take the pass lock: a handler
+//! must not wait for a pass, and the ledger's transactions are enough.
 
 use std::time::Duration;
 
@@ -81,7 +81,7 @@ pub(super) fn record(cli: &Cli, id: CommissionId, owner: &str, receipt: Option<&
     Ok(Exit::Done)
 }
 
-/// The ledger, created where a handler comes before the first pass; needs no secret.
+/// Opens the ledger, or creates it where a handler comes before the first pass. Needs no secret.
 fn open(cli: &Cli) -> Result<(Ledger, String), Failure> {
     let settings = load(cli)?.settings;
     let account_id = settings.firstpromoter.account_id.clone();

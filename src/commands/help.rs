@@ -1,4 +1,4 @@
-//! `makegood help`: a topic of the manual, for a terminal; or the help of a command, as clap has it.
+//! `makegood help`: a topic of the manual for a terminal, or clap's help of a command.
 
 use std::fmt::Write;
 
@@ -14,7 +14,7 @@ use crate::{
     },
 };
 
-/// A label of a table that is longer stands on a line of its own.
+/// A longer label of a table has a line of its own.
 const LABEL_MAX: usize = 22;
 
 pub(super) fn help(cli: &Cli, words: &[String]) -> Result<Exit, Failure> {
@@ -30,7 +30,7 @@ pub(super) fn help(cli: &Cli, words: &[String]) -> Result<Exit, Failure> {
     }
     let command = words.iter().map(String::as_str).filter(|word| !word.starts_with('-'));
     let args = std::iter::once("makegood").chain(command).chain(["--help"]);
-    // clap answers `--help`, and a command that does not exist, with an error that knows how to show itself.
+    // clap answers `--help`, and unknown commands, with an error that can print itself.
     let Err(shown) = Cli::try_parse_from(args) else {
         return Ok(Exit::Done);
     };
@@ -45,7 +45,7 @@ pub(super) fn help(cli: &Cli, words: &[String]) -> Result<Exit, Failure> {
     if cli.json {
         print_json(&json!({ "command": words.join(" "), "text": shown.render().to_string() }))?;
     } else {
-        // A reader that has gone away is no error of ours.
+        // A reader that has closed the pipe is no error of ours.
         let _gone = shown.print();
     }
     Ok(Exit::Done)
@@ -87,7 +87,7 @@ fn heading(out: &mut String, level: u8, text: &str) {
     let _infallible = writeln!(out, "{text}\n{}", line.to_string().repeat(text.chars().count()));
 }
 
-/// The first cell is a label; the others stand beside it, a line each.
+/// The first cell is a label. The others go beside it, a line each.
 fn table(out: &mut String, head: &[Vec<Span>], rows: &[Vec<Vec<Span>>]) {
     let label = |row: &[Vec<Span>]| row.first().map(|cell| plain(cell)).unwrap_or_default();
     let longest = rows.iter().map(|row| label(row).chars().count()).max().unwrap_or(0);
@@ -117,7 +117,7 @@ fn hanging(label: &str, words: &str, indent: usize) -> String {
     format!("{label}\n{body}")
 }
 
-/// Code in backquotes, so that a command can be told from its sentence, and copied.
+/// Code in backquotes, so that a reader can tell a command from its sentence, and copy it.
 fn quoted(text: &[Span]) -> String {
     let shown = |span: &Span| match span.style {
         Style::Code => format!("`{}`", span.text),
@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_topic_fits_eighty_columns_but_for_what_is_to_be_copied() {
+    fn every_topic_fits_eighty_columns_except_lines_to_copy() {
         for topic in Topic::ALL {
             let shown = in_words(&markdown::read(topic.text()));
             for line in shown.lines().filter(|line| !line.starts_with("    ")) {

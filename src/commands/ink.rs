@@ -1,4 +1,4 @@
-//! Colour, where a person reads on a terminal; elsewhere, and with `NO_COLOR`, nothing.
+//! Colour where a person reads on a terminal. None elsewhere, or with `NO_COLOR`.
 
 use std::{
     ffi::OsStr,
@@ -24,7 +24,7 @@ impl Ink {
         Self { on: terminal && no_color.is_none_or(OsStr::is_empty) && term != Some(OsStr::new("dumb")) }
     }
 
-    /// A state, a decision or the result of a check, in its colour. `shown` is the word as it is to appear: padded, say.
+    /// Colours a state, a decision or the result of a check. `shown` is the word as it is printed, with padding for example.
     pub(super) fn word(self, word: &str, shown: &str) -> String {
         match style(word) {
             Some(style) if self.on => format!("{style}{shown}{style:#}"),
@@ -33,7 +33,7 @@ impl Ink {
     }
 }
 
-/// Green: as it should be. Cyan: on its way. Yellow: for a person. Red: broken. Dim: over.
+/// Green: fine. Cyan: on its way. Yellow: needs a person. Red: broken. Dim: over.
 fn style(word: &str) -> Option<Style> {
     let colour = |colour: AnsiColor| Some(Style::new().fg_color(Some(colour.into())));
     match word {
@@ -46,8 +46,7 @@ fn style(word: &str) -> Option<Style> {
     }
 }
 
-/// Cleans a report and leaves our colours in it: all that is written between them, and only them. Off a terminal there are
-/// none.
+/// Cleans a report but keeps our own colours: cleans the text between them. Off a terminal there are none.
 pub(super) fn between_colours(report: &str, clean: impl Fn(&str) -> String) -> String {
     let mut parts = report.split("\u{1b}[");
     let mut out = clean(parts.next().unwrap_or_default());

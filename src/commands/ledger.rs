@@ -1,5 +1,5 @@
-//! `makegood ledger accept`: go on with a ledger that is behind its mark, after a look at what is at stake. `makegood ledger backup`: a
-//! copy of it. `makegood ledger restore`: a copy in its place. The latter two need no secret.
+//! `makegood ledger accept`: go on with a ledger that is behind its high-water mark, after a look at what is at stake.
+//! `makegood ledger backup`: copy it. `makegood ledger restore`: put a copy in its place. The latter two need no secret.
 
 use std::{fmt::Write, path::Path};
 
@@ -82,8 +82,8 @@ pub(super) async fn accept(cli: &Cli, yes: bool) -> Result<Exit, Failure> {
     report(cli, &out, &ends, marked.as_ref(), &at_stake, yes)
 }
 
-/// Only reads the ledger: whoever may read it may copy it. Root reads as the owner of the one folder, and writes as that of the
-/// other.
+/// Only reads the ledger: anybody who may read it may copy it. Root reads as the owner of the ledger's folder, and writes as
+/// the owner of the copy's folder.
 pub(super) fn backup(cli: &Cli, file: &Path) -> Result<Exit, Failure> {
     let settings = configuration(cli)?.settings;
     let path = find_ledger(&settings.ledger.path)?;
@@ -111,7 +111,7 @@ pub(super) fn backup(cli: &Cli, file: &Path) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// Puts a copy in the ledger's place. The copy is opened as who we are, all else is done as the ledger's owner.
+/// Puts a copy in the ledger's place. Opens the copy as the present user; does everything else as the ledger's owner.
 pub(super) async fn restore(cli: &Cli, file: &Path, yes: bool) -> Result<Exit, Failure> {
     let mut settings = configuration(cli)?.settings;
     let copy = Copy::open(file)?;
@@ -172,8 +172,8 @@ pub(super) async fn restore(cli: &Cli, file: &Path, yes: bool) -> Result<Exit, F
 
 type Holding = Option<(u64, Position)>;
 
-/// What lies in the ledger's place: none, this much, or why nobody can tell (it is damaged: most often why it is replaced). That of
-/// another account is not replaced.
+/// What is in the ledger's place now: nothing, a ledger of this size, or the reason why nobody can tell (it is damaged, which
+/// is often why it is replaced). A ledger of another account is not replaced.
 fn there_now(path: &Path, account_id: &str) -> Result<Result<Holding, String>, LedgerError> {
     let looked = Ledger::open_read_only(path).and_then(|ledger| {
         ledger.require_account(account_id)?;
@@ -187,8 +187,9 @@ fn there_now(path: &Path, account_id: &str) -> Result<Result<Holding, String>, L
     }
 }
 
-/// Everything that FirstPromoter lists as owed and this ledger does not call delivered, in words: also what waits, what is held, and
-/// what the fuse stops. A forgotten delivery is repeated as soon as nothing stands against it any more.
+/// Everything that FirstPromoter lists as owed and that this ledger does not call delivered, in words. This includes waiting
+/// and held rewards, and those that the fuse stops, because a forgotten delivery is repeated as soon as nothing stops it any
+/// more.
 fn at_stake(plan: &Plan) -> Vec<(CommissionId, String)> {
     plan.items
         .iter()
@@ -201,7 +202,7 @@ fn at_stake(plan: &Plan) -> Vec<(CommissionId, String)> {
         .collect()
 }
 
-/// What becomes of one that is owed and not called delivered; none for all others.
+/// What happens to a reward that is owed and not called delivered; none for all others.
 fn becomes(item: &Item) -> Option<String> {
     let open = item.reward.as_ref().is_none_or(|reward| match &reward.state {
         State::Waiting { .. } | State::Delivering | State::Held { .. } | State::Cancelled => true,
@@ -219,7 +220,7 @@ fn becomes(item: &Item) -> Option<String> {
         Step::Leave(Why::Held(reason, _)) | Step::Write(Transition::Hold { reason, .. }) => {
             Some(format!("held ({reason})"))
         }
-        // Held by an attempt, or neither answer was clear: listed as owed all the same.
+        // Held after an attempt, or unclear. FirstPromoter lists it as owed all the same.
         Step::Leave(why) if item.listed && item.reward.is_some() => Some(why.to_string()),
         Step::Leave(_) | Step::Write(_) | Step::Mark => None,
     }

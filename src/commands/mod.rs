@@ -1,6 +1,6 @@
-//! The commands: each a file, each ending in an [`Exit`].
+//! The commands, each in a file of its own. Each ends in an [`Exit`].
 //!
-//! Reports go to stdout, as text or as one JSON document; everything else goes to stderr.
+//! Reports go to stdout, as text or as one JSON document. Everything else goes to stderr.
 
 mod check;
 mod handler;
@@ -41,11 +41,11 @@ use crate::{
 pub enum Exit {
     /// Nothing needs a person.
     Done = 0,
-    /// Could not run, or did not complete.
+    /// The command could not run, or did not complete.
     Failed = 1,
     /// Wrong usage or configuration.
     Usage = 2,
-    /// Done, but something stands in `attention`.
+    /// Done, but the view `attention` is not empty.
     Attention = 3,
     /// Another process holds the pass.
     Busy = 4,
@@ -79,7 +79,7 @@ impl From<FailureKind> for Exit {
     }
 }
 
-/// Why a command came to no report.
+/// Why a command has no report.
 #[derive(Debug)]
 pub struct Failure {
     exit: Exit,
@@ -87,7 +87,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// What the configuration asks for cannot be had on this machine.
+    /// This machine cannot do what the configuration asks for.
     fn usage(error: impl Into<anyhow::Error>) -> Self {
         Self { exit: Exit::Usage, error: error.into() }
     }
@@ -129,7 +129,7 @@ impl From<LedgerError> for Failure {
     }
 }
 
-/// Carries out what the command line asks for.
+/// Runs the command of the command line.
 pub async fn dispatch(cli: &Cli) -> Exit {
     if let Err(error) = triggers::outlive_wake_ups() {
         warn!("signals that are meant for the service would end this command: {error}");
@@ -171,8 +171,8 @@ pub async fn dispatch(cli: &Cli) -> Exit {
         if cli.command.is_service() {
             error!("{text}");
         } else {
-            // A person reads this one: no timestamp, no module.
-            // Only a configuration has several lines to say; all else may quote others, who would begin one.
+            // A person reads this line: no timestamp, no module. Only a configuration error has several lines. Any other error
+            // may quote others, and a line break in a quote would begin a line.
             let clean = if failure.exit == Exit::Usage { foreign::lines } else { foreign::line };
             let _nowhere_else_to_say_it = writeln!(std::io::stderr(), "makegood: {}", clean(&foreign::redact(&text)));
         }
@@ -180,21 +180,22 @@ pub async fn dispatch(cli: &Cli) -> Exit {
     })
 }
 
-/// The configuration, for a command that needs the ledger and no secret.
+/// Loads the configuration for a command that needs the ledger and no secret.
 fn load(cli: &Cli) -> Result<Config, Failure> {
     let mut config = configuration(cli)?;
     enter(&mut config.settings)?;
     Ok(config)
 }
 
-/// Before the ledger is touched: its one name, and as root its owner. What only root may read is to be read before.
+/// Called before the ledger is touched: finds the ledger's real name, and as root becomes its owner. Files that only root may
+/// read must be read before.
 fn enter(settings: &mut Settings) -> Result<(), Failure> {
     settings.ledger.path = find_ledger(&settings.ledger.path)?;
     become_owner(&settings.ledger.path)?;
     Ok(())
 }
 
-/// The configuration, with its warnings logged.
+/// Loads the configuration and logs its warnings.
 fn configuration(cli: &Cli) -> Result<Config, Failure> {
     let config = config::load(&cli.config, &config::environment()?)?;
     telemetry::configure(config.settings.log);
@@ -204,12 +205,12 @@ fn configuration(cli: &Cli) -> Result<Config, Failure> {
     Ok(config)
 }
 
-/// What a command that talks to the outside needs.
+/// Everything that a command needs to talk to the outside.
 struct Outside {
     settings: Settings,
     api: Client<SystemClock>,
     targets: Targets<SystemClock>,
-    /// Where heartbeats and alerts go.
+    /// The addresses for heartbeats and alerts.
     addresses: NoticeSecrets,
 }
 
@@ -227,7 +228,8 @@ impl Outside {
     }
 }
 
-/// Prints a report, without secrets and with no control but our own; a reader that has gone away is no error of ours.
+/// Prints a report without secrets and without control characters except our own. A reader that has closed the pipe is no error
+/// of ours.
 fn print(text: &str) -> Result<(), Failure> {
     write(&ink::between_colours(&foreign::redact(text), foreign::lines))
 }
@@ -247,23 +249,23 @@ fn print_json(document: &impl Serialize) -> Result<(), Failure> {
     write(&format!("{}\n", foreign::json(&foreign::redact(&text))))
 }
 
-/// [`Exit::Attention`] where something needs a person.
+/// [`Exit::Attention`] if something needs a person.
 fn exit_for(needs_attention: bool) -> Exit {
     if needs_attention { Exit::Attention } else { Exit::Done }
 }
 
-/// Opens the ledger to write; made, or migrated, where needed.
+/// Opens the ledger for writing; creates or migrates it where needed.
 ///
-/// Attempts of 0.1 kept no fingerprint of their target, and get the one that is configured now. Suppose that waited for the first
-/// pass: `resolve` migrates the ledger, the target's address is changed, and then the pass takes the new address for that of
-/// the old attempts, and repeats there what may have taken effect elsewhere.
+/// Attempts of 0.1 kept no fingerprint of their target. They get the fingerprint of the target that is configured now. Suppose
+/// that happened only in the first pass: `resolve` migrates the ledger, then somebody changes the target's address, and the
+/// pass takes the new address for that of the old attempts. It would repeat there what may have taken effect elsewhere.
 fn open_to_write(settings: &Settings) -> Result<Ledger, LedgerError> {
     let ledger = Ledger::open(&settings.ledger.path, &settings.firstpromoter.account_id, SystemClock.now())?;
     ledger.adopt_fingerprints(&Fingerprint::of_all(&settings.targets))?;
     Ok(ledger)
 }
 
-/// Who gives the command, for the journal: the person behind `sudo`, if any.
+/// The person who gives the command, for the journal: the one behind `sudo`, if any.
 fn operator() -> String {
     let named = ["SUDO_USER", "LOGNAME", "USER"]
         .into_iter()

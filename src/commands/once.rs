@@ -1,4 +1,4 @@
-//! `makegood once`: one pass now, its report on stdout.
+//! `makegood once`: makes one pass now and prints its report.
 
 use std::{
     cell::RefCell,
@@ -81,7 +81,7 @@ fn in_words(report: &Report, ledger: &Ledger) -> Result<String, Failure> {
     Ok(out)
 }
 
-/// How far a long pass is, on a terminal; elsewhere nothing.
+/// A progress bar for a long pass, on a terminal only.
 pub(super) struct Bar(Option<RefCell<ProgressBar>>);
 
 impl Bar {

@@ -1,4 +1,4 @@
-//! `makegood completions` and `makegood man`: made from the command line itself, for packages.
+//! `makegood completions` and `makegood man`, for packages. Made from the command line's definition.
 
 use std::{
     fs, io,
@@ -36,7 +36,7 @@ pub(super) fn man(folder: Option<&Path>) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// makegood(1): what clap knows, then the manual's part on operation.
+/// makegood(1): clap's part, then the manual's part on operation.
 fn main_page() -> io::Result<String> {
     let mut page = Vec::new();
     let man = Man::new(Cli::command());

@@ -1,4 +1,4 @@
-//! `makegood plan`: what a pass would do, and why. Reads only: FirstPromoter, the ledger; writes nothing anywhere.
+//! `makegood plan`: what a pass would do, and why. Reads FirstPromoter and the ledger; writes nothing anywhere.
 
 use std::fmt::Write;
 
@@ -17,11 +17,11 @@ use crate::{
     service::triggers,
 };
 
-/// The manual's `plan --json`.
+/// The document of `plan --json`, as in the manual.
 #[derive(Debug, Serialize)]
 struct Document {
     api_requests: u64,
-    /// The fuse would blow: none would be delivered.
+    /// The fuse would blow: nothing would be delivered.
     fuse: bool,
     error: Option<String>,
     decisions: Vec<Row>,
@@ -45,7 +45,7 @@ pub(super) async fn plan(cli: &Cli) -> Result<Exit, Failure> {
     let path = &outside.settings.ledger.path;
     let ledger = match Ledger::open_read_only(path) {
         Ok(ledger) => ledger,
-        // Before the first pass: compared with an empty one, and none is made.
+        // Before the first pass: compares with an empty ledger, and creates none.
         Err(LedgerError::Missing { .. }) => Ledger::not_made_yet(path, account_id, SystemClock.now())?,
         Err(error) => return Err(error.into()),
     };

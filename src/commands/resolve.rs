@@ -10,7 +10,7 @@ use crate::{
     ledger::{Attempted, Author, Ledger, Resolution, Reward, State},
 };
 
-/// What a person who decides otherwise must know first: an attempt may have taken effect.
+/// What a person must know before deciding: an attempt may have taken effect.
 fn doubt(reward: &Reward, resolution: &Resolution) -> String {
     let otherwise = match resolution {
         Resolution::Delivered(_) => return String::new(),
@@ -32,7 +32,7 @@ pub(super) fn resolve(
 ) -> Result<Exit, Failure> {
     let settings = load(cli)?.settings;
     let path = &settings.ledger.path;
-    // Not created here: there is nothing to resolve in an empty one.
+    // Fails where there is no ledger. `resolve` creates none, because an empty one has nothing to resolve.
     drop(Ledger::open_read_only(path)?);
     let ledger = open_to_write(&settings)?;
     let Some(reward) = ledger.rewards(&[id])?.remove(&id) else {

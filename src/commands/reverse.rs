@@ -1,4 +1,4 @@
-//! `makegood reverse`: take back what was delivered, at FirstPromoter and in the ledger.
+//! `makegood reverse`: takes a delivery back, at FirstPromoter and in the ledger.
 
 use serde_json::json;
 
@@ -14,7 +14,7 @@ use crate::{
 pub(super) async fn reverse(cli: &Cli, id: CommissionId, reason: &str) -> Result<Exit, Failure> {
     let outside = Outside::open(cli)?;
     let path = &outside.settings.ledger.path;
-    // Not created here: there is nothing to reverse in an empty one.
+    // Fails where there is no ledger. `reverse` creates none, because an empty one has nothing to reverse.
     drop(Ledger::open_read_only(path)?);
     let ledger = open_to_write(&outside.settings)?;
     let _pass_lock = acquire_pass_lock(path, "reverse", &SystemClock).await?;

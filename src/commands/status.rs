@@ -1,4 +1,4 @@
-//! `makegood status`: from the ledger alone, for a person or a monitoring system. Needs no secret.
+//! `makegood status`: reads only the ledger, for a person or a monitoring system. Needs no secret.
 
 use std::{collections::BTreeMap, fmt::Write, path::Path};
 
@@ -15,7 +15,7 @@ use crate::{
     service::late::{Lateness, lateness},
 };
 
-/// The manual's `status --json`.
+/// The document of `status --json`, as in the manual.
 #[derive(Debug, Serialize)]
 struct Document {
     account_id: String,
@@ -25,13 +25,13 @@ struct Document {
     last_pass: Option<Map<String, Value>>,
     /// When the last pass over everything completed.
     last_completed_at: Option<String>,
-    /// Three scheduled polls have come and gone since.
+    /// Three scheduled polls have gone by since then.
     late: bool,
-    /// Those whose last attempts failed or were refused.
+    /// The targets whose last attempts failed or were refused.
     targets: Vec<Target>,
-    /// The earliest `next_attempt_at` of what is owed.
+    /// The earliest `next_attempt_at` among owed rewards.
     next_owed_at: Option<String>,
-    /// Why nothing is delivered from this ledger until a person accepts it; absent where nothing says so.
+    /// Why nothing is delivered from this ledger until a person accepts it; absent where that is not so.
     #[serde(skip_serializing_if = "Option::is_none")]
     may_have_forgotten: Option<String>,
 }
@@ -41,11 +41,11 @@ struct Document {
 struct Target {
     #[serde(rename = "target")]
     name: String,
-    /// In a row, of any rewards.
+    /// Failures in a row, of any rewards.
     failures: u32,
-    /// In a row, of different rewards.
+    /// Refusals in a row, of different rewards.
     refusals: u32,
-    /// Nothing is delivered there before; null where its deliveries do not wait.
+    /// Nothing is delivered there before this time; null where its deliveries are not paused.
     retry_at: Option<String>,
     last_error: Option<String>,
     #[serde(skip)]
@@ -59,13 +59,13 @@ impl Target {
             failures: health.failures,
             refusals: health.refusals,
             in_words: health.in_words(),
-            // A time that only a clock that was ahead could write is no time to wait for.
+            // Only a clock that was ahead can have written such a time; nobody should wait for it.
             retry_at: health.retry_at.filter(|at| *at <= now || health.closed_until(now).is_some()).map(timestamp_text),
             last_error: health.last_error,
         }
     }
 
-    /// What is wrong and what to do; none while its deliveries do not wait.
+    /// What is wrong and what to do; none unless its deliveries are paused.
     fn line(&self) -> Option<String> {
         let until = text::when(self.retry_at.as_deref()?);
         let words = self.last_error.as_deref().map(|words| format!(" The last: {words}.")).unwrap_or_default();

@@ -1,31 +1,32 @@
-//! Words and columns that several reports share; 80 columns wide.
+//! Words and columns that several reports share, 80 columns wide.
 //!
-//! Guarantees: what FirstPromoter, a target or a person wrote reaches the terminal as [`foreign::line`] leaves it, and begins no
-//! line where one of ours could; a line is wider than 80 columns only where one word (a path, an email) is.
+//! Guarantees: text from FirstPromoter, a target or a person reaches the terminal only as [`foreign::line`] returns it, and
+//! never at the beginning of a line where ours could begin. A line is wider than 80 columns only where a single word is (a
+//! path, an email).
 
 use super::ink::Ink;
 use crate::{domain::Timestamp, foreign, ledger::Attention, reconcile::Line};
 
 const WIDTH: usize = 80;
 
-/// How much deeper the second line of a text stands.
+/// How much deeper the following lines of a text are indented.
 const HANGING: usize = 4;
 
-/// Where the state begins in a reward's line; what belongs to it stands below, from there on.
+/// The column of the state in a reward's line. Details below it begin in the same column.
 const DETAILS: usize = 13;
 
-/// The narrowest that a recipient is cut to, in favour of the target beside it.
+/// The narrowest width of a recipient, where the target beside it needs room.
 const RECIPIENT_MIN: usize = 16;
 
-/// The most of a target's name in a reward's line.
+/// The widest name of a target in a reward's line.
 const TARGET_MAX: usize = 14;
 
-/// Cuts to `width` characters, with `…` where something was cut.
+/// Cuts to `width` characters. `…` shows that something was cut.
 pub(super) fn cut(text: &str, width: usize) -> String {
     foreign::cut(&foreign::line(text), width)
 }
 
-/// The words of a text; what stands in backquotes is one, so that it can be copied, if it fits on a line.
+/// The words of a text. Text in backquotes is one word if it fits on a line, so that it can be copied.
 fn words(text: &str, room: usize) -> Vec<String> {
     let mut words: Vec<String> = Vec::new();
     let mut rest = text.split_whitespace();
@@ -50,13 +51,13 @@ fn words(text: &str, room: usize) -> Vec<String> {
     words
 }
 
-/// Breaks at spaces so that no line is wider than 80 columns, the first one indented by `indent`, the others deeper: where a
-/// line of ours begins no text of others does, however long it is.
+/// Breaks at spaces so that no line is wider than 80 columns. The first line is indented by `indent`, the others deeper: where
+/// a line of ours could begin, no text of others does, however long it is.
 pub(super) fn wrapped(text: &str, indent: usize) -> String {
     broken(text, indent, indent + HANGING)
 }
 
-/// The same for text that is all ours: every line is indented alike.
+/// Like [`wrapped`], for text that is all ours: indents every line alike.
 pub(super) fn paragraph(text: &str, indent: usize) -> String {
     broken(text, indent, indent)
 }
@@ -90,7 +91,7 @@ pub(super) fn labelled(label: &str, text: &str) -> String {
     format!("  {label:<12}{}", wrapped.trim_start())
 }
 
-/// A time of the ledger's for a person: `2025-01-19T10:30:00Z`, one word. What is no such time is shown as it is.
+/// A time of the ledger for a person: `2025-01-19T10:30:00Z`, one word. Any other text is shown as it is.
 pub(super) fn when(text: &str) -> String {
     text.parse::<Timestamp>().map_or_else(|_| text.to_owned(), at)
 }
@@ -105,7 +106,7 @@ pub(super) fn counted(count: u64, thing: &str) -> String {
     format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
 }
 
-/// `500 points`; what is not known is left out.
+/// `500 points`; unknown parts are left out.
 pub(super) fn amount(amount: Option<i64>, unit: Option<&str>) -> String {
     match (amount, unit) {
         (Some(amount), Some(unit)) => format!("{amount} {unit}"),
@@ -124,7 +125,7 @@ pub(super) fn recipient(kind: Option<&str>, email: Option<&str>) -> String {
     }
 }
 
-/// One reward on one line of at most 80 columns. The recipient gives way to the target beside it.
+/// One reward on one line of at most 80 columns. The recipient is shortened before the target beside it.
 pub(super) fn reward_line(
     ink: Ink,
     id: i64,
@@ -162,7 +163,7 @@ pub(super) fn report_line(ink: Ink, line: &Line, attention: Option<&Attention>) 
     out
 }
 
-/// What belongs to the line of a reward above it.
+/// The details of the reward in the line above.
 pub(super) fn detail_text(text: &str) -> String {
     wrapped(text, DETAILS)
 }
@@ -216,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn what_strangers_wrote_cannot_drive_the_terminal() {
+    fn text_of_others_cannot_control_the_terminal() {
         let nasty = "a\u{1b}[2Jb\u{7}\u{9b}31mc\r\nd";
         let line = reward_line(Ink::PLAIN, 7, "held", nasty, nasty, Some(nasty));
         for text in [wrapped(nasty, 4), cut(nasty, 80), cut(nasty, 5), line] {

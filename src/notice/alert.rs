@@ -1,4 +1,4 @@
-//! What is wrong, and what of it is news. Pure.
+//! Decides what is wrong, and what of it is news. Pure.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,7 +13,7 @@ use crate::{
     ledger::{Attention, Caught, Health, PassFailure},
 };
 
-/// What can be wrong. There is one all-clear for each.
+/// What an alert is about. Each has one all-clear.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum AlertKind {
@@ -23,12 +23,12 @@ pub(super) enum AlertKind {
     Failing,
     /// makegood delivers most of what the webhook handler should.
     Handler,
-    /// The deliveries of a target wait.
+    /// A target's deliveries are paused.
     Targets,
 }
 
 impl AlertKind {
-    /// Stands in `alerts` while an all-clear is owed.
+    /// The word in `alerts` while an all-clear is owed.
     fn subject(self) -> &'static str {
         match self {
             Self::Attention => "attention",
@@ -43,13 +43,13 @@ impl AlertKind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Failing {
     pub(super) since: Timestamp,
-    /// Of the last one.
+    /// The last pass's failure.
     pub(super) failure: PassFailure,
-    /// Three that `schedule.poll` asked for have come and gone.
+    /// Three polls of `schedule.poll` have passed without one that completed.
     pub(super) late: bool,
 }
 
-/// What makegood had to deliver itself.
+/// The share of rewards that makegood had to deliver itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Broken {
     pub(super) caught: Caught,
@@ -59,14 +59,14 @@ pub(super) struct Broken {
 /// What is wrong now.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
-    /// None: cannot be known now.
+    /// None: unknown at present.
     attention: Option<Vec<Attention>>,
     /// The last pass completed.
     completed: bool,
-    /// For long enough.
+    /// Set when it has lasted long enough.
     failing: Option<Failing>,
     handler: Handler,
-    /// Those whose last attempts failed or were refused. None: cannot be known now.
+    /// The targets whose last attempts failed or were refused. None: unknown at present.
     targets: Option<BTreeMap<String, Health>>,
 }
 
@@ -74,14 +74,14 @@ pub(super) struct Findings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Handler {
     Broken(Broken),
-    /// Neither so bad that it is told, nor so good that it is over.
+    /// Neither bad enough for an alert, nor good enough for the all-clear.
     #[default]
     Between,
     Well,
 }
 
 impl Findings {
-    /// `attention` and `caught`: none where the ledger cannot say.
+    /// `attention` and `caught` are none where the ledger cannot tell.
     pub(super) fn judge(
         attention: Option<Vec<Attention>>,
         failing: Option<&Failing>,
@@ -95,15 +95,15 @@ impl Findings {
         Self { attention, completed: failing.is_none(), failing: failing_for_long, handler, targets: None }
     }
 
-    /// The targets in trouble; none where the ledger cannot say.
+    /// The targets in trouble; none where the ledger cannot tell.
     pub(super) fn with_targets(self, targets: Option<BTreeMap<String, Health>>) -> Self {
         Self { targets, ..self }
     }
 }
 
 impl Handler {
-    /// Over only when it is half as bad as what is told: the time that is looked at moves on, and no border may be crossed
-    /// to and fro.
+    /// The all-clear needs a share that is half as bad as the alert's. Suppose both had the same limit: the period that is
+    /// counted moves on, the share crosses the limit to and fro, and each time there is a post.
     fn judge(caught: Caught, settings: &AlertSettings) -> Self {
         #[allow(clippy::cast_precision_loss, reason = "a share of more than 2^53 rewards is still a share")]
         let at_least = |share: f64| caught.caught as f64 >= share * caught.of as f64;
@@ -115,21 +115,21 @@ impl Handler {
     }
 }
 
-/// What people were told and is not over: the subjects in the ledger's `alerts`.
+/// The alerts whose all-clear is owed: the subjects in the ledger's `alerts`.
 #[derive(Debug, Default)]
 pub(super) struct Told(BTreeSet<String>);
 
-/// What people are told next.
+/// What to tell people next.
 #[derive(Debug, Default)]
 pub(super) struct News {
     pub(super) attention: Vec<Attention>,
     pub(super) failing: Option<Failing>,
     pub(super) handler: Option<Broken>,
-    /// Whose deliveries wait.
+    /// The targets whose deliveries are paused.
     pub(super) targets: Vec<(String, Health)>,
-    /// What is over.
+    /// The alerts that are over.
     pub(super) over: Vec<AlertKind>,
-    /// What is told once this is.
+    /// The state after this has been told.
     pub(super) told: BTreeSet<String>,
 }
 
@@ -138,7 +138,7 @@ impl News {
         self.is_all_clear() && self.over.is_empty()
     }
 
-    /// Nothing new is wrong.
+    /// Whether there is nothing newly wrong.
     pub(super) fn is_all_clear(&self) -> bool {
         self.attention.is_empty() && self.failing.is_none() && self.handler.is_none() && self.targets.is_empty()
     }
@@ -153,18 +153,18 @@ impl Told {
         &self.0
     }
 
-    /// Whether that changes anything.
+    /// Takes over the new state; returns whether that changes anything.
     pub(super) fn replace(&mut self, told: BTreeSet<String>) -> bool {
         let changes = self.0 != told;
         self.0 = told;
         changes
     }
 
-    /// Compares what is wrong with what was told.
+    /// Compares what is wrong with what people were told.
     pub(super) fn news(&self, findings: &Findings) -> News {
         let mut news = News::default();
         if let Some(attention) = &findings.attention {
-            // Those no longer in attention are forgotten: should they come back, they are news.
+            // A reward that is no longer in attention is forgotten: if it comes back, it is news.
             news.told.extend(attention.iter().map(reward));
             news.attention = attention.iter().filter(|it| !self.0.contains(&reward(it))).cloned().collect();
             self.weigh(AlertKind::Attention, !attention.is_empty(), attention.is_empty(), &mut news);
@@ -187,7 +187,7 @@ impl Told {
         news
     }
 
-    /// A target stays told until its last attempt succeeded: one that opens and closes again is no news.
+    /// A target stays told until its last attempt succeeded. So one that pauses again and again is no news.
     fn weigh_targets(&self, targets: Option<&BTreeMap<String, Health>>, news: &mut News) {
         let subject = |name: &str| format!("{} {name}", AlertKind::Targets.subject());
         let Some(targets) = targets else {
@@ -209,7 +209,7 @@ impl Told {
         self.weigh(AlertKind::Targets, any, !any, news);
     }
 
-    /// One kind: stays told until it is over. Whether it is new.
+    /// Weighs one kind, which stays told until it is over. Returns whether it is new.
     fn weigh(&self, kind: AlertKind, wrong: bool, over: bool, news: &mut News) -> bool {
         let told = self.0.contains(kind.subject());
         if told && over {
@@ -221,7 +221,7 @@ impl Told {
     }
 }
 
-/// The subject of one reward. With its time: held anew for the same reason, it is news again.
+/// The subject of one reward, with its time: a reward that is held again for the same reason is news again.
 fn reward(it: &Attention) -> String {
     format!("{} {} {} {}", AlertKind::Attention.subject(), it.commission_id, it.reason, it.since)
 }

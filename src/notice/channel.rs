@@ -1,7 +1,7 @@
-//! One address outside, and how calling it went lately.
+//! One address outside, and whether calls to it worked lately.
 //!
-//! Guarantees: no secret leaves in a body; a call takes at most its timeout; the answer's body is not read, redirects are not followed, and the
-//! address is shown nowhere.
+//! Guarantees: no secret is in a body. A call takes at most its timeout. The answer's body is not read, redirects are not
+//! followed, and the address is shown nowhere.
 
 use std::{
     fmt,
@@ -36,7 +36,7 @@ pub(super) enum Body {
     Json(Value),
 }
 
-/// An address to call. A clone is the same channel.
+/// An address to call. A clone shares the same state.
 #[derive(Clone)]
 pub(super) struct Channel {
     key: &'static str,
@@ -45,7 +45,7 @@ pub(super) struct Channel {
     quiet: Arc<Quiet>,
 }
 
-/// Without the address: who knows it may post there.
+/// Does not show the address: anybody who knows it may post there.
 impl fmt::Debug for Channel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Channel").field("key", &self.key).finish_non_exhaustive()
@@ -67,14 +67,14 @@ impl Channel {
             builder = builder.no_proxy();
         }
         if url.scheme() == "http" {
-            // No certificates needed; a machine without any must still do.
+            // No certificates needed: it must also work on a machine that has none.
             builder = builder.tls_certs_only([]);
         }
         let client = builder.build().map_err(|source| NoticeError::Client { key, source: source.without_url() })?;
         Ok(Self { key, client, url, quiet: Arc::default() })
     }
 
-    /// One call, to the address with `suffix` at the end of its path; whether it came through.
+    /// Calls the address once, with `suffix` at the end of its path. Returns whether it worked.
     pub(super) async fn send(&self, suffix: &str, body: Body) -> bool {
         let url = with_suffix(&self.url, suffix);
         let request = match body {
@@ -110,7 +110,7 @@ fn with_suffix(url: &Url, suffix: &str) -> Url {
     url
 }
 
-/// Says once that something does not work, and once that it works again.
+/// Logs once that something does not work, and once that it works again.
 #[derive(Debug, Default)]
 pub(super) struct Quiet {
     failures: AtomicU64,
@@ -120,7 +120,7 @@ impl Quiet {
     pub(super) fn failed(&self, what: &str, why: &str) {
         let count = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
         if count == 1 {
-            warn!("{what}: {why}. Passes go on; it is tried again after the next one");
+            warn!("{what}: {why}. Passes go on; makegood tries again after the next one");
         } else {
             debug!(failures = count, "{what}, for the {count}th time: {why}");
         }

@@ -1,9 +1,8 @@
-//! An alert in words: one JSON document that a Slack-compatible incoming webhook shows (`text`), and that a program reads
+//! An alert in words: one JSON document that a Slack-compatible incoming webhook shows (`text`) and that a program reads
 //! (`makegood`).
 //!
-//! Guarantees: it holds no name, no email, and no text of a target's, and calls nobody, whatever an error quotes: chat rooms
-//! are not the ledger. What a person needs is
-//! the id; `makegood show ID` tells the rest.
+//! Guarantees: it holds no name, no email and no text of a target's, and it notifies nobody by mention, whatever an error
+//! quotes. A chat room is not the place for the ledger: the id is enough, and `makegood show ID` tells the rest.
 
 use serde_json::{Value, json};
 
@@ -19,7 +18,7 @@ use crate::{
 const LINES_MAX: usize = 10;
 /// More rewards than these are counted, not listed at all.
 const LISTED_MAX: usize = 100;
-/// Of an error: a screen's worth.
+/// How much of an error is shown: about a screen.
 const ERROR_MAX_CHARS: usize = 1_000;
 
 /// The document to post.
@@ -122,7 +121,7 @@ fn over(kind: AlertKind) -> &'static str {
     }
 }
 
-/// An error quotes what others said.
+/// Errors quote other people's text.
 fn short(error: &str) -> String {
     cut(&chat(&redact(error)), ERROR_MAX_CHARS)
 }

@@ -1,8 +1,8 @@
 //! Metrics for `node_exporter`'s textfile collector: one file in Prometheus' text format, after each pass.
 //!
-//! Guarantees: a reader finds the whole file or the one before (a draft with a name that nobody can guess, then renamed), readable by anyone. Every
-//! series carries the account, so that the files of several accounts stand side by side. Series of a known unit or reason
-//! are there from the first time, at 0. Counters count since the ledger began.
+//! Guarantees: a reader finds the whole new file or the whole old one (a draft with an unguessable name is renamed), and anyone
+//! may read it. Every series has the account as a label, so that the files of several accounts can be side by side. Series of a
+//! known unit or reason exist from the first time on, at 0. Counters count since the ledger began.
 //!
 //! Assumptions: the folder exists, and the collector reads names that end in `.prom` only.
 
@@ -23,15 +23,15 @@ use crate::{
     reconcile::in_full,
 };
 
-/// Whoever runs the collector reads it.
+/// The collector's user must be able to read it.
 const FILE_MODE: u32 = 0o644;
 /// In `attention` beside the reasons of holds.
 const OTHER_REASONS: [&str; 2] = ["not_marked", "unfulfilled_upstream"];
-/// In passes of versions that kept no kind.
+/// Passes of versions that kept no kind.
 const KIND_UNKNOWN: &str = "unknown";
 const OUTCOMES: [&str; 4] = ["delivered", "not_delivered", "unknown", "refused"];
 
-/// What was counted so far.
+/// The writer of the metrics.
 #[derive(Debug)]
 pub struct Metrics {
     account_id: String,
@@ -45,8 +45,8 @@ impl Metrics {
         Self { account_id: account_id.to_owned(), tally: RefCell::default(), quiet: Quiet::default() }
     }
 
-    /// Writes where things stand, and whether passes are `late`, to `textfile` (`metrics.textfile`; nothing where it is none). That it cannot be written is
-    /// said once, and is no error of anybody's.
+    /// Writes the metrics, and whether passes are `late`, to `textfile` (`metrics.textfile`; none: writes nothing). A failure
+    /// is logged once and is no error for the caller.
     pub fn write(&self, textfile: Option<&Path>, ledger: &Ledger, late: bool) {
         let Some(path) = textfile else { return };
         sweep_drafts(path);
@@ -111,7 +111,7 @@ impl Text {
         self.series(name, &[], u8::from(late));
     }
 
-    /// Of targets in trouble only: the ledger does not know the others' names.
+    /// Only targets in trouble: the ledger does not know the names of others.
     fn targets(&mut self, targets: &BTreeMap<String, Health>) {
         type Value = fn(&Health) -> u32;
         let series: [(&str, &str, Value); 3] = [
@@ -182,7 +182,7 @@ impl Text {
     }
 }
 
-/// A label's value: as the text format wants it.
+/// A label's value, escaped as the text format requires.
 fn escaped(text: &str) -> String {
     text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }

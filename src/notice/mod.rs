@@ -1,18 +1,17 @@
-//! Being noticed when it matters, and only then: heartbeats, alerts, and metrics.
+//! Tells people outside when something needs them: heartbeats, alerts, and metrics.
 //!
-//! The service calls [`Notice::before_pass`] and [`Notice::after_pass`]; that is all. `once` writes the metrics
-//! ([`Metrics::write`]), and neither pings nor alerts: a person is looking. Where it all goes ([`Wires`]) comes with each
-//! call, so that a reload needs nothing more.
+//! The service calls [`Notice::before_pass`] and [`Notice::after_pass`], nothing else. `once` writes the metrics
+//! ([`Metrics::write`]) and sends neither pings nor alerts, because a person is looking. Each call gets the addresses
+//! ([`Wires`]), so a reload needs nothing more.
 //!
-//! In reading order: `alert` decides what is news, and is pure; `message` puts it into words; `channel` sends;
-//! [`Metrics`] counts and writes.
+//! Reading order: `alert` decides what is news, and is pure. `message` puts it into words. `channel` sends it. [`Metrics`]
+//! counts and writes.
 //!
 //! Guarantees:
-//! - Nothing here is an error of the pass, and nothing takes longer than its timeout (at most a minute) for each of three
-//!   calls, or three seconds once a signal says stop. What could not be sent or written is one warning, then debug, and
-//!   one line when it works again.
-//! - What was alerted is kept in the ledger: a restart repeats no alert and forgets no all-clear. An alert that could not
-//!   be sent is sent after the next pass, as far as it still holds.
+//! - Nothing here fails a pass. Each of three calls takes at most its timeout (at most a minute), or three seconds after a
+//!   signal to stop. What cannot be sent or written is one warning, then debug, and one line when it works again.
+//! - The ledger keeps what was alerted: a restart repeats no alert and forgets no all-clear. An alert that could not be sent is
+//!   sent after the next pass, as far as it still holds.
 //! - No address is ever shown, and no post holds a name or an email of a promoter or referral.
 //!
 //! Assumptions: secrets are registered ([`crate::foreign`]).
@@ -42,15 +41,15 @@ use crate::{
     reconcile::{Report, in_full},
 };
 
-/// How long what is being sent may still take once a signal says stop.
+/// How long a call may still take after a signal to stop.
 const LAST_WORDS: Duration = Duration::from_secs(3);
-/// Of an error, in a ping: enough to know what is wrong.
+/// How much of an error a ping has: enough to know what is wrong.
 const ERROR_MAX_CHARS: usize = 1_000;
 
 /// Why nothing can be sent.
 #[derive(Debug, Error)]
 pub enum NoticeError {
-    /// No HTTP client.
+    /// No HTTP client could be made.
     #[error("nothing can be sent to {key}: check that this machine has CA certificates (package ca-certificates)")]
     Client {
         /// The key of the address.
@@ -59,7 +58,7 @@ pub enum NoticeError {
         #[source]
         source: reqwest::Error,
     },
-    /// What [`crate::config::load_secrets`] lets through is an address.
+    /// The text is no address. [`crate::config::load_secrets`] lets only addresses through.
     #[error("{key} is no address: write it whole, as \"https://host.example.com/path\"")]
     Address {
         /// The key of the address.
@@ -67,7 +66,7 @@ pub enum NoticeError {
     },
 }
 
-/// Where it goes. Nothing is sent by making one.
+/// The addresses. Making them sends nothing.
 #[derive(Debug)]
 pub struct Wires {
     heartbeat: Option<Channel>,
@@ -90,7 +89,7 @@ impl Wires {
     }
 }
 
-/// What was told, and what is counted.
+/// What people were told, and the metrics.
 #[derive(Debug)]
 pub struct Notice {
     account_id: String,
@@ -100,14 +99,14 @@ pub struct Notice {
 
 #[derive(Debug, Default)]
 struct State {
-    /// The ping before the pass, which may still be under way.
+    /// The ping before the pass. It may still be under way.
     starting: Option<JoinHandle<()>>,
     told: Told,
-    /// `told` holds what the ledger holds.
+    /// Whether `told` holds what the ledger holds.
     loaded: bool,
-    /// The ledger does not hold what `told` holds.
+    /// Whether the ledger does not hold what `told` holds.
     unsaved: bool,
-    /// Since when passes fail that could not even write so.
+    /// Since when passes fail without being able to write that to the ledger.
     failing_since: Option<Timestamp>,
     keeping: Quiet,
 }
@@ -118,7 +117,7 @@ impl Notice {
         Self { account_id: account_id.to_owned(), state: RefCell::default(), metrics: Metrics::new(account_id) }
     }
 
-    /// A pass begins: pings, beside the pass.
+    /// Before a pass: pings, without delaying the pass.
     pub fn before_pass(&self, wires: &Wires) {
         if let Some(heartbeat) = wires.heartbeat.clone() {
             let starting = tokio::spawn(async move {
@@ -128,8 +127,8 @@ impl Notice {
         }
     }
 
-    /// A pass ended at `now`, and passes are `late` or not: writes, pings and alerts what there is. Returns when that is done, or soon after `stop` is
-    /// cancelled.
+    /// After a pass that ended at `now`, with passes `late` or not: writes the metrics, pings, and alerts. Returns when that is
+    /// done, or soon after `stop` is cancelled.
     pub async fn after_pass(
         &self,
         wires: &Wires,
@@ -144,7 +143,7 @@ impl Notice {
         };
         self.metrics.write(wires.textfile.as_deref(), ledger, late);
         if failure.is_some_and(|it| it.kind == FailureKind::Stopped) {
-            // Neither good nor bad news: the next service goes on from here.
+            // Neither good nor bad news: the next service continues from here.
             return;
         }
         let enough = async {
@@ -159,7 +158,8 @@ impl Notice {
 
     async fn ping(&self, wires: &Wires, failure: Option<&PassFailure>) {
         let Some(heartbeat) = &wires.heartbeat else { return };
-        // In this order, or the monitor would take the pass for one that goes on for ever.
+        // In this order. Suppose the ping of the end overtook the ping of the start: the monitor would take the pass for one
+        // that never ends.
         let starting = self.state.borrow_mut().starting.take();
         if let Some(starting) = starting {
             let _said_by_the_channel = starting.await;
@@ -193,7 +193,7 @@ impl Notice {
         }
     }
 
-    /// What was told before this process began.
+    /// Loads what was told before this process started.
     fn load(&self, ledger: &Ledger) {
         let mut state = self.state.borrow_mut();
         if state.loaded {
@@ -204,7 +204,9 @@ impl Notice {
                 state.told.extend(subjects);
                 state.loaded = true;
             }
-            Err(error) => state.keeping.failed("what was alerted cannot be read from the ledger", &in_full(&error)),
+            Err(error) => {
+                state.keeping.failed("the alerts already sent cannot be read from the ledger", &in_full(&error))
+            }
         }
     }
 
@@ -226,14 +228,14 @@ impl Notice {
                 Some(alert::Failing { since, failure: failure.clone(), late })
             }
         };
-        // A ledger that cannot be read is told as the failure of passes.
+        // A ledger that cannot be read is already alerted as the failure of passes.
         let (attention, caught) = (ledger.attention().ok(), ledger.caught(settings.caught_within, now).ok());
         Findings::judge(attention, failing.as_ref(), caught, settings, now).with_targets(ledger.health().ok())
     }
 }
 
 impl State {
-    /// Since when passes fail: what the ledger knows, or what it could not be told.
+    /// Since when passes fail: as the ledger knows, or as remembered where the ledger could not be written.
     fn failing_since(&mut self, ledger: &Ledger, now: Timestamp) -> Timestamp {
         let streak = ledger.streak().unwrap_or_default();
         let unless_completed = |since: &Timestamp| streak.completed.is_none_or(|completed| completed < *since);
@@ -242,7 +244,7 @@ impl State {
         streak.failing_since.map_or(here, |since| since.min(here))
     }
 
-    /// Remembers what is told now.
+    /// Saves what people have been told.
     fn keep(&mut self, ledger: &Ledger, told: BTreeSet<String>, now: Timestamp) {
         self.unsaved |= self.told.replace(told);
         if !self.unsaved || !self.loaded {
@@ -251,9 +253,9 @@ impl State {
         match ledger.remember_alerts(self.told.subjects(), now) {
             Ok(()) => {
                 self.unsaved = false;
-                self.keeping.worked("what was alerted is kept in the ledger again");
+                self.keeping.worked("the alerts already sent are kept in the ledger again");
             }
-            Err(error) => self.keeping.failed("what was alerted cannot be kept in the ledger", &in_full(&error)),
+            Err(error) => self.keeping.failed("the alerts already sent cannot be kept in the ledger", &in_full(&error)),
         }
     }
 }

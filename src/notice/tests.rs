@@ -1,4 +1,4 @@
-//! What is news, what is over, and what neither is.
+//! What is news, what is over, and what is neither.
 
 use serde_json::json;
 
@@ -51,7 +51,7 @@ fn handler(caught: u64, of: u64) -> Findings {
     Findings::judge(Some(vec![]), None, Some(Caught { caught, of }), &AlertSettings::default(), at(0))
 }
 
-/// What is news, once it was told.
+/// Tells the news, and returns it.
 fn tell(told: &mut Told, findings: &Findings) -> News {
     let news = told.news(findings);
     told.replace(news.told.clone());
@@ -88,7 +88,7 @@ fn a_reward_that_comes_back_or_is_held_anew_is_news_again() {
 }
 
 #[test]
-fn what_could_not_be_told_is_news_until_it_is_told_or_gone() {
+fn an_alert_that_could_not_be_sent_is_news_until_it_is_sent_or_gone() {
     let mut told = Told::default();
     let news = attention(&[held(1, "fuse", "t1")]);
     assert_eq!(ids(&told.news(&news)), [1]);
@@ -117,7 +117,7 @@ fn a_short_failure_is_no_news() {
 }
 
 #[test]
-fn what_was_told_stays_told_while_the_ledger_cannot_say() {
+fn an_alert_stays_told_while_the_ledger_cannot_be_read() {
     let mut told = Told::default();
     tell(&mut told, &attention(&[held(1, "fuse", "t1")]));
     let before = told.subjects().clone();
@@ -195,7 +195,7 @@ fn no_alert_calls_anybody_or_holds_a_link_an_image_or_an_email() {
 }
 
 #[test]
-fn what_means_something_to_slack_is_escaped_in_the_text_only() {
+fn slacks_special_characters_are_escaped_in_the_text_only() {
     let post = compose("12345", &Told::default().news(&failing(90)), at(90));
     let words = post["text"].as_str().unwrap();
     assert!(words.contains("since 2026-01-01T12:00:00.000Z") && words.contains("&lt;FirstPromoter&gt;"), "{words}");

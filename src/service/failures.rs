@@ -1,9 +1,10 @@
 //! The service's own log: quiet about a failure that persists, loud about its end.
 //!
-//! Guarantees: while passes keep failing, each kind of failure ([`FailureKind`]) is one error, however often it comes and whatever
-//! its text says; every other pass that fails is one line that says so, and which in a row it is; after an hour, six hours, a day, and
-//! then daily, that is a warning; the first pass that completes is one line. No line of a pass that failed reads like that of one that
-//! completed. A fuse that stays blown is one warning.
+//! Guarantees: while passes keep failing, each kind of failure ([`FailureKind`]) is one error, however often it comes and
+//! whatever its text is. Every other pass that fails is one info line with its number in the row. After an hour, six hours, a
+//! day, and then daily, that line is a warning. The first pass that completes is one line. No line about a pass that failed
+//! reads like one about a pass that completed. A blown fuse (the circuit breaker for deliveries) is one warning, however long
+//! it stays blown.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -15,24 +16,24 @@ use crate::{
     reconcile::Report,
 };
 
-/// When the count shows; then every day.
+/// When the number of failures is logged as a warning; after that, every day.
 const REMINDERS: [Duration; 3] = [Duration::from_hours(1), Duration::from_hours(6), Duration::from_hours(24)];
 const DAY: Duration = Duration::from_hours(24);
 
-/// What to say of passes that did not complete.
+/// Logs passes that did not complete.
 #[derive(Debug, Default)]
 pub(super) struct Failures {
     since: Option<Timestamp>,
     count: u64,
-    /// Those of this row of failures.
+    /// The kinds in this row of failures.
     kinds: BTreeSet<FailureKind>,
-    /// When the count shows next, from `since`.
+    /// The time of the next warning, from `since`.
     reminder: Duration,
     fuse_blown: bool,
 }
 
 impl Failures {
-    /// Says what is to be said of a pass that ended at `now`, and returns it as a line for systemd.
+    /// Logs the result of a pass that ended at `now`, and returns it as a line for systemd.
     pub(super) fn note(&mut self, result: &Result<Report, PassFailure>, now: Timestamp) -> String {
         if let Ok(report) = result {
             self.note_fuse(report);
@@ -78,7 +79,7 @@ impl Failures {
         }
     }
 
-    /// Whether it has lasted so long that it must not drown among lines of no weight.
+    /// Whether the row has lasted so long that it needs a warning.
     fn is_reminder(&mut self, lasted: Duration) -> bool {
         if self.reminder.is_zero() {
             self.reminder = REMINDERS[0];
@@ -97,14 +98,14 @@ impl Failures {
                 self.fuse_blown = true;
             }
             Some(wanted) => debug!("the fuse is still blown: {wanted} deliveries are wanted"),
-            // A pass that did not complete may not have come so far as to tell.
+            // A pass that did not complete may have ended before it knew.
             None if report.error.is_none() => self.fuse_blown = false,
             None => {}
         }
     }
 }
 
-/// Which failure in a row it is; nothing of the first. With the day where that is another than today.
+/// The number of the failure in the row, with the day where that is not today; empty for the first.
 fn in_a_row(count: u64, since: Timestamp, now: Timestamp) -> String {
     if count < 2 {
         return String::new();
@@ -120,7 +121,7 @@ fn in_a_row(count: u64, since: Timestamp, now: Timestamp) -> String {
     format!(" ({count}{ending} in a row, since {} UTC)", since.format(format))
 }
 
-/// What a pass did before it failed; nothing where it did nothing.
+/// What a pass did before it failed; empty where it did nothing.
 fn done(report: &Report) -> String {
     let counts = report.counts;
     let done = [
@@ -203,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_that_repeats_for_a_day_is_one_error_a_count_now_and_then_and_one_line_when_it_is_over() {
+    fn a_failure_that_repeats_for_a_day_is_one_error_a_few_warnings_and_one_line_at_its_end() {
         let lines = heard(|failures| {
             pass(failures, 0..289, |n| {
                 unavailable(format!("GET /commissions page {n}: no answer from 127.0.0.1:{}, {n} requests", 40_000 + n))
@@ -273,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_signal_stopped_is_no_failure() {
+    fn a_pass_that_a_signal_stopped_is_no_failure() {
         let lines = heard(|failures| {
             let stopped = PassFailure { kind: FailureKind::Stopped, text: "as told".to_owned() };
             failures.note(&Err(stopped), Timestamp::UNIX_EPOCH);

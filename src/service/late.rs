@@ -1,7 +1,7 @@
-//! Whether passes complete as often as the schedule says. Pure, but for what it reads from the ledger.
+//! Whether passes complete as often as the schedule says. Pure, except that it reads the ledger.
 //!
-//! A pass that never ran and one that failed are the same here: what counts is when one last completed. So an outage that every pass
-//! runs into is as late as a service that is not running at all.
+//! A pass that never ran and a pass that failed count the same: only the last one that completed matters. So an outage that
+//! makes every pass fail is as late as a service that does not run.
 
 use crate::{
     config::{Settings, next_times},
@@ -9,7 +9,7 @@ use crate::{
     ledger::{Ledger, LedgerError},
 };
 
-/// So many scheduled polls may come and go without a pass that completes, and one less is a hiccup.
+/// Passes are late when this many scheduled polls went by without one that completed. One fewer is a hiccup.
 pub(crate) const MISSED: usize = 3;
 
 /// How far behind the schedule passes are.
@@ -17,9 +17,9 @@ pub(crate) const MISSED: usize = 3;
 pub struct Lateness {
     /// When the last pass over everything completed; none before the first.
     pub completed: Option<Timestamp>,
-    /// What is counted from: the last pass that completed, or the making of the ledger.
+    /// The start of the count: the last pass that completed, or the creation of the ledger.
     pub since: Timestamp,
-    /// Three scheduled polls have come and gone since.
+    /// Three scheduled polls have gone by since then.
     pub late: bool,
 }
 
@@ -33,7 +33,7 @@ pub fn lateness(ledger: &Ledger, settings: &Settings, now: Timestamp) -> Result<
     Ok(Lateness { completed, since, late: missed_three(&settings.schedule.poll, since, now) })
 }
 
-/// Whether they are late; not where the ledger cannot be read, which is an error of its own.
+/// Whether passes are late; false where the ledger cannot be read, which is an error of its own.
 pub fn is_late(ledger: &Ledger, settings: &Settings, now: Timestamp) -> bool {
     lateness(ledger, settings, now).is_ok_and(|it| it.late)
 }
@@ -43,7 +43,7 @@ fn missed_three(poll: &str, since: Timestamp, now: Timestamp) -> bool {
 }
 
 impl Lateness {
-    /// For a person, where it is late: what is the case, and what to do.
+    /// For a person, where it is late: what is wrong, and what to do.
     pub fn in_words(&self, ago: &str) -> (String, &'static str) {
         let since = self.since.format("%Y-%m-%dT%H:%M:%SZ");
         let what = match self.completed {

@@ -1,7 +1,7 @@
-//! The service: triggers in, passes out, one at a time, until a signal says stop.
+//! The service: triggers start passes, one at a time, until a signal says stop.
 //!
-//! Guarantees: a pass that fails does not end the service; the same failure again and again is one error in the log, a
-//! count, and one line when it is over (`failures`).
+//! Guarantees: a pass that fails does not end the service. A failure that repeats is one error in the log, and one line when it
+//! is over (`failures`).
 
 mod failures;
 pub mod late;
@@ -31,7 +31,7 @@ use triggers::{Triggers, Wake};
 /// systemd makes a unit's credentials when it starts it, and no reload can change them.
 const SECRETS: &str = "secrets in files were read again, systemd credentials are those of the start (new ones: `systemctl restart makegood`)";
 
-/// What a configuration comes to; made anew by a reload.
+/// Everything that a configuration leads to. A reload makes it anew.
 #[derive(Debug)]
 pub struct Parts<A, D> {
     /// The configuration.
@@ -40,7 +40,7 @@ pub struct Parts<A, D> {
     pub api: A,
     /// The targets.
     pub targets: D,
-    /// Where it is told how passes go.
+    /// The addresses for heartbeats and alerts.
     pub wires: Wires,
 }
 
@@ -48,7 +48,7 @@ pub struct Parts<A, D> {
 pub struct Service<A, D, C> {
     /// As configured now.
     pub parts: Parts<A, D>,
-    /// Reads the configuration again; what is wrong with it, in words.
+    /// Reads the configuration again. The error says what is wrong with it.
     pub reload: Box<dyn Fn() -> Result<Parts<A, D>, String>>,
     /// The ledger.
     pub ledger: Ledger,
@@ -57,7 +57,7 @@ pub struct Service<A, D, C> {
 }
 
 impl<A: Api, D: Deliver, C: Clock> Service<A, D, C> {
-    /// Runs until SIGTERM or SIGINT; what is in flight then ends first.
+    /// Runs until SIGTERM or SIGINT; then lets what is in flight end first.
     pub async fn run(mut self) -> anyhow::Result<()> {
         let stop = CancellationToken::new();
         triggers::stop_on_signals(&stop)?;
@@ -88,7 +88,7 @@ impl<A: Api, D: Deliver, C: Clock> Service<A, D, C> {
                 Wake::Reload => self.reload(&mut triggers).await,
                 Wake::Pass(trigger) => {
                     notice.before_pass(&self.parts.wires);
-                    // At the level of an error, so that an error names its pass at any level. The pass fills in its id.
+                    // At error level, so that an error names its pass at any log level. The pass fills in its id.
                     let span = error_span!("pass", pass.id = Empty, trigger = trigger.as_str());
                     let pulse = Pulse::new(&self.parts.settings);
                     let pass = self.pass(trigger, &stop, &pulse).instrument(span.clone());
@@ -101,7 +101,7 @@ impl<A: Api, D: Deliver, C: Clock> Service<A, D, C> {
                     watched(told, || true).await;
                     if for_good {
                         systemd::stopping();
-                        // The next process finds the attempt as a crash leaves it, and looks at everything anew.
+                        // The next process finds the attempt as after a crash, and looks at everything anew.
                         anyhow::bail!("stopped: the ledger could not be told what became of an attempt; see above");
                     }
                 }
@@ -145,7 +145,7 @@ impl<A: Api, D: Deliver, C: Clock> Service<A, D, C> {
         report.map_err(|error| PassFailure { kind: error.kind(), text: in_full(&error) })
     }
 
-    /// Takes over what can change. What is wrong, or cannot change, leaves everything as it was.
+    /// Takes over the settings that can change. Where one is wrong or cannot change, everything stays as it was.
     async fn reload(&mut self, triggers: &mut Triggers) {
         systemd::reloading();
         let outcome = match (self.reload)() {
@@ -194,8 +194,8 @@ impl<A, D, C> std::fmt::Debug for Service<A, D, C> {
     }
 }
 
-/// Runs something and keeps systemd's watchdog quiet meanwhile, as long as `well` says so. On one thread: when that is
-/// stuck, the watchdog is not fed either.
+/// Runs something and feeds systemd's watchdog meanwhile, as long as `well` says so. Both are on one thread: where that is
+/// stuck, the watchdog is not fed.
 async fn watched<T>(work: impl Future<Output = T>, well: impl Fn() -> bool) -> T {
     let Some(period) = systemd::watchdog_period() else { return work.await };
     tokio::pin!(work);

@@ -1,8 +1,8 @@
-//! Tells a wedged pass from a long one.
+//! Tells a stuck pass from a long one.
 //!
-//! A pass may take hours: every step of it is bounded (a request by its timeout and its retries, a delivery by the target's
-//! timeout, a wait by its own length). So a pass in which no step begins or ends for longer than the longest step may take
-//! is wedged, and the watchdog is left to bark.
+//! A pass may take hours, but every step of it is bounded (a request by its timeout and its retries, a delivery by the target's
+//! timeout, a wait by its own length). So a pass is stuck when no step begins or ends for longer than the longest step may
+//! take. Then systemd's watchdog is not fed.
 
 use std::{cell::Cell, time::Duration};
 
@@ -17,12 +17,12 @@ use crate::{
     firstpromoter::{Api, ApiError, Batch, CommissionQuery, RewardRule},
 };
 
-/// Retries of one request, the pacer's waits between them, and the pass lock: none waits longer than this by itself.
+/// Retries of one request, waits for the pace, and the pass lock: none of them waits longer than this at once.
 const WAITS_MAX: Duration = Duration::from_mins(5);
-/// A request to FirstPromoter is tried so often at the most.
+/// How often one request to FirstPromoter is sent at most.
 const TRIES_MAX: u32 = 4;
 
-/// When something last began or ended.
+/// When a step last began or ended.
 #[derive(Debug)]
 pub(super) struct Pulse {
     last: Cell<Instant>,
@@ -45,7 +45,7 @@ impl Pulse {
     }
 }
 
-/// FirstPromoter, the targets or the clock, with each call felt.
+/// FirstPromoter, the targets or the clock. Records the beginning and end of each call.
 #[derive(Debug)]
 pub(super) struct Felt<'a, T> {
     pub(super) inner: &'a T,

@@ -1,6 +1,6 @@
-//! What systemd is told. Without `$NOTIFY_SOCKET` nothing is told to nobody.
+//! Messages to systemd. Without `$NOTIFY_SOCKET` there are none.
 //!
-//! Assumptions: a message that systemd does not get is no reason to stop; it is logged at debug.
+//! Assumptions: a message that systemd does not get is no reason to stop. The failure is logged at debug.
 
 use std::time::Duration;
 
@@ -9,17 +9,17 @@ use tracing::debug;
 
 use crate::foreign::{line, redact};
 
-/// Configuration and ledger are good, triggers are listened for.
+/// Configuration and ledger are good, and the service listens for triggers.
 pub(super) fn ready(status: &str) {
     tell(&[NotifyState::Ready, NotifyState::Status(&line(&redact(status)))]);
 }
 
-/// One line on how it goes.
+/// One line about the state of the service.
 pub(super) fn status(status: &str) {
     tell(&[NotifyState::Status(&line(&redact(status)))]);
 }
 
-/// SIGHUP was heard; [`ready`] follows. systemd 253 and later want the time, too.
+/// SIGHUP has arrived; [`ready`] follows. systemd 253 and later also want the time.
 pub(super) fn reloading() {
     match NotifyState::monotonic_usec_now() {
         Ok(now) => tell(&[NotifyState::Reloading, now]),

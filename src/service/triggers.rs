@@ -1,7 +1,7 @@
-//! What makes a pass happen: the schedule, SIGUSR1, the start. All they do is ring a doorbell.
+//! The triggers of a pass: the schedule, SIGUSR1, the start. They only ring a doorbell.
 //!
-//! Guarantees: rings during a pass make exactly one more pass after it. When the schedule falls silent (a clock set back
-//! stops the scheduler until the clock catches up), passes go on after three intervals.
+//! Guarantees: triggers during a pass cause exactly one more pass after it. Where the schedule goes silent (after a clock was
+//! set back, the scheduler waits until it catches up), passes go on after three intervals.
 
 use std::{
     pin::Pin,
@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use crate::{clock::Clock, config::next_times, reconcile::Trigger};
 
-/// The doorbell, and those who ring it.
+/// The doorbell, and everything that rings it.
 pub struct Triggers {
     bell: Arc<Bell>,
     poll: String,
@@ -41,7 +41,7 @@ struct Rung {
     reload: bool,
 }
 
-/// What the service is woken for.
+/// Why the service wakes up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wake {
     /// A pass.
@@ -51,7 +51,7 @@ pub enum Wake {
 }
 
 impl Bell {
-    /// What a person asked for is told rather than what the schedule did at the same time.
+    /// A trigger from a person wins over one from the schedule at the same time.
     fn ring(&self, trigger: Trigger) {
         self.change(|rung| {
             if rung.pass != Some(Trigger::Signal) {
@@ -69,7 +69,7 @@ impl Bell {
         self.notify.notify_one();
     }
 
-    /// A reload goes before a pass, so that the pass goes by what a person has just written.
+    /// A reload goes before a pass, so that the pass uses the new configuration.
     fn take(&self) -> Option<Wake> {
         let mut rung = self.rung.lock().unwrap_or_else(PoisonError::into_inner);
         if std::mem::take(&mut rung.reload) {
@@ -113,7 +113,7 @@ impl Triggers {
         Ok(Job::new_async(poll, ring)?)
     }
 
-    /// Goes by another schedule from now on: the new job first, then the old one goes, so that there is always one.
+    /// Changes the schedule. Adds the new job before it removes the old one, so that there is always one.
     pub async fn reschedule(&mut self, poll: &str) -> anyhow::Result<()> {
         if poll == self.poll {
             return Ok(());
@@ -129,7 +129,7 @@ impl Triggers {
         self.bell.ring(trigger);
     }
 
-    /// Waits for the next reason to do something.
+    /// Waits for the next thing to do.
     pub async fn next(&self, clock: &impl Clock) -> Wake {
         let silence = self.longest_silence(clock);
         loop {
@@ -140,7 +140,7 @@ impl Triggers {
                 () = self.bell.notify.notified() => {}
                 // tokio's time is monotonic: a clock that jumps does not move it.
                 () = tokio::time::sleep(silence) => {
-                    warn!("the schedule {:?} was silent for {} s, as after a clock was set back; a pass now", self.poll, silence.as_secs());
+                    warn!("the schedule {:?} was silent for {} s, perhaps because the clock was set back: a pass begins now", self.poll, silence.as_secs());
                     return Wake::Pass(Trigger::Schedule);
                 }
             }
@@ -162,9 +162,9 @@ impl std::fmt::Debug for Triggers {
     }
 }
 
-/// From now on SIGUSR1, SIGUSR2 and SIGHUP end nothing, in any command: they are meant for the service, and reach whoever is found by
-/// name (`pkill -USR1 makegood`). A handler stays for as long as the process lives. So does that of SIGCHLD, for a makegood that was
-/// started with SIGCHLD ignored: it could not wait for its commands.
+/// From now on SIGUSR1, SIGUSR2 and SIGHUP end no command. They are meant for the service, and reach every process that is
+/// found by name (`pkill -USR1 makegood`). A handler stays for the life of the process. So does the one for SIGCHLD: a makegood
+/// that was started with SIGCHLD ignored could not wait for its commands.
 pub fn outlive_wake_ups() -> std::io::Result<()> {
     for kind in [SignalKind::user_defined1(), SignalKind::user_defined2(), SignalKind::hangup(), SignalKind::child()] {
         drop(signal(kind)?);
@@ -184,7 +184,7 @@ pub fn stop_on_signals(stop: &CancellationToken) -> anyhow::Result<()> {
                 _ = int.recv() => {}
             }
             if stop.is_cancelled() {
-                warn!("a second signal: aborted. What was in flight is settled by the next pass");
+                warn!("a second signal: aborted. The next pass settles what was in flight");
                 std::process::exit(1);
             }
             info!("a signal says stop: what is in flight ends first");

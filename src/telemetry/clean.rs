@@ -1,8 +1,8 @@
-//! Every value of an entry or a span, as it may be shown: the last moment before it is formatted, also for the journal,
-//! which is sent fields and no line.
+//! Cleans every value of an entry or a span at the last moment before it is formatted, also for the journal, which gets fields
+//! and not lines.
 //!
-//! Guarantees: the layer inside sees the same fields in the same order, numbers as numbers; text comes without secrets and
-//! without what a terminal or an editor would obey ([`foreign`]).
+//! Guarantees: the layer inside sees the same fields in the same order, and numbers as numbers. Text comes without secrets, and
+//! without characters that a terminal or an editor would obey ([`foreign`]).
 
 use std::{error::Error, fmt::Debug};
 
@@ -16,10 +16,10 @@ use tracing_subscriber::{Layer, layer::Context, registry::LookupSpan};
 
 use crate::foreign;
 
-/// More fields than these are left out; no entry of ours has as many.
+/// More fields than these are left out; none of our entries has as many.
 const FIELDS_MAX: usize = 32;
 
-/// Stands before a layer that writes.
+/// Wraps a layer that writes.
 pub(super) struct Clean<L>(pub(super) L);
 
 /// The values of one entry.
@@ -44,7 +44,7 @@ impl Values {
         }
     }
 
-    /// Hands them over as tracing knows them. A field without a value says nothing, and fills what is left.
+    /// Passes the fields on in tracing's form. The unused places have fields without a value, which print nothing.
     fn with<T>(
         &self,
         metadata: &'static Metadata<'static>,
