@@ -243,22 +243,22 @@ fn nothing_is_delivered_when_the_confirmation_fails() {
 }
 
 #[test]
-fn what_was_delivered_stays_so_when_marking_fails() {
+fn a_delivered_reward_stays_delivered_when_marking_fails() {
     delivered_stays_delivered(Place::Mark);
 }
 
 #[test]
-fn what_was_delivered_stays_so_when_the_batch_cannot_be_followed() {
+fn a_delivered_reward_stays_delivered_when_the_batch_cannot_be_polled() {
     delivered_stays_delivered(Place::Batch);
 }
 
 #[test]
-fn what_was_delivered_stays_so_when_it_cannot_be_read_back() {
+fn a_delivered_reward_stays_delivered_when_reading_back_fails() {
     delivered_stays_delivered(Place::ReadBack);
 }
 
 #[test]
-fn without_the_rules_what_needs_one_is_held_and_says_why() {
+fn without_the_rules_a_reward_that_needs_one_is_held_and_says_why() {
     each(|trouble| {
         let (world, ran) = pass_with(Place::Rewards, &trouble);
         assert_eq!((ran.count("delivered"), world.sandbox.merchant.requests()), (0, 0), "{ran}");
@@ -278,7 +278,7 @@ fn without_the_rules_what_needs_one_is_held_and_says_why() {
 }
 
 #[test]
-fn a_confirmation_that_only_answers_one_way_is_none() {
+fn a_confirmation_that_answers_one_way_only_does_not_count() {
     let world = given([commission(ID).approved(LONG_AGO)]);
     world.sandbox.firstpromoter.lock().faults.by_ids = honest(1).then_always(status(401));
     let ran = world.once().exits(1);
@@ -287,7 +287,7 @@ fn a_confirmation_that_only_answers_one_way_is_none() {
 }
 
 #[test]
-fn trouble_that_passes_costs_a_request_and_nothing_else() {
+fn a_failure_that_passes_costs_a_request_and_nothing_else() {
     let world = given([commission(ID).approved(LONG_AGO)]);
     {
         let mut state = world.sandbox.firstpromoter.lock();

@@ -92,7 +92,7 @@ fn a_change_is_decided_upon_again() {
 }
 
 #[test]
-fn what_becomes_money_before_delivery_is_not_delivered() {
+fn a_reward_that_becomes_money_before_delivery_is_not_delivered() {
     let world = changes_before_delivery(|commission| commission.unit = "cash".to_owned());
     let ran = world.once();
     assert!(ran.error().is_empty() && world.sandbox.merchant.requests() == 0, "{ran}");
@@ -122,7 +122,7 @@ fn journaled_between_attempts(world: &World) {
 
 /// With another content the same key would be a lie to an endpoint that deduplicates.
 #[test]
-fn what_changes_while_an_outcome_is_unknown_is_held_and_neither_content_is_sent_again() {
+fn a_reward_that_changes_while_its_outcome_is_unknown_is_held_and_not_sent_again() {
     let changed = [
         ("amount 500 -> 750", owed().points(750)),
         ("unit points -> credits", owed().credits(500)),
@@ -152,7 +152,7 @@ fn what_changes_while_an_outcome_is_unknown_is_held_and_neither_content_is_sent_
 }
 
 #[test]
-fn what_changed_is_delivered_as_it_is_now_when_a_person_says_that_it_did_not_take_effect() {
+fn a_changed_reward_is_delivered_with_its_new_content_when_a_person_says_that_it_did_not_take_effect() {
     let mut world = given([owed()]);
     world.without_backoff();
     world.sandbox.merchant.lock().faults = once(dropped());
@@ -168,7 +168,7 @@ fn what_changed_is_delivered_as_it_is_now_when_a_person_says_that_it_did_not_tak
 }
 
 #[test]
-fn what_changes_while_it_is_cut_off_is_held() {
+fn a_reward_that_changes_during_an_interrupted_delivery_is_held() {
     let world = given([owed()]);
     world.sandbox.gate.stop_at(6, crate::sandbox::Moment::AfterEffect);
     let mut pass = world.start(&["once", "--json"]);
@@ -183,7 +183,7 @@ fn what_changes_while_it_is_cut_off_is_held() {
 
 /// The confirmation just before the delivery has the last word.
 #[test]
-fn what_changes_between_the_listing_and_the_confirmation_is_decided_upon_again() {
+fn a_reward_that_changes_between_the_listing_and_the_confirmation_is_planned_again() {
     let world = given([owed()]);
     world.sandbox.firstpromoter.after(Endpoint::Listing, 2, |world| world.set_amount(7, 750));
     world.once().exits(0);
@@ -198,7 +198,7 @@ fn what_changes_between_the_listing_and_the_confirmation_is_decided_upon_again()
 }
 
 #[test]
-fn what_is_denied_or_fulfilled_between_the_listing_and_the_confirmation_is_not_delivered() {
+fn a_reward_denied_or_fulfilled_between_the_listing_and_the_confirmation_is_not_delivered() {
     let world = given([owed(), commission(8).approved(LONG_AGO), commission(9).approved(LONG_AGO)]);
     world.sandbox.firstpromoter.after(Endpoint::Listing, 2, |world| {
         world.deny(7);
@@ -211,7 +211,7 @@ fn what_is_denied_or_fulfilled_between_the_listing_and_the_confirmation_is_not_d
 }
 
 #[test]
-fn what_is_denied_before_delivery_is_cancelled_and_owed_again_when_approved_again() {
+fn a_reward_denied_before_delivery_is_cancelled_and_owed_again_when_approved_again() {
     let world = changes_before_delivery(|_| ());
     world.sandbox.firstpromoter.deny(7);
     let ran = world.once().exits(0);
@@ -224,7 +224,7 @@ fn what_is_denied_before_delivery_is_cancelled_and_owed_again_when_approved_agai
 }
 
 #[test]
-fn what_is_denied_after_a_certain_failure_is_cancelled_and_while_an_outcome_is_unknown_is_held() {
+fn a_denied_reward_is_cancelled_after_a_certain_failure_and_held_while_its_outcome_is_unknown() {
     for (fault, state, reason) in
         [(status(429), "cancelled", "none"), (dropped().after_effect(), "held", "outcome_unknown")]
     {

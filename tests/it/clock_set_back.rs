@@ -52,7 +52,7 @@ fn a_claim_that_a_handler_took_while_the_clock_was_ahead_lasts_no_longer_than_it
 
 /// A clock that goes ahead and back again: what the fuse held meanwhile has waited for no grace period.
 #[test]
-fn what_the_fuse_held_while_the_clock_was_ahead_waits_a_grace_period_like_any_other() {
+fn a_reward_that_the_fuse_held_while_the_clock_was_ahead_waits_a_grace_period() {
     let mut world = given([1, 2].map(|id| commission(id).approved_who_knows_when()));
     world.set("policy.max_deliveries_per_pass", "1");
     world.sandbox.merchant.lock().secret = None;

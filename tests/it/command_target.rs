@@ -117,7 +117,7 @@ fn a_program_that_is_not_there_is_certainly_not_delivered_to() {
 }
 
 #[test]
-fn a_command_gets_the_contracts_body_and_environment_and_none_of_our_secrets() {
+fn a_command_gets_the_documented_body_and_environment_and_none_of_our_secrets() {
     let script = "env > seen.env; cat > seen.json; printf '%s' \"$1\" > seen.arg";
     let settings = "env = { REGION = \"eu\" }\npass_env = [\"GREETING\", \"UNSET\"]";
     let mut world = with_script(given([commission(88901).approved(LONG_AGO)]), settings, script);
@@ -205,7 +205,7 @@ fn a_command_that_cannot_be_watched_is_not_run_twice() {
 }
 
 #[test]
-fn what_a_command_leaves_running_in_its_group_is_ended_with_it() {
+fn processes_in_a_commands_group_are_killed_with_it() {
     let script = "(sleep 600; echo late > late) & echo $! > left; echo r-1";
     let world = with_script(given([owed(1)]), "", script);
     let ran = world.once().exits(0);

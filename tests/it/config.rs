@@ -53,7 +53,7 @@ fn a_missing_file_is_named_with_the_ways_to_name_another() {
 }
 
 #[test]
-fn every_mistake_is_told_with_its_place_its_key_and_a_remedy() {
+fn every_mistake_is_reported_with_its_place_its_key_and_a_remedy() {
     let world = given([owed(1)]);
     let good = world.sandbox.config_toml(&world.ledger_path());
     let base_url = world.sandbox.base_url();
@@ -104,7 +104,7 @@ fn every_mistake_is_told_with_its_place_its_key_and_a_remedy() {
 }
 
 #[test]
-fn all_the_mistakes_are_told_at_once() {
+fn all_mistakes_are_reported_at_once() {
     let world = given([]);
     let toml = format!("{}graec = 1\n[policy]\ngrace = 1\n", world.sandbox.config_toml(&world.ledger_path()));
     let ran = with_config(&world, &toml, &[("MAKEGOOD_SCHEDULE__POL", "x")], &["plan", "--json"]).exits(2);
@@ -197,7 +197,7 @@ fn credentials_that_cannot_be_looked_at_are_not_taken_for_none() {
 }
 
 #[test]
-fn a_secret_that_cannot_be_had_is_told_and_keeps_nobody_from_reading_the_ledger() {
+fn an_unreadable_secret_is_reported_and_stops_nobody_from_reading_the_ledger() {
     let world = given([owed(1)]);
     world.once().exits(0);
     let requests = world.sandbox.requests();
@@ -221,7 +221,7 @@ fn a_secret_that_cannot_be_had_is_told_and_keeps_nobody_from_reading_the_ledger(
 }
 
 #[test]
-fn a_secret_that_cannot_be_one_is_told_without_being_shown() {
+fn an_invalid_secret_is_reported_without_being_shown() {
     let mut world = given([owed(1)]);
     for (key, value) in [
         ("firstpromoter.api_key", "two words"),

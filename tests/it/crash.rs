@@ -97,23 +97,23 @@ fn killed_at_every_request(target: Target) {
 }
 
 #[test]
-fn killed_at_every_request_a_target_that_deduplicates_has_every_reward_once() {
+fn a_target_that_deduplicates_has_every_reward_once_after_a_kill_at_any_request() {
     killed_at_every_request(Target::Deduplicating);
 }
 
 #[test]
-fn killed_at_every_request_a_target_that_does_not_deduplicate_has_every_reward_once_after_a_look() {
+fn a_target_that_does_not_deduplicate_has_every_reward_once_after_a_kill_at_any_request_and_a_look() {
     killed_at_every_request(Target::Repeating);
 }
 
 #[test]
-fn killed_at_every_request_a_command_has_every_reward_once_after_a_look() {
+fn a_command_has_every_reward_once_after_a_kill_at_any_request_and_a_look() {
     killed_at_every_request(Target::Command);
 }
 
 /// Recovery is a pass like others, and can be killed like others.
 #[test]
-fn killed_again_at_every_request_of_the_pass_that_recovers_every_reward_is_there_once() {
+fn every_reward_is_there_once_after_a_second_kill_in_the_pass_that_recovers() {
     let target = Target::Deduplicating;
     // Listing 2, rules, confirming 2, and the first delivery has taken effect.
     let crashed = || {
@@ -133,7 +133,7 @@ fn killed_again_at_every_request_of_the_pass_that_recovers_every_reward_is_there
 }
 
 #[test]
-fn killed_by_every_call_of_a_command_it_is_held_and_never_called_again_before_a_person_has_looked() {
+fn a_command_that_kills_makegood_at_every_call_is_not_called_again_before_a_person_has_looked() {
     for call in 1..=OWED.len() {
         for moment in ["before", "during", "after"] {
             let world = Target::Command.world();
@@ -156,7 +156,7 @@ fn killed_by_every_call_of_a_command_it_is_held_and_never_called_again_before_a_
 }
 
 #[test]
-fn killed_around_every_sync_a_target_that_deduplicates_has_every_reward_once() {
+fn a_target_that_deduplicates_has_every_reward_once_after_a_kill_around_any_sync() {
     let target = Target::Deduplicating;
     let (ran, calls) = harmed(&target.world(), Harm::None, &["once", "--json"]);
     ran.exits(0);

@@ -65,7 +65,7 @@ fn a_unit_that_was_removed_after_the_crash_holds_what_was_cut_off() {
 }
 
 #[test]
-fn what_was_cut_off_goes_where_it_went_whatever_the_routes_say() {
+fn an_interrupted_delivery_resumes_at_its_target_whatever_the_routes_say() {
     let mut world = cut_off();
     let script = world.file("grant.sh", include_str!("../fixtures/grant.sh"));
     world.toml(&format!(
@@ -89,7 +89,7 @@ fn held_as_another_target(world: &World, what: &str) {
 }
 
 #[test]
-fn what_was_cut_off_at_a_target_that_did_not_deduplicate_is_not_repeated_because_it_is_said_to_now() {
+fn an_interrupted_delivery_is_not_repeated_where_the_target_deduplicates_only_since_then() {
     let mut world = given([commission(1).approved(LONG_AGO)]);
     world.set("targets.app.idempotent", "false");
     killed_while_delivering(&world);
@@ -102,14 +102,14 @@ fn what_was_cut_off_at_a_target_that_did_not_deduplicate_is_not_repeated_because
 }
 
 #[test]
-fn what_was_cut_off_is_not_repeated_at_another_address_under_the_same_name() {
+fn an_interrupted_delivery_is_not_repeated_at_another_address_of_the_same_name() {
     let mut world = cut_off();
     world.set("targets.app.url", "http://127.0.0.1:9/other");
     held_as_another_target(&world, "its address: http://127.0.0.1:");
 }
 
 #[test]
-fn what_was_cut_off_in_0_1_goes_on_where_its_name_leads_at_the_first_pass() {
+fn a_delivery_interrupted_in_0_1_resumes_at_the_target_of_that_name_in_the_first_pass() {
     let mut world = cut_off();
     world.forge("UPDATE attempts SET fingerprint = NULL; UPDATE rewards SET fingerprint = NULL");
     let plan = world.plan().exits(0);
@@ -122,7 +122,7 @@ fn what_was_cut_off_in_0_1_goes_on_where_its_name_leads_at_the_first_pass() {
 }
 
 #[test]
-fn what_was_cut_off_in_0_1_is_known_by_the_target_that_the_first_command_finds() {
+fn a_delivery_interrupted_in_0_1_gets_the_fingerprint_that_the_first_command_finds() {
     let mut world = cut_off();
     world.forge("UPDATE attempts SET fingerprint = NULL; UPDATE rewards SET fingerprint = NULL");
     // It migrates a ledger of 0.1, and needs no pass.
@@ -133,7 +133,7 @@ fn what_was_cut_off_in_0_1_is_known_by_the_target_that_the_first_command_finds()
 
 /// Its reply was lost, and the next attempt was refused: who reads only of the refusal would have it delivered twice.
 #[test]
-fn a_refusal_after_an_attempt_in_doubt_says_the_doubt_before_all_else() {
+fn a_refusal_after_an_attempt_in_doubt_shows_the_doubt_first() {
     let mut world = given([commission(1).approved(LONG_AGO)]);
     world.without_backoff();
     world.sandbox.merchant.lock().faults = next(1, dropped().after_effect()).then_always(text(404, "no such customer"));

@@ -84,7 +84,7 @@ fn a_link_that_leads_nowhere_is_refused_or_made_and_never_tried_for_ever() {
 }
 
 #[test]
-fn a_fifo_or_a_folder_in_the_place_of_a_file_is_named_and_not_waited_for() {
+fn a_fifo_or_a_folder_in_the_place_of_a_file_is_named_without_waiting_for_it() {
     let world = given([owed(1)]);
     world.once().exits(0);
     let mark = fs::read(world.path("ledger.db.mark")).unwrap();

@@ -66,12 +66,12 @@ fn killed_at_random(what: &str, prepare: impl Fn() -> World, ids: &[i64]) {
 }
 
 #[test]
-fn killed_at_random_moments_of_the_very_first_pass_nothing_is_wedged() {
+fn nothing_is_wedged_after_kills_at_random_moments_of_the_first_pass() {
     killed_at_random("the very first pass", world, &[1, 2, 3]);
 }
 
 #[test]
-fn killed_at_random_moments_of_a_later_pass_nothing_is_wedged() {
+fn nothing_is_wedged_after_kills_at_random_moments_of_a_later_pass() {
     let later = || {
         let world = world();
         world.once().exits(0);

@@ -180,7 +180,7 @@ fn a_bit_of_everything() -> World {
 }
 
 #[test]
-fn what_is_printed_for_a_person_fits_eighty_columns() {
+fn output_for_a_person_fits_eighty_columns() {
     let world = a_bit_of_everything();
     let ids = world.query("SELECT commission_id FROM rewards");
     let shows = ids.iter().map(|row| vec!["show".to_owned(), row["commission_id"].to_string()]);

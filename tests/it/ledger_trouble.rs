@@ -334,7 +334,7 @@ fn a_ledger_that_is_gone_while_its_mark_is_left_delivers_nothing() {
 }
 
 #[test]
-fn a_mark_that_nobody_can_read_delivers_nothing_until_a_person_accepts_the_ledger() {
+fn an_unreadable_high_water_mark_delivers_nothing_until_a_person_accepts_the_ledger() {
     for garbage in
         [&b""[..], b"\0\0\0\0", b"\xff\xfe", b"makegood ledger mark: journal x at y\n", b"makegood ledger mark: jour"]
     {
@@ -352,7 +352,7 @@ fn a_mark_that_nobody_can_read_delivers_nothing_until_a_person_accepts_the_ledge
 }
 
 #[test]
-fn a_mark_that_was_removed_is_missed_and_made_again_when_a_person_accepts_the_ledger() {
+fn a_removed_high_water_mark_is_missed_and_made_again_when_a_person_accepts_the_ledger() {
     let world = with_history();
     fs::remove_file(world.path("ledger.db.mark")).unwrap();
     for _ in 0..2 {

@@ -64,7 +64,7 @@ fn exactly_the_missing_rewards_are_delivered_marked_and_read_back() {
 }
 
 #[test]
-fn a_promoters_reward_is_posted_as_in_the_contract() {
+fn a_promoters_reward_is_posted_with_the_documented_fields() {
     let world = given([commission(88901).approved(LONG_AGO)]);
     world.once().exits(0);
     assert_eq!(
@@ -88,7 +88,7 @@ fn a_promoters_reward_is_posted_as_in_the_contract() {
 }
 
 #[test]
-fn a_referrals_reward_is_posted_as_in_the_contract() {
+fn a_referrals_reward_is_posted_with_the_documented_fields() {
     let credits: Commission = commission(88902).credits(50).reward(10, "50 credits for the friend");
     let mut world = given([credits.without_promoter().approved_who_knows_when()]);
     world.set("policy.grace", "0s");
@@ -144,7 +144,7 @@ fn assert_headers(world: &World, key: &str) {
 }
 
 #[test]
-fn the_report_has_all_the_fields_of_the_contract_and_agrees_with_the_row_in_passes() {
+fn the_report_has_all_the_documented_fields_and_agrees_with_the_row_in_passes() {
     let mut world = believable_world();
     world.set("policy.grace", "0s");
     let report = world.once().exits(0);
@@ -189,7 +189,7 @@ fn a_second_pass_makes_no_target_call_and_writes_one_row_in_passes_and_nothing_e
 }
 
 #[test]
-fn what_was_marked_is_read_back_after_marking() {
+fn marked_rewards_are_read_back() {
     let world = given([commission(1).approved(LONG_AGO)]);
     world.once().exits(0);
     let log = world.sandbox.firstpromoter.lock().log.clone();

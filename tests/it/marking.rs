@@ -60,7 +60,7 @@ fn next_mark_ms(world: &World, id: i64) -> i64 {
 }
 
 #[test]
-fn a_mark_that_lies_is_shown_after_three_passes_and_then_asked_for_less_often() {
+fn a_marking_without_effect_is_shown_after_three_passes_and_then_repeated_less_often() {
     let world = given([owed(1)]);
     world.sandbox.firstpromoter.lock().switches.mark_lies = true;
     let ran =
@@ -82,7 +82,7 @@ fn a_mark_that_lies_is_shown_after_three_passes_and_then_asked_for_less_often() 
 }
 
 #[test]
-fn somebody_who_marks_it_by_hand_is_seen_at_once() {
+fn a_reward_marked_by_hand_is_seen_at_once() {
     let world = given([owed(1)]);
     world.sandbox.firstpromoter.lock().switches.mark_lies = true;
     three_passes_cannot_mark(&world, 1, "reads back as unfulfilled");
@@ -95,7 +95,7 @@ fn somebody_who_marks_it_by_hand_is_seen_at_once() {
 }
 
 #[test]
-fn the_one_that_cannot_be_marked_does_not_keep_the_others() {
+fn a_commission_that_cannot_be_marked_does_not_stop_the_others() {
     let world = given([owed(1), owed(2), owed(3)]);
     world.sandbox.firstpromoter.lock().switches.mark_fails = [2].into();
     three_passes_cannot_mark(&world, 2, "Commission could not be updated");
@@ -138,7 +138,7 @@ fn batches(end: BatchEnd) -> World {
 }
 
 #[test]
-fn a_batch_that_does_nothing_is_complained_of_and_asked_for_again() {
+fn a_batch_that_does_nothing_is_reported_and_asked_for_again() {
     for (end, words) in [
         (BatchEnd::Fails, "the batch was stopped before its end (batch 8): no reason given"),
         (BatchEnd::Stops, "the batch was stopped before its end (batch 8): no reason given"),
@@ -210,7 +210,7 @@ fn passes_that_fail_to_mark_are_counted_too() {
 }
 
 #[test]
-fn a_mark_that_took_effect_behind_an_unreadable_answer_is_fulfilled_although_the_pass_failed() {
+fn a_marking_that_took_effect_behind_an_unreadable_answer_is_fulfilled_although_the_pass_failed() {
     let world = given([owed(1), owed(2)]);
     world.sandbox.firstpromoter.lock().faults.mark = once(half());
     let ran = world.once().exits(1);
@@ -236,18 +236,18 @@ fn after_delivery(happens: impl Fn(&World), words: &str) {
 }
 
 #[test]
-fn what_is_denied_after_its_delivery_stays_delivered_and_is_shown() {
+fn a_reward_denied_after_its_delivery_stays_delivered_and_is_shown() {
     let words = "FirstPromoter calls it denied now, and marks only approved ones";
     after_delivery(|world| world.sandbox.firstpromoter.deny(1), words);
 }
 
 #[test]
-fn what_is_deleted_after_its_delivery_stays_delivered_and_is_shown() {
+fn a_reward_deleted_after_its_delivery_stays_delivered_and_is_shown() {
     after_delivery(|world| world.sandbox.firstpromoter.delete(1), "FirstPromoter does not have it any more");
 }
 
 #[test]
-fn what_changes_after_its_delivery_is_marked_and_not_delivered_again() {
+fn a_reward_that_changes_after_its_delivery_is_marked_and_not_delivered_again() {
     let world = given([owed(1)]);
     world.sandbox.firstpromoter.lock().faults.mark = once(status(422));
     world.once().exits(0);
@@ -283,7 +283,7 @@ fn a_filter_ignored_from_the_marking_on_makes_nothing_fulfilled() {
 }
 
 #[test]
-fn eleven_that_cannot_be_marked_do_not_keep_ten_good_ones() {
+fn eleven_commissions_that_cannot_be_marked_do_not_stop_ten_good_ones() {
     // The bad ones have the lower ids, or are spread among the others.
     for bad in [(1..=11).collect::<Vec<i64>>(), (1..=21).filter(|id| id % 2 == 1).collect()] {
         let row = |id| if bad.contains(&id) { owed(id).without_payout() } else { owed(id) };
@@ -331,7 +331,7 @@ fn an_answer_to_marking_without_a_word_is_settled_by_what_reads_back() {
 }
 
 #[test]
-fn what_was_delivered_and_has_a_status_nobody_knows_is_marked_or_asks_for_a_person() {
+fn a_delivered_reward_of_unknown_status_is_marked_or_needs_a_person() {
     let world = given([owed(1)]);
     world.sandbox.firstpromoter.lock().faults.mark = always(status(422));
     world.once().exits(0);

@@ -324,7 +324,7 @@ fn a_handler_that_leaves_most_to_makegood_is_alerted() {
 }
 
 #[test]
-fn those_who_do_not_answer_hold_up_neither_passes_nor_the_stop() {
+fn a_monitor_or_room_that_does_not_answer_delays_neither_passes_nor_the_stop() {
     let mut world = on_demand([1, 2]);
     let (monitor, room) = (with_heartbeat(&mut world), with_alert(&mut world));
     world.set("heartbeat.timeout", "300ms").set("alert.timeout", "300ms");
@@ -350,7 +350,7 @@ fn those_who_do_not_answer_hold_up_neither_passes_nor_the_stop() {
 }
 
 #[test]
-fn nothing_listens_and_nothing_happens() {
+fn passes_go_on_where_nothing_listens_for_heartbeats_and_alerts() {
     let mut world = on_demand([1]);
     let nobody = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
     world.set("heartbeat.url", &format!("http://{nobody}/{TOKEN}"));

@@ -69,7 +69,7 @@ fn show_by_email_sums_up_what_they_earned_and_leaves_out_what_goes_to_others() {
 }
 
 #[test]
-fn an_email_that_nobody_has_is_exit_1_with_what_to_do() {
+fn an_email_that_nobody_has_exits_1_with_what_to_do() {
     let world = pats_world();
     let nobody = world.run(&["show", "nobody@example.com"]).exits(1);
     for words in ["nobody@example.com", "Look the person up", "makegood once --commission"] {
@@ -138,7 +138,7 @@ fn show_says_what_was_delivered_outside_and_what_is_no_longer_owed() {
 }
 
 #[test]
-fn what_firstpromoter_wrote_reaches_the_terminal_without_control_characters() {
+fn text_of_firstpromoter_reaches_the_terminal_without_control_characters() {
     let nasty = "pat\u{1b}[2J\u{7}@example.com";
     let mut odd = commission(1).promoter(501, nasty, "Pat\u{9b}31m").approved_at(instant(LONG_AGO));
     odd.unit = "\u{1b}[31mmoons".to_owned();

@@ -129,7 +129,7 @@ fn a_ledger_that_is_not_there_yet_is_not_created() {
 }
 
 #[test]
-fn a_bad_configuration_is_exit_2_with_a_check_a_problem() {
+fn a_bad_configuration_exits_2_with_one_check_for_each_problem() {
     let mut world = given([]);
     world.set("policy.graze", "1m").set("schedule.poll", "often");
     let ran = check(&world).exits(2);
@@ -140,7 +140,7 @@ fn a_bad_configuration_is_exit_2_with_a_check_a_problem() {
 }
 
 #[test]
-fn a_missing_secret_is_exit_2_and_the_rest_is_checked_all_the_same() {
+fn a_missing_secret_exits_2_and_the_rest_is_checked_all_the_same() {
     let mut world = a_world_in_order();
     let file = world.file("key", "");
     world.set("firstpromoter.api_key_file", &file.display().to_string());
@@ -190,7 +190,7 @@ fn secrets_are_found_in_the_environment_and_among_the_credentials() {
 }
 
 #[test]
-fn what_is_probably_not_meant_in_the_configuration_is_a_warning() {
+fn probable_mistakes_in_the_configuration_are_warnings() {
     let mut world = a_world_in_order();
     world.toml("[[routes]]\ntarget = \"app\"\n[[routes]]\nunit = \"points\"\ntarget = \"app\"\n");
     let ran = check(&world).exits(3);
@@ -253,14 +253,14 @@ fn filters_that_are_ignored_are_found_by_asking_both_ways() {
 }
 
 #[test]
-fn a_server_that_answers_yes_with_nothing_is_found_by_what_the_ledger_knows() {
+fn a_canary_shows_that_a_server_answers_yes_with_nothing() {
     let world = a_world_in_order();
     world.sandbox.firstpromoter.lock().switches.fulfilled_yes_is_nothing_no_is_everything = true;
     comes_to(&check(&world).exits(1), "filter fulfilled", "failed", &["fulfilled according to the ledger"]);
 }
 
 #[test]
-fn the_latest_ones_taken_back_are_no_broken_filter_where_an_older_one_proves_it_to_a_pass() {
+fn unmarked_canaries_are_no_broken_filter_where_an_older_one_proves_it_to_a_pass() {
     let world = given([commission(1).approved(LONG_AGO)]);
     world.once().exits(0);
     world.sandbox.firstpromoter.add_all((2..=4).map(|id| commission(id).approved(LONG_AGO)));
@@ -346,7 +346,7 @@ fn a_clock_that_disagrees_by_more_than_a_minute_is_a_warning() {
 }
 
 #[test]
-fn a_target_that_takes_rewards_from_anybody_is_worth_a_look() {
+fn a_target_that_takes_rewards_from_anybody_is_a_warning() {
     let mut world = a_world_in_order();
     world.without_secrets().env("MAKEGOOD_FIRSTPROMOTER__API_KEY", crate::sandbox::API_KEY);
     private(&world);

@@ -47,7 +47,7 @@ fn reversing_again_changes_nothing_and_asks_nobody() {
 }
 
 #[test]
-fn what_is_delivered_and_not_marked_yet_can_be_reversed() {
+fn a_delivered_reward_that_is_not_marked_yet_can_be_reversed() {
     let world = given([commission(1).approved(LONG_AGO)]);
     world.sandbox.firstpromoter.lock().faults.mark = always(status(422));
     world.once();
@@ -104,7 +104,7 @@ fn cut_off_before_the_ledger_was_written_it_can_be_asked_for_again() {
 }
 
 #[test]
-fn what_nobody_got_is_not_reversed() {
+fn a_reward_that_was_never_delivered_cannot_be_reversed() {
     let world = given([commission(1).approved_at(now()), commission(2).approved(LONG_AGO).suspected("ad_source")]);
     world.once().exits(3);
     let requests = world.sandbox.requests();
@@ -125,7 +125,7 @@ fn a_reason_is_asked_for() {
 }
 
 #[test]
-fn a_batch_that_lands_after_the_reversal_is_said_and_can_be_reversed_again() {
+fn a_batch_that_takes_effect_after_the_reversal_is_reported_and_can_be_reversed_again() {
     let world = delivered();
     reverse(&world, "1").exits(0);
     world.then_nothing_more_happens().exits(0);
@@ -156,7 +156,7 @@ fn a_batch_that_lands_after_the_reversal_is_said_and_can_be_reversed_again() {
 }
 
 #[test]
-fn what_was_reversed_is_watched_for_a_day() {
+fn a_reversed_reward_is_watched_for_a_day() {
     let world = delivered();
     reverse(&world, "1").exits(0);
     world.forge("UPDATE rewards SET state_since = '2025-01-01T00:00:00.000Z' WHERE commission_id = 1");

@@ -128,7 +128,7 @@ fn a_claim_that_ran_out_gives_the_reward_back_to_makegood() {
 }
 
 #[test]
-fn an_owner_has_a_name_and_it_is_not_ours() {
+fn an_owner_needs_a_name_other_than_makegood() {
     let world = owed();
     for owner in ["makegood", ""] {
         claim(&world, owner).exits(2);
@@ -137,7 +137,7 @@ fn an_owner_has_a_name_and_it_is_not_ours() {
 }
 
 #[test]
-fn what_is_delivered_is_not_to_be_claimed() {
+fn a_delivered_reward_cannot_be_claimed() {
     let world = owed();
     world.once().exits(0);
     let refused = claim(&world, "webhook").exits(3);
@@ -147,7 +147,7 @@ fn what_is_delivered_is_not_to_be_claimed() {
 }
 
 #[test]
-fn what_makegood_is_delivering_is_not_to_be_claimed() {
+fn a_reward_that_makegood_is_delivering_cannot_be_claimed() {
     let world = owed();
     // Listing 2, rules, confirming 2, and the delivery is under way.
     world.sandbox.gate.stop_at(6, Moment::BeforeEffect);
@@ -163,7 +163,7 @@ fn what_makegood_is_delivering_is_not_to_be_claimed() {
 }
 
 #[test]
-fn what_may_have_taken_effect_or_was_decided_against_is_not_to_be_claimed() {
+fn a_reward_in_doubt_or_dismissed_cannot_be_claimed() {
     let world = held_unknown();
     let refused = claim(&world, "webhook").exits(4);
     assert!(refused.json["reason"].as_str().unwrap().contains("may have taken effect"), "{refused}");
@@ -175,7 +175,7 @@ fn what_may_have_taken_effect_or_was_decided_against_is_not_to_be_claimed() {
 // record
 
 #[test]
-fn what_is_recorded_is_marked_by_the_next_pass_and_not_delivered() {
+fn a_recorded_delivery_is_marked_by_the_next_pass_and_not_repeated() {
     let world = owed();
     world.once_with(&["--max-deliveries", "0"]).exits(3);
     claim(&world, "webhook").exits(0);
@@ -191,7 +191,7 @@ fn what_is_recorded_is_marked_by_the_next_pass_and_not_delivered() {
 }
 
 #[test]
-fn what_no_pass_has_seen_is_recorded_too() {
+fn a_commission_that_no_pass_has_seen_can_be_recorded() {
     let world = owed();
     let recorded = world.run(&["record", "7", "--receipt", "h-17", "--owner", "worker-2", "--json"]).exits(0);
     assert_eq!(
@@ -230,7 +230,7 @@ fn recording_does_not_end_the_claim_of_somebody_else() {
 }
 
 #[test]
-fn what_is_recorded_during_an_attempt_of_ours_stays_recorded() {
+fn a_delivery_recorded_during_our_attempt_stays_recorded() {
     let world = owed();
     world.sandbox.gate.stop_at(6, Moment::BeforeEffect);
     let pass = world.start(&["once", "--json"]);

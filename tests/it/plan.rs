@@ -83,7 +83,7 @@ fn eventful_world() -> World {
 }
 
 #[test]
-fn what_is_planned_is_what_the_pass_then_does() {
+fn a_pass_does_what_the_plan_said() {
     let world = eventful_world();
     let ran = plan(&world).exits(3);
     assert_eq!(

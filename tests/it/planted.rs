@@ -14,7 +14,7 @@ fn with_history() -> World {
 }
 
 #[test]
-fn a_view_that_never_ends_is_never_asked() {
+fn a_ledger_with_a_view_that_never_ends_is_refused() {
     let world = with_history();
     for view in ["attention", "owed", "last_pass"] {
         let text = world.query(&format!("SELECT sql FROM sqlite_schema WHERE name = '{view}'"))[0]["sql"]

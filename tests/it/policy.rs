@@ -113,7 +113,7 @@ fn an_unknown_unit_is_held_until_it_is_a_known_one() {
 }
 
 #[test]
-fn what_no_route_fits_is_held_until_one_does() {
+fn a_reward_that_no_route_fits_is_held_until_one_does() {
     let mut world = given([owed(1)]);
     world.toml("[[routes]]\nunit = \"credits\"\ntarget = \"app\"\n");
     held(&world, "no_route");
@@ -147,7 +147,7 @@ fn a_recipient_that_cannot_be_told_is_held_until_the_rule_or_the_policy_tells() 
 }
 
 #[test]
-fn rewards_that_the_key_may_not_read_hold_what_hangs_on_them_and_nothing_else() {
+fn reward_rules_that_the_key_may_not_read_hold_only_rewards_that_need_them() {
     let mut world = given([owed(1), owed(2).custom(), owed(3).without_promoter()]);
     world.sandbox.firstpromoter.lock().faults.rewards = crate::sandbox::always(status(403));
     let ran = world.once().exits(3);
@@ -346,7 +346,7 @@ fn just_these_commissions_are_looked_at_when_asked_for() {
 }
 
 #[test]
-fn a_commission_that_firstpromoter_does_not_have_is_said_and_the_others_are_delivered() {
+fn a_commission_that_firstpromoter_does_not_have_is_reported_and_the_others_are_delivered() {
     let world = given([owed(1)]);
     let ran = world.once_with(&["--commission", "999", "--commission", "1"]).exits(1);
     assert!(ran.error().contains("999"), "{ran}");

@@ -65,7 +65,7 @@ fn a_time_that_can_be_read_lets_through_what_is_young_enough() {
 
 /// The vendor's own sample of a commission in `commission.updated` has neither.
 #[test]
-fn what_a_row_leaves_out_is_not_taken_for_none() {
+fn a_field_that_a_row_leaves_out_is_not_taken_for_null() {
     let sample = |row: Commission| {
         let row = row.odd("promoter_campaign", json!(null)).odd("reward", json!(null));
         row.odd("commission_type", json!(null))
@@ -87,7 +87,7 @@ fn a_commission_made_by_hand_comes_from_no_rule_however_that_is_written() {
 }
 
 #[test]
-fn reward_rules_that_cannot_be_had_hold_only_what_needs_them() {
+fn unreadable_reward_rules_hold_only_rewards_that_need_them() {
     for fault in [status(403), status(422), status(500), page(200, "Sorry")] {
         let mut world = given([owed(1), owed(2).custom(), owed(3).without_reward().without_promoter()]);
         world.sandbox.firstpromoter.lock().faults.rewards = always(fault);
@@ -123,7 +123,7 @@ fn a_rule_that_was_read_a_day_ago_is_read_again_before_it_decides() {
 /// Suppose rule 9 was given to the other party an hour ago. A pass that asks for rule 99, which it does not know, has the
 /// answer about rule 9 in its hands.
 #[test]
-fn what_is_asked_for_one_rule_counts_for_all() {
+fn one_request_for_the_rules_serves_all_rewards() {
     let world = given([owed(1)]);
     delivered_to(&world, "promoter");
     world.sandbox.firstpromoter.lock().rewards.get_mut(&9).unwrap().is_promoter_reward = false;
@@ -168,7 +168,7 @@ fn a_status_that_is_not_known_is_held_and_shown() {
 
 /// Suppose it waits for its time, and FirstPromoter invents a word: cancelled, it would be out of everybody's sight.
 #[test]
-fn what_waits_is_not_cancelled_by_a_word_that_is_not_known() {
+fn an_unknown_status_does_not_cancel_a_waiting_reward() {
     let mut world = given([owed(1)]);
     world.set("policy.grace", "3000d");
     world.once().exits(0);

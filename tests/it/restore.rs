@@ -76,7 +76,7 @@ fn nothing_is_restored_under_a_service_or_a_reader_that_has_the_ledger_open() {
 }
 
 #[test]
-fn what_is_no_sound_copy_of_this_account_takes_nobodys_place() {
+fn only_a_sound_copy_of_this_account_is_restored() {
     let world = copied_and_gone_on();
     let copy = fs::read(world.path("copy.db")).unwrap();
     let mut damaged = copy.clone();
@@ -122,7 +122,7 @@ fn what_is_no_sound_copy_of_this_account_takes_nobodys_place() {
 }
 
 #[test]
-fn a_copy_that_was_made_file_by_file_brings_what_stood_in_its_log() {
+fn a_copy_that_was_made_file_by_file_includes_its_write_ahead_log() {
     let world = given([commission(1).approved(LONG_AGO)]);
     world.sandbox.gate.stop_at(6, Moment::BeforeEffect);
     let mut once = world.start(&["once", "--json"]);

@@ -308,7 +308,7 @@ fn when_the_configuration_is_wrong() {
 }
 
 #[test]
-fn what_is_delivered_holds_no_secret_either() {
+fn a_delivery_holds_no_secret() {
     let mut world = given_two();
     run(&mut world, &["once"], &ALL);
     let body = json!(world.sandbox.merchant.bodies()).to_string();

@@ -116,7 +116,7 @@ fn triggers(world: &World) -> Vec<String> {
 }
 
 #[test]
-fn it_passes_at_its_start_and_stops_at_once_when_idle() {
+fn the_service_makes_a_pass_at_its_start_and_stops_at_once_when_idle() {
     for signal in ["TERM", "INT"] {
         let world = given([owed(1)]);
         let mut service = Service::start(&world);
@@ -145,7 +145,7 @@ fn it_passes_on_schedule() {
 }
 
 #[test]
-fn it_passes_when_it_is_signalled_and_only_then() {
+fn the_service_makes_a_pass_for_each_signal_and_only_then() {
     let world = on_demand([1]);
     let service = Service::start(&world);
     assert_eq!(service.pass(&world)["trigger"], "signal");
@@ -380,7 +380,7 @@ fn while_firstpromoter_asks_to_be_left_alone_nothing_is_sent_and_little_is_said(
 }
 
 #[test]
-fn who_only_looks_is_not_kept_waiting_by_a_pass() {
+fn commands_that_only_read_do_not_wait_for_a_pass() {
     let mut world = on_demand([1]);
     world.set("firstpromoter.timeout", FOR_EVER);
     world.once().exits(0);
@@ -437,7 +437,7 @@ fn a_once_beside_a_long_pass_gives_up_after_thirty_seconds_and_names_the_holder(
 }
 
 #[test]
-fn a_killed_holder_keeps_nobody_waiting() {
+fn a_killed_process_gives_up_the_pass_lock() {
     let mut world = on_demand([1]);
     world.set("firstpromoter.timeout", FOR_EVER);
     world.sandbox.firstpromoter.lock().faults.listing = once(hang());
@@ -481,7 +481,7 @@ fn a_once_that_is_told_to_stop_while_it_delivers_finishes_that_delivery() {
 }
 
 #[test]
-fn it_retries_what_failed_when_the_time_has_come() {
+fn the_service_retries_a_failed_delivery_when_its_time_has_come() {
     let mut world = on_demand([1]);
     world.unset("policy.retry.first");
     world.sandbox.merchant.lock().faults = once(status(503));
@@ -496,7 +496,7 @@ fn it_retries_what_failed_when_the_time_has_come() {
 }
 
 #[test]
-fn what_wakes_the_service_ends_no_other_command() {
+fn the_services_signals_end_no_other_command() {
     for args in [&["once", "--json"][..], &["plan", "--json"], &["check"]] {
         let world = on_demand([1]);
         world.sandbox.gate.stop_at(1, Moment::BeforeEffect);

@@ -384,7 +384,7 @@ fn a_target_gets_as_many_at_a_time_as_it_is_configured_for() {
 }
 
 #[test]
-fn what_may_have_taken_effect_at_one_target_never_goes_to_another() {
+fn a_delivery_that_may_have_taken_effect_never_goes_to_another_target() {
     let mut world = given([owed(1), owed(2)]);
     world.sandbox.merchant.lock().faults_of = [(1, once(dropped().after_effect())), (2, once(status(429)))].into();
     world.once().exits(0);

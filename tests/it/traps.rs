@@ -155,7 +155,7 @@ fn ignored_ids_deliver_nothing_and_the_pass_says_so() {
 }
 
 #[test]
-fn a_server_for_which_yes_is_nothing_and_no_is_everything_is_found_out_by_the_canary() {
+fn a_canary_shows_that_a_server_answers_yes_with_nothing_and_no_with_everything() {
     let world = given([owed(1), owed(2)]);
     world.once().exits(0);
     let before = (world.sandbox.merchant.requests(), world.sandbox.firstpromoter.writes());
@@ -308,7 +308,7 @@ fn open_rows_that_a_shifting_page_skips_are_not_taken_for_gone() {
 }
 
 #[test]
-fn what_the_handler_marks_between_the_two_questions_is_no_broken_filter() {
+fn a_reward_that_the_handler_marks_between_the_two_questions_is_no_broken_filter() {
     let world = given([owed(1), owed(2)]);
     world.sandbox.handler_delivers_without_marking(1);
     world.sandbox.firstpromoter.after(Endpoint::ByIds, 1, |firstpromoter| firstpromoter.fulfil(1));
@@ -334,7 +334,7 @@ fn what_the_handler_marks_between_the_two_questions_is_no_broken_filter() {
 }
 
 #[test]
-fn what_a_lagging_replica_still_shows_as_unfulfilled_is_not_delivered_again() {
+fn a_reward_that_a_lagging_replica_still_shows_as_unfulfilled_is_not_delivered_again() {
     for lag in 1..=6 {
         let mut world = given([owed(1), owed(2)]);
         world.without_backoff();
@@ -351,7 +351,7 @@ fn what_a_lagging_replica_still_shows_as_unfulfilled_is_not_delivered_again() {
 }
 
 #[test]
-fn what_the_handler_delivered_behind_a_lagging_replica_takes_effect_once() {
+fn a_reward_that_the_handler_delivered_behind_a_lagging_replica_takes_effect_once() {
     for lag in 1..=6 {
         let mut world = given([owed(1)]);
         world.without_backoff();

@@ -46,7 +46,7 @@ fn states(world: &World) -> BTreeMap<String, i64> {
 }
 
 #[test]
-fn a_failing_target_is_left_alone_after_ten_failures_and_holds_up_no_other() {
+fn a_failing_target_is_paused_after_ten_failures_and_delays_no_other() {
     let world = a_failing_endpoint();
     let ran = world.once().exits(0);
     let attempts = world.sandbox.merchant.requests();
@@ -65,7 +65,7 @@ fn a_failing_target_is_left_alone_after_ten_failures_and_holds_up_no_other() {
 
 /// The reason is in the ledger: it is not told by comparing two times, one of which goes when the target is well.
 #[test]
-fn what_waits_for_a_target_says_so_also_when_the_target_is_well_again() {
+fn a_reward_that_waits_for_a_target_says_so_even_when_the_target_has_recovered() {
     let world = a_failing_endpoint();
     world.once().exits(0);
     world.once().exits(0);
@@ -80,7 +80,7 @@ fn what_waits_for_a_target_says_so_also_when_the_target_is_well_again() {
 }
 
 #[test]
-fn when_the_wait_is_over_a_few_go_first_and_a_target_that_still_fails_is_left_alone_for_longer() {
+fn when_the_pause_is_over_a_few_probes_go_and_a_target_that_still_fails_is_paused_for_longer() {
     let world = a_failing_endpoint();
     world.once().exits(0);
     let mut attempts = world.sandbox.merchant.requests();
@@ -109,7 +109,7 @@ fn when_the_wait_is_over_a_few_go_first_and_a_target_that_still_fails_is_left_al
 }
 
 #[test]
-fn a_target_that_recovers_is_found_out_by_the_first_that_goes_and_gets_the_others_in_the_same_pass() {
+fn a_target_that_recovers_takes_a_probe_and_then_the_others_in_the_same_pass() {
     let world = a_failing_endpoint();
     world.once().exits(0);
     let failed = world.query("SELECT commission_id FROM rewards WHERE failures > 0").len();
@@ -150,7 +150,7 @@ fn rewards_that_always_fail_do_not_starve_those_behind_them() {
 const REFUSALS: usize = 5;
 
 #[test]
-fn a_target_that_refuses_everybody_holds_a_few_and_keeps_the_others_waiting_until_it_is_repaired() {
+fn a_target_that_refuses_everything_holds_a_few_rewards_and_pauses_the_others_until_it_is_repaired() {
     let world = a_failing_endpoint();
     world.sandbox.merchant.lock().faults = always(text(401, "bad signature"));
     world.once().exits(3);
@@ -180,7 +180,7 @@ fn a_target_that_refuses_everybody_holds_a_few_and_keeps_the_others_waiting_unti
 }
 
 #[test]
-fn one_reward_that_is_refused_again_and_again_closes_nothing() {
+fn one_reward_that_is_refused_again_and_again_pauses_no_target() {
     let mut world = given([commission(1).approved(LONG_AGO)]);
     world.without_backoff();
     world.sandbox.merchant.lock().faults_of = [(1, always(text(422, "no such customer")))].into();
@@ -196,7 +196,7 @@ fn one_reward_that_is_refused_again_and_again_closes_nothing() {
 }
 
 #[test]
-fn a_command_that_asks_for_later_is_left_alone_too() {
+fn a_command_target_that_keeps_asking_for_later_is_paused_too() {
     let world = a_failing_endpoint();
     world.sandbox.merchant.lock().faults = never();
     world

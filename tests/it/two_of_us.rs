@@ -88,7 +88,7 @@ fn then_it_is_marked_as_delivered_outside(world: &World, id: i64) {
 }
 
 #[test]
-fn the_handler_of_the_manual_runs_as_it_stands_there() {
+fn the_manuals_handler_runs_unchanged() {
     let world = world([]);
     world.once().exits(0);
     manual_handler(&world);
@@ -103,7 +103,7 @@ fn the_handler_of_the_manual_runs_as_it_stands_there() {
 }
 
 #[test]
-fn what_the_handler_of_the_manual_delivers_is_marked_and_not_delivered_again() {
+fn a_delivery_by_the_manuals_handler_is_marked_and_not_repeated() {
     // One that no pass has seen, one that waits, and one that a person is asked about.
     let world = world([2]);
     world.sandbox.firstpromoter.add(owed(3).suspected("ad_source"));
@@ -127,7 +127,7 @@ fn what_the_handler_of_the_manual_delivers_is_marked_and_not_delivered_again() {
 }
 
 #[test]
-fn the_handler_of_the_manual_leaves_alone_what_somebody_else_is_at() {
+fn the_manuals_handler_leaves_alone_what_somebody_else_claimed() {
     let world = world([1, 2, 3]);
     // 1: another handler has it. 2: an attempt may have taken effect. 3: makegood is at it.
     world.run(&["claim", "1", "--owner", "other"]).exits(0);
@@ -158,7 +158,7 @@ fn then_it_is_marked_as_delivered_outside_with(world: &World, id: i64, held: &[(
 }
 
 #[test]
-fn what_was_marked_by_hand_while_the_handler_was_at_it_stays_fulfilled() {
+fn a_reward_marked_by_hand_during_a_handlers_delivery_stays_fulfilled() {
     let world = world([1]);
     world.run(&["claim", "1"]).exits(0);
     world.once().exits(0);
@@ -247,7 +247,7 @@ fn four_passes_at_a_time_and_two_handlers_have_every_reward_once_on_a_slow_disk(
 
 /// Takes half a minute, which it waits.
 #[test]
-fn who_finds_the_pass_taken_waits_and_says_who_has_it_while_others_may_look_and_claim() {
+fn a_second_pass_waits_and_names_the_holder_while_other_commands_look_and_claim() {
     let world = world([1, 2]);
     world.once_with(&["--commission", "2"]).exits(0);
     world.sandbox.gate.stop_at(1, Moment::BeforeEffect);

@@ -106,21 +106,21 @@ fn row(state: &str, hold_reason: &str, delivered_by: Option<&str>) -> (String, S
 }
 
 #[test]
-fn what_somebody_else_fulfilled_is_fulfilled_from_outside() {
+fn a_reward_that_somebody_else_marked_is_fulfilled_by_outside() {
     for given in [in_grace, held_by_policy, failed_for_certain, refused_by_target, cut_off] {
         assert_eq!(afterwards(&given(), FULFILLED), row("fulfilled", "none", Some("outside")));
     }
 }
 
 #[test]
-fn what_somebody_else_fulfilled_is_fulfilled_also_where_an_outcome_was_unknown() {
+fn a_reward_of_unknown_outcome_that_somebody_else_marked_is_fulfilled() {
     for given in [perhaps_delivered, held_as_unknown] {
         assert_eq!(afterwards(&given(), FULFILLED), row("fulfilled", "none", Some("outside")));
     }
 }
 
 #[test]
-fn what_is_denied_or_deleted_before_it_could_take_effect_is_cancelled() {
+fn a_reward_denied_or_deleted_before_it_could_take_effect_is_cancelled() {
     for given in [in_grace, held_by_policy, failed_for_certain, refused_by_target] {
         for event in [DENIED, DELETED] {
             let world = given();
@@ -131,7 +131,7 @@ fn what_is_denied_or_deleted_before_it_could_take_effect_is_cancelled() {
 }
 
 #[test]
-fn what_is_denied_or_deleted_while_an_outcome_is_unknown_asks_for_a_person() {
+fn a_reward_denied_or_deleted_while_its_outcome_is_unknown_needs_a_person() {
     for given in [perhaps_delivered, held_as_unknown, cut_off] {
         for event in [DENIED, DELETED] {
             assert_eq!(afterwards(&given(), event), row("held", "outcome_unknown", None));
@@ -140,13 +140,13 @@ fn what_is_denied_or_deleted_while_an_outcome_is_unknown_asks_for_a_person() {
 }
 
 #[test]
-fn what_was_delivered_and_is_marked_by_hand_is_ours_and_fulfilled() {
+fn a_reward_that_makegood_delivered_and_a_person_marked_stays_delivered_by_makegood() {
     let by_hand: Event = |sandbox| sandbox.firstpromoter.fulfil(1);
     assert_eq!(afterwards(&delivered_and_not_marked(), by_hand), row("fulfilled", "none", Some("makegood")));
 }
 
 #[test]
-fn what_was_delivered_and_is_denied_or_deleted_stays_delivered_and_asks_for_a_person_in_the_third_pass() {
+fn a_delivered_reward_that_is_denied_or_deleted_stays_delivered_and_needs_a_person_in_the_third_pass() {
     for event in [DENIED, DELETED] {
         let world = delivered_and_not_marked();
         event(&world.sandbox);
@@ -162,7 +162,7 @@ fn what_was_delivered_and_is_denied_or_deleted_stays_delivered_and_asks_for_a_pe
 }
 
 #[test]
-fn what_was_cancelled_and_is_approved_again_is_owed_again_with_a_grace_period_of_its_own() {
+fn a_cancelled_reward_that_is_approved_again_is_owed_with_a_new_grace_period() {
     for given in [in_grace, held_by_policy] {
         let mut world = given();
         assert_eq!(afterwards(&world, DENIED), row("cancelled", "none", None));
