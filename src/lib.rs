@@ -5,9 +5,9 @@
 //! under a webhook handler, so it must be more reliable than the handler. Its promises, in this order:
 //!
 //! 1. **Never twice.** The intent is on disk before a request leaves ([`ledger`]). A delivery that may have taken effect is
-//! repeated only at the same target with the same key, and only if that target deduplicates ([`plan`]).
+//!    repeated only at the same target with the same key, and only if that target deduplicates ([`plan`]).
 //! 2. **Never lost.** Every pass looks at everything that is owed, and at every open row of the ledger. Whatever it cannot
-//! decide is in the view `attention`, with what to do.
+//!    decide is in the view `attention`, with what to do.
 //! 3. **Never a lie.** The ledger says `fulfilled` only where FirstPromoter, asked again, says so.
 //!
 //! Reading order:

@@ -205,7 +205,7 @@ impl Notice {
                 state.loaded = true;
             }
             Err(error) => {
-                state.keeping.failed("the alerts already sent cannot be read from the ledger", &in_full(&error))
+                state.keeping.failed("the alerts already sent cannot be read from the ledger", &in_full(&error));
             }
         }
     }
