@@ -1,4 +1,4 @@
-//! The table `alerts`, and what an alert is decided on.
+//! The table `alerts`, and the facts that alerts depend on.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -7,31 +7,31 @@ use rusqlite::{OptionalExtension, named_params};
 use super::{FailureKind, Ledger, LedgerError, row::time};
 use crate::domain::{Timestamp, timestamp_text};
 
-/// How passes went lately, those over single commissions aside.
+/// How passes went lately, not counting those over single commissions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Streak {
     /// When the last pass that completed ended.
     pub completed: Option<Timestamp>,
-    /// When the first pass began that did not complete since. One that a signal stopped says nothing.
+    /// When the first pass began of those that have not completed since. A pass that a signal stopped does not count.
     pub failing_since: Option<Timestamp>,
 }
 
-/// Who delivered what was approved within some time and is settled.
+/// Who delivered the settled rewards that were approved within some time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Caught {
-    /// makegood did.
+    /// By makegood.
     pub caught: u64,
     /// All.
     pub of: u64,
 }
 
 impl Ledger {
-    /// What people were alerted to and is not over.
+    /// The alerts that people got and that are not over.
     pub fn alerts(&self) -> Result<BTreeSet<String>, LedgerError> {
         self.run(|conn| conn.prepare_cached("SELECT subject FROM alerts")?.query_map([], |row| row.get(0))?.collect())
     }
 
-    /// Writes the same. Those that stand there already keep their time.
+    /// Writes these as the alerts that people got. Those already there keep their time.
     pub fn remember_alerts(&self, subjects: &BTreeSet<String>, now: Timestamp) -> Result<(), LedgerError> {
         let subjects = serde_json::to_string(subjects).unwrap_or_default();
         self.write(|tx| {
@@ -78,8 +78,8 @@ impl Ledger {
         })
     }
 
-    /// Who delivered what was approved (unknown: first seen) within this time before `now`, and is settled. What a handler
-    /// delivers before a pass sees it does not enter the ledger, and is not counted.
+    /// Who delivered the settled rewards that were approved (unknown: first seen) within this time before `now`. A reward that
+    /// a handler delivers before any pass sees it is not in the ledger, and is not counted.
     pub fn caught(&self, within: Duration, now: Timestamp) -> Result<Caught, LedgerError> {
         let since = now - within;
         self.run(|conn| {

@@ -1,4 +1,4 @@
-//! Attempts to deliver: the intent before the request, the outcome after it, and what a crash in between leaves.
+//! Attempts to deliver: the intent before the request, the outcome after it, and the state that a crash between the two leaves.
 
 use rusqlite::{OptionalExtension, named_params};
 
@@ -8,19 +8,19 @@ use crate::{
     failure::Outcome,
 };
 
-/// The owner of the claims that makegood takes for what it delivers itself.
+/// The owner of makegood's own claims.
 const OURSELVES: &str = "makegood";
 
-/// What came of taking a reward for delivery.
+/// The result of taking a reward for delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Begun {
     /// The intent is on disk; this is the number of the attempt.
     Attempt(u32),
-    /// Somebody else holds a live claim on it, or moved it meanwhile.
+    /// Somebody else holds a live claim on it, or moved it in the meantime.
     Taken,
 }
 
-/// Where an attempt leaves a reward.
+/// The state of a reward after an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Aftermath {
     /// The recipient has it.
@@ -32,8 +32,8 @@ pub enum Aftermath {
 }
 
 impl Change<'_> {
-    /// Puts the intent on disk, under a claim, before the request leaves. Returns [`Begun::Taken`], and changes nothing,
-    /// where somebody else holds a live claim or moved the row.
+    /// Writes the intent to disk, under a claim, before the request leaves. Returns [`Begun::Taken`] and changes nothing where
+    /// somebody else holds a live claim or moved the row.
     pub fn begin(&self, reward: &Reward, target: &str, claim_until: Timestamp) -> Result<Begun, LedgerError> {
         let claimed = self.sql(
             "INSERT INTO claims (commission_id, owner, claimed_at, expires_at) VALUES (:id, :owner, :now, :until) \
@@ -84,7 +84,7 @@ impl Change<'_> {
         Ok(Begun::Attempt(attempt))
     }
 
-    /// Writes what became of an attempt. `detail` is for a person.
+    /// Writes the outcome of an attempt. `detail` is for a person.
     pub fn finish(
         &self,
         id: CommissionId,
@@ -148,7 +148,7 @@ impl Change<'_> {
         self.journal(id, Some(RewardState::Delivering), to, &why)
     }
 
-    /// An attempt without an outcome was cut off: its process ended first.
+    /// Closes an attempt without an outcome: its process ended first.
     pub(super) fn close_cut_off(&self, id: CommissionId) -> Result<(), LedgerError> {
         self.sql(
             "UPDATE attempts SET finished_at = :now, outcome = 'unknown', detail = 'cut off: the process ended before the answer' \

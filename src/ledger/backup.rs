@@ -1,10 +1,10 @@
 //! A copy of the ledger, taken while it is in use.
 //!
-//! Guarantees: the copy is the ledger at one instant, whole (SQLite's online backup, in one step: readers and writers go on);
-//! one file, without a WAL; read back and found sound before it gets its name; nothing is overwritten.
+//! Guarantees: the copy is the complete ledger at one instant (SQLite's online backup, in one step; readers and writers go on).
+//! It is one file without a WAL. It is read back and found sound before it gets its name. Nothing is overwritten.
 //!
-//! The copy says of itself that it is one: a ledger that is restored from it delivers nothing until a person accepts it, whatever
-//! mark lies beside it (`forgotten.rs`).
+//! The copy contains a stamp that says it is a copy. A ledger that is restored from it delivers nothing until a person accepts
+//! it, whatever high-water mark is beside it (`forgotten.rs`).
 
 use std::{
     fs::{self, File, OpenOptions, Permissions},
@@ -26,7 +26,7 @@ use super::{
     forgotten, migrate, with_suffix,
 };
 
-/// What a copy holds.
+/// What a copy contains.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BackedUp {
     /// How far the ledger had come.
@@ -43,7 +43,7 @@ impl Ledger {
         self.back_up_to(to, |draft| OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(draft))
     }
 
-    /// The same; `create` makes the empty file.
+    /// Like [`Ledger::back_up`]; `create` makes the empty file.
     pub(super) fn back_up_to(
         &self,
         to: &Path,
@@ -77,19 +77,19 @@ impl Ledger {
                 return Err(LedgerError::Locked { path: self.path.clone(), waited_s: BUSY_TIMEOUT.as_secs() });
             }
         }
-        // The header came along and says WAL: one file is easier to keep than three.
+        // The copied header says WAL. One file is easier to keep than three.
         conn.pragma_update(None, "journal_mode", "DELETE").map_err(sqlite)?;
         let copy = Self::of(conn, draft, Patience::default());
         copy.check_sound()?;
         let rewards = copy.states()?.values().sum();
         let position = copy.position()?;
-        // Not a ledger of an earlier schema, which has no room for it: that is recognised by the mark alone.
+        // Not for a ledger of an earlier schema, which has no table for it. Only the mark shows that one.
         if copy.version()? == migrate::known_version() {
             copy.write(|tx| forgotten::stamp(tx, Forgot::Copy, &position))?;
         }
         drop(copy);
         let file = File::open(draft).map_err(failed("read"))?;
-        // The mode given at creation is cut by the umask.
+        // The umask reduces the mode given at creation.
         file.set_permissions(Permissions::from_mode(FILE_MODE))
             .and_then(|()| file.sync_all())
             .and_then(|()| Ok(BackedUp { position, rewards, bytes: file.metadata()?.len() }))
@@ -102,13 +102,13 @@ fn draft(to: &Path) -> PathBuf {
     with_suffix(to, &format!(".part-{}", std::process::id()))
 }
 
-/// Nobody else's file is replaced, not even one that came to be meanwhile.
+/// Replaces nobody else's file, not even one that appeared in the meantime.
 fn give_name(draft: &Path, to: &Path) -> Result<(), LedgerError> {
     let failed = |source| LedgerError::File { doing: "create", path: to.to_owned(), source };
     match renameat_with(CWD, draft, CWD, to, RenameFlags::NOREPLACE) {
         Ok(()) => {}
         Err(rustix::io::Errno::EXIST) => return Err(LedgerError::Exists { path: to.to_owned() }),
-        // A file system that cannot promise that (some network disks).
+        // A file system that cannot guarantee that (some network disks).
         Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => fs::rename(draft, to).map_err(failed)?,
         Err(error) => return Err(failed(io::Error::from(error))),
     }

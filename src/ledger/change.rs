@@ -1,4 +1,5 @@
-//! An open transaction on the ledger: on whose behalf, what FirstPromoter says of a commission, and the journal.
+//! An open transaction on the ledger, with its author. Records what FirstPromoter says about a commission, and writes the
+//! journal.
 
 use std::cell::{Cell, RefCell};
 
@@ -7,10 +8,10 @@ use rusqlite::{OptionalExtension, Transaction, TransactionBehavior, named_params
 use super::{Facts, Ledger, LedgerError, PassId, Position, Reward, RewardState};
 use crate::domain::{CommissionId, Timestamp, timestamp_text, upstream_timestamp_text};
 
-/// On whose behalf a change is made.
+/// The author of a change.
 #[derive(Debug, Clone, Copy)]
 pub struct Author<'a> {
-    /// `journal.actor`: `makegood`, or who gave the command.
+    /// `journal.actor`: `makegood`, or the person who gave the command.
     pub actor: &'a str,
     /// The pass it belongs to, if any.
     pub pass_id: Option<PassId>,
@@ -18,29 +19,29 @@ pub struct Author<'a> {
     pub now: Timestamp,
 }
 
-/// An open transaction on the ledger. Nothing of it is on disk before [`Ledger::change`] returns.
+/// An open transaction on the ledger. Nothing is on disk before [`Ledger::change`] returns.
 #[derive(Debug)]
 pub struct Change<'a> {
     tx: &'a Transaction<'a>,
     ledger: &'a Ledger,
     pub(super) author: Author<'a>,
-    /// When its transaction had the lock.
+    /// When its transaction got the lock.
     began_at: Timestamp,
-    /// When FirstPromoter was asked: what is found owed counts from then, not from when it is written.
+    /// When FirstPromoter was asked: a reward counts as found owed from then, not from when that is written.
     found_at: Cell<Timestamp>,
     written: RefCell<Written>,
 }
 
-/// What a change has written; on disk only after the commit.
+/// What a change has written. It is on disk only after the commit.
 #[derive(Debug, Default)]
 pub(super) struct Written {
-    /// The last journal entry of a delivery, ours or another's: what must never be forgotten.
+    /// The last journal entry of a delivery, by makegood or others: it must never be forgotten.
     pub(super) delivery: Option<Position>,
-    /// In their order.
+    /// The moves, in order.
     pub(super) moves: Vec<Move>,
 }
 
-/// A reward that moved, to be logged after the commit.
+/// A reward that moved. Logged after the commit.
 #[derive(Debug)]
 pub(super) struct Move {
     id: CommissionId,
@@ -50,7 +51,7 @@ pub(super) struct Move {
 }
 
 impl Move {
-    /// Says it. Before the commit it might be a lie.
+    /// Logs it. Before the commit the line could be a lie.
     pub(super) fn log(&self) {
         let Self { id, from, to, reason } = self;
         tracing::info!(
@@ -63,7 +64,7 @@ impl Move {
 }
 
 impl Ledger {
-    /// Makes changes in one transaction; when `work` fails, none of them.
+    /// Makes changes in one transaction; none of them if `work` fails.
     pub fn change<T>(
         &self,
         author: Author<'_>,
@@ -75,7 +76,8 @@ impl Ledger {
         let written = change.into_written();
         self.run(|_| tx.commit())?;
         written.moves.iter().for_each(Move::log);
-        // After the commit, so that the mark is never ahead of a sound ledger; before the caller lets a request leave.
+        // After the commit, so that the mark is never ahead of a sound ledger. Before the return, so that no request leaves
+        // earlier.
         written.delivery.map_or(Ok(()), |position| self.advance_mark(&position))?;
         Ok(done)
     }
@@ -99,7 +101,8 @@ impl<'a> Change<'a> {
 }
 
 impl Change<'_> {
-    /// When its transaction had the lock, which others may have held for long; where it shares none with others, the author's time.
+    /// When its transaction got the lock, for which it may have waited long. Where it shares the transaction with nobody, the
+    /// author's time.
     pub fn began_at(&self) -> Timestamp {
         self.began_at
     }
@@ -108,12 +111,12 @@ impl Change<'_> {
         self.found_at.get()
     }
 
-    /// From now on, what is found owed counts from this time.
+    /// Sets the time at which rewards count as found owed.
     pub fn is_found_at(&self, at: Timestamp) {
         self.found_at.set(at);
     }
 
-    /// Records what FirstPromoter says now; journaled where amount, unit or recipient differ.
+    /// Records what FirstPromoter says now. Journals it where amount, unit or recipient differ.
     pub fn record_facts(&self, reward: &Reward, facts: &Facts) -> Result<(), LedgerError> {
         if reward.facts == *facts {
             return Ok(());

@@ -1,7 +1,7 @@
-//! Claims: who is about to deliver what, shared with webhook handlers in any language.
+//! Claims: leases that say who is about to deliver what. Webhook handlers in any language share them.
 //!
-//! Guarantees: a commission has at most one live claim, and a claim is given only for what nobody has delivered and whose
-//! outcome nobody is in doubt about.
+//! Guarantees: a commission has at most one live claim. A claim is given only for a reward that nobody has delivered and whose
+//! outcome is not in doubt.
 
 use std::time::Duration;
 
@@ -16,15 +16,15 @@ use crate::domain::{CommissionId, Timestamp, timestamp_text};
 
 /// The longest that a claim lasts.
 pub const CLAIM_MAX: Duration = Duration::from_hours(24 * 7);
-/// A claim may have been taken so much later than now, by clocks that differ a little.
+/// A claim may begin this much later than now, because clocks differ a little.
 const CLOCKS_DIFFER: Duration = Duration::from_mins(1);
 
-/// What came of asking for a claim.
+/// The answer to a request for a claim.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Claimed {
     /// Taken, or renewed by the same owner.
     Taken,
-    /// The recipient has it already; the row's state.
+    /// The recipient already has it; this is the row's state.
     Delivered(RewardState),
     /// Somebody else holds a live claim.
     ByOther {
@@ -33,14 +33,14 @@ pub enum Claimed {
         /// Until when, as they wrote it.
         expires_at: String,
     },
-    /// Not to be delivered by anybody now: an attempt may have taken effect, or a person decided against it.
+    /// Nobody may deliver it now: an attempt may have taken effect, or a person decided against it.
     NotNow(String),
 }
 
 /// A claim that has not expired.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LiveClaim {
-    /// Who has it; `makegood` for what is being delivered.
+    /// The owner; `makegood` for makegood's own deliveries.
     pub owner: String,
     /// Until when, as the owner wrote it.
     pub expires_at: String,
@@ -60,7 +60,7 @@ impl Ledger {
         })
     }
 
-    /// Takes a commission for `owner` until `until`; also one that no pass has seen yet. One transaction.
+    /// Takes a commission for `owner` until `until`, even one that no pass has seen yet. One transaction.
     pub fn claim(
         &self,
         id: CommissionId,
@@ -92,14 +92,14 @@ impl Ledger {
 }
 
 impl Ledger {
-    /// Shortens the claims of others that last longer than a claim may. Suppose a handler claims while the clock is ten days
-    /// ahead, and the clock is set back: the claim would keep its reward for ten days. It is then taken for one that begins
-    /// now, and that is written, or it would begin anew in each pass. Returns how many were shortened.
+    /// Shortens other owners' claims that last longer than a claim may. Suppose a handler claims while the clock is ten days
+    /// ahead, and the clock is set back: the claim would block its reward for ten days. Such a claim now counts from now. That
+    /// is written, because otherwise it would begin anew in each pass. Returns how many were shortened.
     pub fn shorten_claims(&self, now: Timestamp) -> Result<usize, LedgerError> {
         if self.run(|conn| too_long(conn, now))?.is_empty() {
             return Ok(0);
         }
-        // Looked up again: the handler may have renewed or ended it meanwhile.
+        // Looks again: the handler may have renewed or ended it in the meantime.
         let shortened = self.write(|tx| {
             let claims = too_long(tx, now)?;
             for claim in &claims {
@@ -121,9 +121,10 @@ impl Ledger {
         Ok(shortened.len())
     }
 
-    /// Lets nothing that may still be owed be found in the future. Suppose a pass finds a reward while the clock is ahead, and the clock
-    /// is set back: its grace period would begin anew in each pass, and where the fuse holds it in between, it would go from hold to
-    /// wait and back until that future has come. It is found now, and that is written, so that the grace period counts down once.
+    /// Corrects owed rewards that were found in the future. Suppose a pass finds a reward while the clock is ahead, and the
+    /// clock is set back: the grace period would begin anew in each pass, and where the fuse holds the reward in between, it
+    /// would go from hold to wait and back until that future time. So it counts as found now. That is written, so that the
+    /// grace period counts down once.
     pub fn found_by_now(&self, now: Timestamp) -> Result<usize, LedgerError> {
         const FUTURE: &str = "state IN ('waiting', 'held') AND owed_since > :now";
         let now = timestamp_text(now);
@@ -143,7 +144,7 @@ impl Ledger {
     }
 }
 
-/// A claim as it may last.
+/// A claim with the end that it may have.
 struct Shortened {
     id: CommissionId,
     owner: String,
@@ -151,7 +152,7 @@ struct Shortened {
     until: Timestamp,
 }
 
-/// The live claims of others that last too long, as they may last.
+/// The live claims of others that last too long, each with the end that it may have.
 fn too_long(conn: &Connection, now: Timestamp) -> rusqlite::Result<Vec<Shortened>> {
     let mut statement = conn.prepare_cached(
         "SELECT commission_id, owner, strftime('%Y-%m-%dT%H:%M:%fZ', claimed_at) AS claimed_at, \
@@ -160,7 +161,7 @@ fn too_long(conn: &Connection, now: Timestamp) -> rusqlite::Result<Vec<Shortened
     )?;
     let claims = statement.query_map(named_params! {":now": timestamp_text(now)}, |row| {
         let (taken, expires) = (time(row, "claimed_at")?, time(row, "expires_at")?.unwrap_or(now));
-        // Whoever writes no time that can be read has taken it now.
+        // A claim without a readable time counts as taken now.
         let from = taken.filter(|taken| *taken <= now + CLOCKS_DIFFER).unwrap_or(now);
         let asked = (expires - taken.unwrap_or(from)).to_std().unwrap_or_default();
         let claim = Shortened {
@@ -174,7 +175,7 @@ fn too_long(conn: &Connection, now: Timestamp) -> rusqlite::Result<Vec<Shortened
     claims.filter_map(Result::transpose).collect()
 }
 
-/// Why nobody should deliver a reward now, if so.
+/// Why nobody should deliver a reward now, if there is a reason.
 fn refusal(reward: &Reward) -> Option<Claimed> {
     let in_doubt = |held: Option<HoldReason>| {
         let held = held.map(|reason| format!(", held as {reason}")).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What people and webhook handlers decide: recorded deliveries, held rewards resolved, rewards reversed.
+//! Decisions of people and webhook handlers: recorded deliveries, resolved holds, reversals.
 
 use rusqlite::named_params;
 
@@ -8,17 +8,17 @@ use crate::domain::{CommissionId, DeliveryKey, timestamp_text};
 /// A person's decision on a held reward.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Resolution {
-    /// The recipient has it; with what the target calls it.
+    /// The recipient has it, with the target's own name for it.
     Delivered(Option<String>),
     /// It did not take effect: try again, from the beginning.
     Retry,
-    /// It is not to be delivered.
+    /// Do not deliver it.
     Dismiss,
 }
 
 impl Change<'_> {
-    /// Writes that somebody outside delivered it, and ends the claim; also for a commission that no pass has seen. Returns
-    /// where it stood before: `delivered` and `fulfilled` stay as they are, and a person's `reversed` does, too.
+    /// Records that somebody outside delivered it, and ends the claim; also for a commission that no pass has seen. Returns the
+    /// state before. `delivered`, `fulfilled` and a person's `reversed` do not change.
     pub fn record(
         &self,
         id: CommissionId,
@@ -63,7 +63,7 @@ impl Change<'_> {
         Ok(before)
     }
 
-    /// Carries out a person's decision on a held reward.
+    /// Applies a person's decision to a held reward.
     pub fn resolve(&self, reward: &Reward, resolution: &Resolution, why: &str) -> Result<(), LedgerError> {
         let to = match resolution {
             Resolution::Delivered(receipt) => {
@@ -85,7 +85,7 @@ impl Change<'_> {
         self.journal(reward.id, Some(RewardState::Held), to, why)
     }
 
-    /// A person took it back, and FirstPromoter, read back, says unfulfilled. Never owed again.
+    /// Writes that a person reversed it. FirstPromoter was read back and says unfulfilled. Never owed again.
     pub fn reverse(&self, reward: &Reward, why: &str) -> Result<(), LedgerError> {
         let from = reward.state.word();
         let changed = self.sql(
@@ -115,7 +115,7 @@ impl Change<'_> {
         )?;
         self.one(changed, id, from)?;
         if from == RewardState::Delivering {
-            // If the attempt is still in flight, its outcome is written over this.
+            // If the attempt is still in flight, it overwrites this with its outcome later.
             self.close_cut_off(id)?;
         }
         self.journal(id, Some(from), RewardState::Delivered, why)
@@ -123,7 +123,7 @@ impl Change<'_> {
 }
 
 impl HoldReason {
-    /// Why `--retry` does not move a hold of policy's.
+    /// Why `--retry` does not move a hold made by policy.
     pub fn no_retry(self) -> Option<String> {
         self.is_policy().then(|| {
             format!(

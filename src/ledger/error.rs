@@ -1,4 +1,4 @@
-//! What can go wrong with the ledger, in words that say what to do.
+//! Everything that can go wrong with the ledger. Each message says what to do.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use crate::domain::CommissionId;
 /// Why the ledger could not be used.
 #[derive(Debug, Error)]
 pub enum LedgerError {
-    /// Nothing there, and this command does not create one.
+    /// There is no ledger, and this command does not create one.
     #[error(
         "there is no ledger at {path}: no pass has run yet, or `ledger.path` points elsewhere. \
          `makegood once` or `makegood run` creates it"
@@ -19,7 +19,7 @@ pub enum LedgerError {
         /// Where it was looked for.
         path: PathBuf,
     },
-    /// The folder does not exist; it is not created, because an unmounted disk looks just like that.
+    /// The folder does not exist. It is not created, because an unmounted disk looks the same.
     #[error(
         "the folder of the ledger {path} does not exist. If it lies on a disk of its own, mount it; otherwise create the \
          folder. It is not created by itself: a new, empty ledger in the wrong place forgets every delivery"
@@ -66,7 +66,7 @@ pub enum LedgerError {
         #[source]
         source: std::io::Error,
     },
-    /// A file could not be opened, made or written, beside SQLite's own words.
+    /// A file could not be opened, made or written, apart from SQLite's own errors.
     #[error(
         "cannot {doing} {path}: check that the path is right, that this user may write there, and that the disk has room"
     )]
@@ -79,13 +79,13 @@ pub enum LedgerError {
         #[source]
         source: std::io::Error,
     },
-    /// A copy is to be made where there is something.
+    /// The place for the copy is taken.
     #[error("{path} exists already and is not overwritten: name another file, or remove it")]
     Exists {
         /// What is there.
         path: PathBuf,
     },
-    /// It belongs to somebody else.
+    /// It belongs to another account.
     #[error(
         "the ledger {path} belongs to account {found}, and the configuration names account {wanted}. \
          Give each account a ledger of its own (`ledger.path`), or correct `firstpromoter.account_id`"
@@ -98,7 +98,7 @@ pub enum LedgerError {
         /// The account in the configuration.
         wanted: String,
     },
-    /// Written by a later version.
+    /// A later version wrote it.
     #[error(
         "the ledger {path} has schema version {found}, and this makegood knows versions up to {known}. \
          Run the newer makegood that wrote it"
@@ -111,7 +111,7 @@ pub enum LedgerError {
         /// The newest version that this program knows.
         known: i64,
     },
-    /// An SQLite file, but not one of ours.
+    /// An SQLite file that is not ours.
     #[error("{path} is an SQLite database, but not a makegood ledger. Point `ledger.path` at a file of its own")]
     Foreign {
         /// Which file.
@@ -128,7 +128,7 @@ pub enum LedgerError {
         /// The first difference: `holds the view "x", which makegood does not know`.
         what: String,
     },
-    /// A question takes for ever, or a value is larger than any of ours.
+    /// A query takes too long, or a value is larger than any of ours.
     #[error(
         "the ledger {path} holds something that is larger, or takes longer to read, than anything that makegood writes. Nothing is \
          delivered. Keep the file, find out who wrote to it, and restore the latest backup"
@@ -140,7 +140,7 @@ pub enum LedgerError {
         #[source]
         source: rusqlite::Error,
     },
-    /// It is to be replaced, and somebody works with it.
+    /// It is to be replaced, but somebody has it open.
     #[error(
         "the ledger {path} is open in another program, most often the service: `systemctl stop makegood`, then try again \
          (`fuser {path}` shows who has it open). Nothing is changed"
@@ -149,7 +149,7 @@ pub enum LedgerError {
         /// Which ledger.
         path: PathBuf,
     },
-    /// Restored from an old backup, or begun anew where there was one.
+    /// It was restored from an old backup, or begun anew in place of another.
     #[error(
         "the ledger {path} is behind its mark: it ends at journal entry {ledger}, and had come to entry {mark} of {mark_at}, which it does not have. It was restored \
          from an old backup, or removed, and may have forgotten deliveries. Nothing is delivered. Put the latest copy back; or look at \
@@ -165,7 +165,7 @@ pub enum LedgerError {
         /// When it was there; RFC 3339 UTC.
         mark_at: String,
     },
-    /// Its mark was left behind, or is gone.
+    /// It lacks its mark: the mark was left behind, or is gone.
     #[error(
         "the ledger {path} knows deliveries, and its mark ({mark}) is not beside it: it was moved or restored without it, and may have \
          forgotten deliveries. Nothing is delivered. Look at what is at stake and accept it as it is: `makegood ledger accept`"
@@ -176,7 +176,7 @@ pub enum LedgerError {
         /// Where the mark should lie.
         mark: PathBuf,
     },
-    /// It says of itself that it may have forgotten deliveries.
+    /// Its stamp says that it may have forgotten deliveries.
     #[error(
         "the ledger {path} {}. It may have forgotten deliveries, and nothing is delivered. Put the latest ledger with its mark in its \
          place; or look at what is at stake and accept it as it is: `makegood ledger accept`",
@@ -190,7 +190,7 @@ pub enum LedgerError {
         /// The time of its last journal entry then; RFC 3339 UTC.
         ends_at: String,
     },
-    /// Another file lies in its place now.
+    /// Another file is in its place now.
     #[error(
         "the ledger {path} was replaced while it was open: what would be recorded now would go to the file that is gone. \
          Nothing is delivered. Restart makegood, so that it opens the one that is there"
@@ -199,7 +199,7 @@ pub enum LedgerError {
         /// Where it should lie.
         path: PathBuf,
     },
-    /// Written by an earlier version, and only to be looked at.
+    /// An earlier version wrote it, and this command only reads.
     #[error(
         "the ledger {path} has schema version {found}, and is to be brought to {known} first: the next pass does that"
     )]
@@ -211,7 +211,7 @@ pub enum LedgerError {
         /// The version that this program reads.
         known: i64,
     },
-    /// Rows refer to rows that are not there: no version of makegood writes that.
+    /// Rows refer to rows that do not exist. No version of makegood writes that.
     #[error(
         "the ledger {path} is left at its earlier schema: its table {table} refers to rows that it does not hold, which no version of \
          makegood writes. Nothing is delivered. Restore the latest backup"
@@ -231,7 +231,7 @@ pub enum LedgerError {
         /// The mark's file.
         path: PathBuf,
     },
-    /// Somebody holds a write lock for too long.
+    /// Somebody held a write lock for too long.
     #[error(
         "the ledger {path} stayed locked by another program for {waited_s} s: most often a `sqlite3` shell or a script with an open \
          write transaction. End it (`fuser {path}` shows who has it open) and try again"
@@ -239,10 +239,10 @@ pub enum LedgerError {
     Locked {
         /// Which ledger.
         path: PathBuf,
-        /// How long was waited.
+        /// How long makegood waited.
         waited_s: u64,
     },
-    /// The file is not what it was.
+    /// The file is damaged.
     #[error(
         "the ledger {path} is damaged, or not an SQLite file. Nothing is delivered from a damaged ledger. Keep the file, and restore \
          the latest backup; see `makegood help operation`"
@@ -265,7 +265,7 @@ pub enum LedgerError {
         #[source]
         source: rusqlite::Error,
     },
-    /// No right to write, a read-only file system, or no room for a file beside the ledger: SQLite does not tell which.
+    /// No right to write, a read-only file system, or no room for a file beside the ledger. SQLite does not say which.
     #[error(
         "the ledger {path} cannot be written: give this user the right to write the file and its folder, on a disk that is mounted \
          read-write and has room. Nothing is delivered until then"
@@ -277,7 +277,7 @@ pub enum LedgerError {
         #[source]
         source: rusqlite::Error,
     },
-    /// The disk failed, or had no room where SQLite could not tell that apart (an `fsync`).
+    /// The disk failed, or had no room where SQLite cannot tell (an `fsync`).
     #[error(
         "the disk failed the ledger {path}: see that it has room, and what the system's log (`dmesg`) says of it. Nothing is delivered \
          until it works again"
@@ -289,7 +289,7 @@ pub enum LedgerError {
         #[source]
         source: rusqlite::Error,
     },
-    /// Any other complaint of SQLite's.
+    /// Any other error of SQLite's.
     #[error("the ledger {path} could not be used")]
     Sqlite {
         /// Which ledger.
@@ -298,7 +298,7 @@ pub enum LedgerError {
         #[source]
         source: rusqlite::Error,
     },
-    /// A row holds what its own CHECKs should not have let in.
+    /// A row holds a value that its CHECKs should have refused.
     #[error(
         "the ledger {path} holds {value:?} as {column}, which no version of makegood writes. Restore the latest backup"
     )]
@@ -310,7 +310,7 @@ pub enum LedgerError {
         /// What stands there.
         value: String,
     },
-    /// What became of an attempt could not be written: whoever gets this starts nothing more.
+    /// The outcome of an attempt could not be written. The caller must start nothing more.
     #[error(
         "what became of an attempt to deliver commission {id} could not be written to the ledger: it is `{outcome}`{}. Nothing more is \
          started; the ledger has it as `delivering`, as after a crash{}",
@@ -328,7 +328,7 @@ pub enum LedgerError {
         #[source]
         source: Box<LedgerError>,
     },
-    /// Several were written together, and all failed for one reason.
+    /// Several changes were written together, and all failed for one reason.
     #[error(transparent)]
     Shared(std::sync::Arc<Self>),
     /// A panic ended the thread that writes.
@@ -339,7 +339,7 @@ pub enum LedgerError {
         /// The ledger's path.
         path: PathBuf,
     },
-    /// The row moved since it was read: somebody recorded, resolved or took it meanwhile.
+    /// The row moved since it was read: somebody recorded, resolved or took it in the meantime.
     #[error("commission {id} is {found} in the ledger, not {expected}: somebody else moved it meanwhile")]
     Moved {
         /// Which commission.
@@ -351,7 +351,7 @@ pub enum LedgerError {
     },
 }
 
-/// What a ledger says of itself.
+/// What a ledger's stamp says.
 fn said(why: Forgot, ends_at: &str) -> String {
     match why {
         Forgot::Copy => {

@@ -1,10 +1,10 @@
-//! What kind of failure a pass ended with: the words of `passes.error_kind`.
+//! The kinds of failure that end a pass: the words of `passes.error_kind`.
 //!
-//! A text says what happened, and holds what differs from one time to the next: a page, a port, an id. So nothing decides by it.
-//! Whether a failure is the one of the pass before, who is alerted, and how a command exits go by its kind.
+//! A text says what happened, and contains details that differ each time: a page, a port, an id. So no decision uses the text.
+//! The kind decides whether a failure is the same as in the pass before, who gets an alert, and how a command exits.
 //!
-//! Guarantees: every error of the ledger has one kind. Its match names all of them, so that a new error is given a kind by whoever
-//! makes it.
+//! Guarantees: every error of the ledger has one kind. The match names all errors, so a new error needs a kind before it
+//! compiles.
 
 use std::{fmt, path::Path};
 
@@ -14,9 +14,9 @@ use serde::{Serialize, Serializer};
 use super::{Forgot, LedgerError, LockError, row::Odd, words::words};
 
 words! {
-    /// What kind of failure a pass ended with (`passes.error_kind`).
+    /// The kind of failure that ended a pass (`passes.error_kind`).
     FailureKind {
-        /// A signal said stop. Nothing is wrong.
+        /// A signal to stop. Nothing is wrong.
         Stopped = "stopped",
         /// Its process ended before it did; the next pass writes this.
         Abandoned = "abandoned",
@@ -30,7 +30,7 @@ words! {
         Refused = "refused",
         /// An answer could not be read: a redirect, an empty one, no JSON, too large.
         UnreadableAnswer = "unreadable_answer",
-        /// Answers contradict one another, or ignore what was asked for.
+        /// Answers contradict one another, or ignore the question.
         UntrustedAnswer = "untrusted_answer",
         /// More is listed, owed or open than one pass can have.
         TooMany = "too_many",
@@ -52,9 +52,9 @@ words! {
 /// Why a pass did not complete.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PassFailure {
-    /// What is decided by.
+    /// The kind, for decisions.
     pub kind: FailureKind,
-    /// What a person reads: what happened, where, and what to do.
+    /// The text, for people: what happened, where, and what to do.
     pub text: String,
 }
 
@@ -79,7 +79,8 @@ impl fmt::Display for PassFailure {
 }
 
 impl LedgerError {
-    /// Why the ledger may have forgotten deliveries, if that is what this says. A person goes on with it by `makegood ledger accept`.
+    /// Why the ledger may have forgotten deliveries, if this failure says so. A person can accept it with `makegood ledger
+    /// accept`.
     pub fn forgot(&self) -> Option<Forgot> {
         match self {
             Self::Behind { .. } => Some(Forgot::Behind),
@@ -115,17 +116,17 @@ impl LedgerError {
         }
     }
 
-    /// Somebody else writes, and will have ended some time.
+    /// Whether somebody else holds the lock, and will end at some time.
     pub(crate) fn is_lock(&self) -> bool {
         self.kind() == FailureKind::LedgerLocked
     }
 
-    /// The disk would not have it just now.
+    /// Whether the disk refused it just now.
     pub(crate) fn is_disk(&self) -> bool {
         self.kind() == FailureKind::LedgerDisk
     }
 
-    /// Puts SQLite's error into words; `path` names the ledger.
+    /// The error for SQLite's error; `path` is the ledger's.
     pub(super) fn from_sqlite(path: &Path, waited_s: u64, source: rusqlite::Error) -> Self {
         let path = path.to_owned();
         if let rusqlite::Error::FromSqlConversionFailure(_, _, cause) = &source
@@ -146,7 +147,7 @@ impl LedgerError {
         }
     }
 
-    /// What kind of failure it is.
+    /// The kind of failure.
     pub fn kind(&self) -> FailureKind {
         match self {
             Self::InUse { .. } => FailureKind::Busy,
@@ -183,7 +184,7 @@ impl LedgerError {
 }
 
 impl LockError {
-    /// What kind of failure it is.
+    /// The kind of failure.
     pub fn kind(&self) -> FailureKind {
         match self {
             Self::Busy { .. } => FailureKind::Busy,

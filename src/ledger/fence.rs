@@ -1,12 +1,12 @@
-//! What a ledger that somebody planted cannot do: run what is not ours, keep a reader for ever, fill its memory.
+//! Limits what a planted ledger can do: it cannot run code that is not ours, keep a reader for ever, or fill the memory.
 //!
-//! Guarantees: before anything else is asked of a ledger its schema is compared with the one that its version has, object by object:
-//! no view, trigger or table of somebody else's is ever run. What a schema calls is not trusted (`trusted_schema` off), and nobody
-//! writes to it by the back door (defensive mode). No question takes more than a bounded number of steps, no value more than
-//! [`LENGTH_MAX`] bytes.
+//! Guarantees: before anything else is read from a ledger, its schema is compared object by object with the schema of its
+//! version. No view, trigger or table of somebody else's is ever run. Functions in a schema are not trusted (`trusted_schema`
+//! off), and nobody can write to the schema itself (defensive mode). No query takes more than a bounded number of steps, and no
+//! value has more than [`LENGTH_MAX`] bytes.
 //!
-//! Assumptions: SQLite itself can be fed a hostile file. The limits are far beyond any ledger of makegood's: a question reads a few
-//! columns of some million rows.
+//! Assumptions: SQLite itself may have bugs that a hostile file can use. The limits are far beyond any ledger of makegood's: a
+//! query reads a few columns of some million rows.
 
 use std::sync::{
     Arc,
@@ -15,27 +15,27 @@ use std::sync::{
 
 use rusqlite::{Connection, config::DbConfig, limits::Limit};
 
-/// The longest text, blob or row; the longest that makegood itself asks with is a list of ids.
+/// The longest text, blob or row. The longest that makegood itself passes in is a list of ids.
 const LENGTH_MAX: i32 = 64 * 1024 * 1024;
-/// How many steps of SQLite's machine there are between two looks.
+/// How many steps of SQLite's machine run between two checks.
 const STEPS_A_LOOK: i32 = 1_000_000;
-/// Minutes, on a slow machine.
+/// This takes minutes on a slow machine.
 const LOOKS_MAX: u64 = 10_000;
 /// More objects than any version has.
 const OBJECTS_MAX: i64 = 500;
 
-/// How long the question of the moment takes, in looks.
+/// How long the present query has run, in checks.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Patience(Arc<AtomicU64>);
 
 impl Patience {
-    /// Another question begins.
+    /// Starts the count for another query.
     pub(super) fn begin(&self) {
         self.0.store(0, Ordering::Relaxed);
     }
 }
 
-/// To be called before anything is asked.
+/// Sets the limits. Call it before any query.
 pub(super) fn put_around(conn: &mut Connection) -> rusqlite::Result<Patience> {
     put_with(conn, STEPS_A_LOOK, LOOKS_MAX)
 }
@@ -50,12 +50,12 @@ fn put_with(conn: &mut Connection, steps_a_look: i32, looks_max: u64) -> rusqlit
     Ok(patience)
 }
 
-/// A table, an index, a view or a trigger: type, name and text.
+/// A table, an index, a view or a trigger: its type, name and text.
 pub(super) type Object = (String, String, String);
 
-/// All of a database that were made by a statement, in order.
+/// All objects of a database that a statement made, in order.
 pub(super) fn schema(conn: &Connection) -> rusqlite::Result<Vec<Object>> {
-    // SQLite's own: the numbers of AUTOINCREMENT, and what ANALYZE found out. Indexes of constraints have no text.
+    // SQLite makes some itself: the numbers of AUTOINCREMENT, and the results of ANALYZE. Indexes of constraints have no text.
     conn.prepare(
         "SELECT type, name, sql FROM sqlite_schema \
          WHERE name NOT IN ('sqlite_sequence', 'sqlite_stat1', 'sqlite_stat4') AND NOT (type = 'index' AND sql IS NULL) \

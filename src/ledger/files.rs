@@ -1,11 +1,12 @@
-//! The files of a ledger: the database, the pass lock and the mark. Made with mode 0640, and owned by who owns the folder.
+//! The files of a ledger: the database, the pass lock and the high-water mark. They have mode 0640 and belong to the owner of
+//! the folder.
 //!
-//! Guarantees: what is opened here is a regular file at that very name: a link, a FIFO or a device that somebody put there is
-//! refused, never followed and never waited for. What is written belongs to the owner of the folder, or to us. A file is replaced
-//! whole: whoever reads it, and whoever comes after a kill, finds the old content or the new.
+//! Guarantees: only a regular file at exactly that name is opened. A link, a FIFO or a device that somebody put there is
+//! refused, without following it or waiting for it. A file that we write belongs to the owner of the folder, or to us. A file
+//! is replaced as a whole: every reader, also after a kill, finds the old content or the new.
 //!
-//! Assumptions: root has become the owner of the folder before (see `place.rs`); these checks tell an honest user what is wrong,
-//! and are the second fence against a hostile one.
+//! Assumptions: root has become the owner of the folder before (see `place.rs`). These checks tell an honest user what is
+//! wrong, and are a second fence against a hostile one.
 
 use std::{
     ffi::OsStr,
@@ -19,25 +20,25 @@ use std::{
 use rustix::{fs::OFlags, process::geteuid};
 use thiserror::Error;
 
-/// Owner and group: operators in the group read it while it runs.
+/// For owner and group: operators in the group read the ledger while makegood runs.
 pub(super) const FILE_MODE: u32 = 0o640;
-/// How often a file is begun anew that somebody took away meanwhile.
+/// How often a file is made again that somebody removed in the meantime.
 const TRIES: u32 = 5;
 
-/// Why a file is not touched, as the source of an [`io::Error`].
+/// Why makegood does not touch a file, as the source of an [`io::Error`].
 #[derive(Debug, Error, PartialEq, Eq)]
 pub(crate) enum Refused {
     /// It is no regular file.
     #[error("it is {0}, and makegood opens regular files only: find out who put it there, and remove it")]
     NoFile(&'static str),
-    /// It belongs to a third.
+    /// It belongs to another user.
     #[error(
         "it belongs to uid {uid}, and its folder to uid {folder}: find out who put it there, and give it to the folder's owner or remove it"
     )]
     SomebodyElses {
-        /// Of the file.
+        /// The file's owner.
         uid: u32,
-        /// Of the folder.
+        /// The folder's owner.
         folder: u32,
     },
 }
@@ -55,14 +56,14 @@ pub(super) enum For {
     Writing,
 }
 
-/// Where a file lies.
+/// The folder of a file.
 pub(crate) fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Opens a regular file that is there.
+/// Opens an existing regular file.
 pub(super) fn open(path: &Path, what_for: For) -> io::Result<File> {
-    // A FIFO would keep whoever opens it waiting for the other side; for a regular file NONBLOCK means nothing.
+    // Opening a FIFO would wait for its other side. NONBLOCK prevents that, and means nothing for a regular file.
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
     let opened = OpenOptions::new().read(true).write(what_for == For::Writing).custom_flags(flags).open(path);
     let file = opened.map_err(|error| {
@@ -78,7 +79,7 @@ pub(super) fn open(path: &Path, what_for: For) -> io::Result<File> {
     Ok(file)
 }
 
-/// Refuses what is there and is no regular file, without opening it; what is not there is fine.
+/// Refuses anything that exists and is no regular file, without opening it. A missing file is fine.
 pub(super) fn check_there(path: &Path, what_for: For) -> io::Result<()> {
     match path.symlink_metadata() {
         Ok(metadata) => check(&metadata, path, what_for),
@@ -100,18 +101,18 @@ fn check(metadata: &Metadata, path: &Path, what_for: For) -> io::Result<()> {
         return Err(Refused::NoFile(what).into());
     }
     let (uid, folder, us) = (metadata.uid(), std::fs::metadata(folder_of(path))?.uid(), geteuid().as_raw());
-    // Who is not root may be shown what the modes show; root may be shown anything, and would change anything.
+    // A user other than root may read what the modes allow. Root may read and change anything, so it is refused.
     if uid == folder || (us != 0 && (uid == us || what_for == For::Reading)) {
         return Ok(());
     }
     Err(Refused::SomebodyElses { uid, folder }.into())
 }
 
-/// Makes a file that is not there yet. One that root makes goes to the owner of the folder: after a `sudo makegood once` the
-/// service must still be able to write.
+/// Makes a file that does not exist yet. Where root makes it, it goes to the owner of the folder: after a `sudo makegood once`
+/// the service must still be able to write.
 pub(super) fn create(path: &Path, mode: u32) -> io::Result<File> {
     let file = OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(path)?;
-    // The mode given at creation is cut by the umask.
+    // The umask reduces the mode given at creation.
     file.set_permissions(Permissions::from_mode(mode))?;
     let (ours, theirs) = (file.metadata()?, std::fs::metadata(folder_of(path))?);
     if ours.uid() == 0 && theirs.uid() != 0 {
@@ -120,10 +121,10 @@ pub(super) fn create(path: &Path, mode: u32) -> io::Result<File> {
     Ok(file)
 }
 
-/// Opens a file to read and write, and makes it where there is none.
+/// Opens a file for reading and writing; makes it where there is none.
 pub(super) fn open_or_create(path: &Path) -> io::Result<File> {
     let mut last = io::Error::from(io::ErrorKind::NotFound);
-    // Not for ever: what is there and cannot be opened (a link that leads nowhere) would be tried without end.
+    // With a limit: a name that exists and cannot be opened (a link that leads nowhere) would be tried for ever.
     for _ in 0..TRIES {
         match open(path, For::Writing) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => match create(path, FILE_MODE) {
@@ -136,8 +137,8 @@ pub(super) fn open_or_create(path: &Path) -> io::Result<File> {
     Err(last)
 }
 
-/// Puts this content, whole, in the place of a file (of a link itself, not of what it leads to) or where there is none: written
-/// under a name that nobody can guess, then renamed. `durable`: on disk when this returns, name and content.
+/// Replaces a file with this content as a whole, or makes it (a link itself, not its target): writes under an unguessable name,
+/// then renames. `durable`: name and content are on disk when this returns.
 pub(crate) fn replace(path: &Path, content: &[u8], mode: u32, durable: bool) -> io::Result<()> {
     let mut last = io::Error::from(io::ErrorKind::NotFound);
     for _ in 0..TRIES {
@@ -150,7 +151,7 @@ pub(crate) fn replace(path: &Path, content: &[u8], mode: u32, durable: bool) -> 
         match written {
             Ok(()) if durable => return File::open(folder_of(path))?.sync_all(),
             Ok(()) => return Ok(()),
-            // Somebody took it for the draft of a process that died, before it was locked.
+            // Somebody took it for the draft of a dead process before it was locked.
             Err(error) if error.kind() == io::ErrorKind::NotFound => last = error,
             Err(error) => {
                 let _nothing_to_tidy_is_fine = std::fs::remove_file(&draft);
@@ -161,7 +162,7 @@ pub(crate) fn replace(path: &Path, content: &[u8], mode: u32, durable: bool) -> 
     Err(last)
 }
 
-/// Locked for as long as the file is open, so that others can tell it from what a dead process left.
+/// Stays locked while the file is open, so that others can tell it from the draft of a dead process.
 fn write_draft(draft: &Path, content: &[u8], mode: u32, durable: bool) -> io::Result<File> {
     let mut file = create(draft, mode)?;
     file.try_lock()?;
@@ -174,7 +175,7 @@ fn write_draft(draft: &Path, content: &[u8], mode: u32, durable: bool) -> io::Re
 
 const DRAFT: &str = ".draft";
 
-/// A name beside the file that nobody can guess.
+/// An unguessable name beside the file.
 pub(super) fn draft_of(path: &Path) -> io::Result<PathBuf> {
     let random = RandomState::new().hash_one(std::process::id());
     Ok(path.with_file_name(format!("{}{random:016x}{DRAFT}", before_draft(path)?)))
@@ -185,7 +186,7 @@ fn before_draft(path: &Path) -> io::Result<String> {
     name.map(|name| format!(".{name}.")).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it names no file"))
 }
 
-/// Takes away what processes that died left of their drafts of this file.
+/// Removes the drafts of this file that dead processes left.
 pub(crate) fn sweep_drafts(path: &Path) {
     let (Ok(before), Ok(entries)) = (before_draft(path), std::fs::read_dir(folder_of(path))) else { return };
     for entry in entries.flatten() {

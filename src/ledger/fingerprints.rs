@@ -1,4 +1,4 @@
-//! The columns `fingerprint`: which target an attempt went to.
+//! The columns `fingerprint`: the target of an attempt, so that a later configuration can be compared with it.
 
 use std::collections::BTreeMap;
 
@@ -8,10 +8,11 @@ use super::{Change, Ledger, LedgerError};
 use crate::{delivery::Fingerprint, domain::CommissionId};
 
 impl Ledger {
-    /// Gives the attempts of 0.1, which kept no fingerprint, that of the target that has their name now; and one that is the
-    /// same as no other where none has. Once, at the first command that may write: an attempt of this version never lacks it.
+    /// Gives a fingerprint to the attempts of 0.1, which kept none: that of the target that has their name now, or one that
+    /// differs from every target where none has the name. Runs once, at the first command that may write; attempts of this
+    /// version always have one.
     pub fn adopt_fingerprints(&self, targets: &BTreeMap<String, Fingerprint>) -> Result<(), LedgerError> {
-        // The first attempt tells for all: they are adopted in one transaction.
+        // The first attempt shows it for all, because they are adopted in one transaction.
         let lacks = "SELECT coalesce((SELECT fingerprint IS NULL FROM attempts ORDER BY id LIMIT 1), 0)";
         if !self.run(|conn| conn.query_row(lacks, [], |row| row.get::<_, bool>(0)))? {
             return Ok(());
@@ -35,7 +36,7 @@ impl Ledger {
 }
 
 impl Change<'_> {
-    /// Keeps which target an attempt goes to; in the transaction of [`Change::begin`].
+    /// Records the target of an attempt, in the transaction of [`Change::begin`].
     pub fn note_fingerprint(
         &self,
         id: CommissionId,

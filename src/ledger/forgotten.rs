@@ -1,13 +1,13 @@
-//! A ledger that may have forgotten deliveries: nothing is delivered from it until a person accepts it.
+//! Recognises a ledger that may have forgotten deliveries. makegood delivers nothing from it until a person accepts it.
 //!
-//! Three things tell: it lacks the entry that its mark names; it was stamped as a copy (`ledger backup`); it knows deliveries, and
-//! lies without a mark that can be read.
+//! Three things show it: the ledger lacks the entry that its high-water mark names; it has the stamp of a copy (`ledger
+//! backup`); it knows deliveries and has no readable mark beside it.
 //!
 //! Guarantees:
 //! - Whoever writes to such a ledger, it stays locked until [`Ledger::accept_as_it_is`]: the mark does not move past an entry
 //!   that the ledger lacks, and none is made where one is missing.
-//! - What a process that may write has found out is written into the ledger (`may_have_forgotten`), so that a handler that works
-//!   in SQL is refused its claim there (`guards.sql`), and a mark that is put back or taken away changes nothing.
+//! - A process that may write stores its finding in the ledger (`may_have_forgotten`). So a handler that works in SQL is
+//!   refused its claim there (`guards.sql`), and putting a mark back or removing one changes nothing.
 //! - A new ledger gets its mark before its schema, so that makegood itself never leaves a ledger with deliveries and no mark.
 //!
 //! Assumptions: nobody deletes rows of `may_have_forgotten`.
@@ -16,11 +16,11 @@ use rusqlite::{Connection, OptionalExtension, named_params};
 
 use super::{Forgot, Ledger, LedgerError, Position};
 
-/// Entries of the journal that mean that something was, or may have been, delivered.
+/// Journal entries which mean that something was, or may have been, delivered.
 const DELIVERY: &str = "to_state IN ('delivering', 'delivered')";
 
 impl Ledger {
-    /// Refuses a ledger that may have forgotten something, and writes into it that it may, where this process may write.
+    /// Refuses a ledger that may have forgotten something. Writes that into the ledger where this process may write.
     pub fn require_not_behind(&self) -> Result<(), LedgerError> {
         match self.doubt()? {
             None => Ok(()),
@@ -31,10 +31,10 @@ impl Ledger {
         }
     }
 
-    /// A person has decided that the ledger is to be gone on with as it is.
+    /// Writes a person's decision to go on with the ledger as it is.
     pub fn accept_as_it_is(&self) -> Result<Position, LedgerError> {
         let position = self.position()?;
-        // The mark first: killed in between, the ledger is still locked.
+        // The mark first: after a kill between the two, the ledger is still locked.
         if let Some(mark) = &self.mark {
             mark.write(&position)?;
         }
@@ -42,7 +42,7 @@ impl Ledger {
         Ok(position)
     }
 
-    /// Brings the mark up to what handlers have written into the ledger themselves.
+    /// Advances the mark to the entries that handlers have written themselves.
     pub fn catch_up_mark(&self) -> Result<(), LedgerError> {
         let last: Option<Position> = self.run(|conn| {
             conn.prepare_cached(&format!("SELECT id, at FROM journal WHERE {DELIVERY} ORDER BY id DESC LIMIT 1"))?
@@ -54,8 +54,8 @@ impl Ledger {
 
     /// Moves the mark to an entry of this ledger, if the mark belongs to this ledger.
     ///
-    /// Suppose a backup was restored, and `makegood record` (or a pass, whose handler wrote) comes to an entry with a higher
-    /// number than the mark's: moved there, the mark would vouch for a ledger that lacks the entries in between.
+    /// Suppose somebody restored a backup, and `makegood record` (or a pass, whose handler wrote) writes an entry with a higher
+    /// number than the mark's. If the mark moved there, it would vouch for a ledger that lacks the entries in between.
     pub(super) fn advance_mark(&self, position: &Position) -> Result<(), LedgerError> {
         let Some(mark) = &self.mark else { return Ok(()) };
         let belongs = match self.read_mark()? {
@@ -66,17 +66,17 @@ impl Ledger {
         if belongs { mark.write(position) } else { Ok(()) }
     }
 
-    /// Makes the mark of a ledger that knows no delivery, where there is none: nothing that it could vouch for is missing.
+    /// Makes the mark of a ledger that has none and knows no delivery: nothing can be missing from it.
     pub(super) fn make_first_mark(&self) -> Result<(), LedgerError> {
         let Some(mark) = &self.mark else { return Ok(()) };
-        // In this order: another process may make mark and ledger meanwhile, and deliver.
+        // In this order: another process may make mark and ledger in the meantime, and deliver.
         if self.read_mark()?.is_some() || self.knows_deliveries()? || self.read_mark()?.is_some() {
             return Ok(());
         }
         mark.write(&Position { journal: 0, at: "never".to_owned() })
     }
 
-    /// Writes into the ledger that it may have forgotten something, if so. To be called by who opens it to write.
+    /// Writes into the ledger that it may have forgotten something, if so. Called by every process that opens it for writing.
     pub(super) fn note_doubt(&self) -> Result<(), LedgerError> {
         if let Some(error) = self.doubt()? {
             self.remember(&error);
@@ -84,10 +84,10 @@ impl Ledger {
         Ok(())
     }
 
-    /// Why the ledger may have forgotten something; none where nothing says so.
+    /// Why the ledger may have forgotten something; none where nothing shows it.
     fn doubt(&self) -> Result<Option<LedgerError>, LedgerError> {
         let path = || self.path.clone();
-        // In this order: another process may go on meanwhile, and the ledger comes before its mark.
+        // In this order: another process may write in the meantime, and it writes the ledger before the mark.
         let marked = self.read_mark()?;
         if let Some(marked) = &marked
             && !self.has(marked)?
@@ -100,7 +100,7 @@ impl Ledger {
         if let Some((Forgot::Copy, ends_at)) = stamp {
             return Ok(Some(LedgerError::Stamped { path: path(), why: Forgot::Copy, ends_at }));
         }
-        // Read again: it may have been made, and the first delivery, since it was looked for.
+        // Reads again: the mark, and the first delivery, may have been made since then.
         if marked.is_none()
             && let Some(mark) = &self.mark
             && self.knows_deliveries()?
@@ -115,7 +115,7 @@ impl Ledger {
         Ok(stamp.map(|(why, ends_at)| LedgerError::Stamped { path: path(), why, ends_at }))
     }
 
-    /// The mark; one that cannot be understood is none.
+    /// The mark; none where it cannot be understood.
     fn read_mark(&self) -> Result<Option<Position>, LedgerError> {
         match self.marked_position() {
             Err(LedgerError::BadMark { .. }) => Ok(None),
@@ -123,8 +123,8 @@ impl Ledger {
         }
     }
 
-    /// Whether the ledger has the entry that a mark names: the entry itself, not only its number. A copy that went on by itself
-    /// comes to the same numbers.
+    /// Whether the ledger has the entry that a mark names: the entry itself, not only its number. A copy that was used on its
+    /// own reaches the same numbers.
     fn has(&self, marked: &Position) -> Result<bool, LedgerError> {
         if marked.journal == 0 {
             return Ok(true);
@@ -137,7 +137,7 @@ impl Ledger {
         Ok(at.as_ref() == Some(&marked.at))
     }
 
-    /// Whether something was delivered, or may have been, as far as the ledger knows; also by a handler that left no entry.
+    /// Whether something was delivered, or may have been, as far as the ledger knows; also by a handler that wrote no journal.
     fn knows_deliveries(&self) -> Result<bool, LedgerError> {
         // Not made yet.
         if self.version()? == 0 {
@@ -156,18 +156,18 @@ impl Ledger {
         })
     }
 
-    /// What stands in `may_have_forgotten`.
+    /// The row of `may_have_forgotten`.
     fn stamp(&self) -> Result<Option<(Forgot, String)>, LedgerError> {
         let stamp: Option<(String, String)> = self.run(|conn| {
             conn.prepare_cached("SELECT why, ends_at FROM may_have_forgotten")?
                 .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
                 .optional()
         })?;
-        // A word of a later version, if ever: the ledger may have forgotten, whatever the reason.
+        // A word of a later version, perhaps. The ledger may have forgotten, whatever the reason.
         Ok(stamp.map(|(why, ends_at)| (Forgot::from_word(&why).unwrap_or(Forgot::Behind), ends_at)))
     }
 
-    /// Writes down what was found out. Where that fails nothing is lost: it is found out again.
+    /// Writes the finding down. If that fails, nothing is lost: the next process finds out again.
     fn remember(&self, found: &LedgerError) {
         let Some(why) = found.forgot() else { return };
         let reads_only = self.run(|conn| conn.pragma_query_value(None, "query_only", |row| row.get(0))).unwrap_or(true);
@@ -184,7 +184,7 @@ impl Ledger {
     }
 }
 
-/// Says in a ledger that it may have forgotten deliveries; what stands there already stays.
+/// Writes a stamp which says that the ledger may have forgotten deliveries. An existing stamp stays.
 pub(super) fn stamp(conn: &Connection, why: Forgot, position: &Position) -> rusqlite::Result<()> {
     conn.execute(
         "INSERT INTO may_have_forgotten (id, why, ends_at) VALUES (1, :why, :ends_at) ON CONFLICT (id) DO NOTHING",

@@ -1,8 +1,8 @@
 //! The pass lock: at most one pass at a time on one ledger.
 //!
-//! An operating system lock on a file beside the ledger, so that it dies with its holder, however that dies. The file's
-//! content (who holds it) is for people only and may be stale. The file is never removed by us, and one that
-//! somebody else removed is made anew.
+//! It is an operating system lock on a file beside the ledger, so it ends with its holder in every case. The file's content
+//! (the holder's name) is for people only and may be stale. We never remove the file; if somebody else removes it, it is made
+//! again.
 
 use std::{
     ffi::OsString,
@@ -21,10 +21,10 @@ use crate::{clock::Clock, domain::timestamp_text};
 /// How long a second process waits.
 const WAIT_MAX: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(100);
-/// No holder of ours says more of itself.
+/// The longest name that one of our holders writes.
 const HOLDER_MAX: u64 = 256;
 
-/// Why the lock was not to be had.
+/// Why the lock could not be taken.
 #[derive(Debug, Error)]
 pub enum LockError {
     /// Another process holds the pass.
@@ -33,7 +33,7 @@ pub enum LockError {
          the lock ({path}) dies with its holder", WAIT_MAX.as_secs()
     )]
     Busy {
-        /// What the holder wrote of itself.
+        /// The name that the holder wrote.
         holder: String,
         /// The lock file.
         path: PathBuf,
@@ -92,7 +92,7 @@ pub async fn acquire(ledger: &Path, doing: &str, clock: &impl Clock) -> Result<P
         }
     };
     let holder = format!("process {} (makegood {doing}) since {}\n", std::process::id(), timestamp_text(clock.now()));
-    // For people only: a full disk must not stop a pass here.
+    // For people only, so a full disk must not stop a pass here.
     let named = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(holder.as_bytes()));
     if let Err(error) = named {
         tracing::debug!("the pass lock {} does not name its holder: {error}", path.display());
@@ -104,7 +104,7 @@ pub async fn acquire(ledger: &Path, doing: &str, clock: &impl Clock) -> Result<P
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Locked {
     Pass,
-    /// Somebody removed the file meanwhile: a lock on a file that nobody finds locks nothing.
+    /// Somebody removed the file in the meantime. A lock on a file without a name protects nothing.
     Nothing,
 }
 

@@ -1,11 +1,12 @@
-//! The mark beside the ledger: how far it had come, kept outside the database.
+//! The high-water mark beside the ledger: how far the ledger had come, kept outside the database.
 //!
-//! A ledger restored from an old backup is sound in itself, and has forgotten deliveries. The mark has not: it holds the
-//! number of the last journal entry of a delivery. What it means is decided in `forgotten.rs`.
+//! A ledger restored from an old backup is sound in itself and has forgotten deliveries. The mark still knows them: it holds
+//! the number of the last journal entry of a delivery. `forgotten.rs` decides what follows from it.
 //!
-//! Guarantees: the mark is on disk before the request of a delivery leaves, and never ahead of the ledger it belongs to (it is
-//! written after the commit). Assumptions: a backup that is restored does not bring an old mark along: leave `*.mark` out of
-//! what you restore.
+//! Guarantees: the mark is on disk before the request of a delivery leaves. It is written after the commit, so it is never
+//! ahead of its ledger.
+//!
+//! Assumptions: restoring a backup does not bring back an old mark: leave `*.mark` out of what you restore.
 
 use std::{
     io::{ErrorKind, Read},
@@ -27,17 +28,17 @@ pub struct Position {
     pub at: String,
 }
 
-/// The file. It is replaced whole: a process that is killed, or a disk that is full, at any instant leaves the mark of before.
+/// The file. It is replaced as a whole: a kill or a full disk at any instant leaves the old mark.
 #[derive(Debug)]
 pub(super) struct Mark {
     path: PathBuf,
 }
 
 const HEAD: &str = "makegood ledger mark: journal ";
-/// No mark of ours is longer.
+/// Our marks are never longer.
 const SIZE_MAX: u64 = 4096;
 
-/// The mark of a ledger: its path with `.mark` after it.
+/// The path of a ledger's mark: the ledger's path with `.mark` after it.
 pub(super) fn mark_path(ledger: &Path) -> PathBuf {
     with_suffix(ledger, ".mark")
 }
@@ -62,7 +63,8 @@ impl Mark {
             }
             Err(source) => return Err(LedgerError::File { doing: "read", path: self.path.clone(), source }),
         }
-        // To the last line break: without one it was cut off. What stands before it is taken as it is, also where it is empty.
+        // Read to the last line break: without one the content was cut off. The time before it is taken as it is, even if it is
+        // empty.
         let parsed = text
             .strip_prefix(HEAD)
             .and_then(|rest| rest.strip_suffix('\n'))
@@ -91,7 +93,7 @@ impl Ledger {
         })
     }
 
-    /// How far it had come according to its mark; none where there is none.
+    /// How far the ledger had come according to its mark; none where there is no mark.
     pub fn marked_position(&self) -> Result<Option<Position>, LedgerError> {
         self.mark.as_ref().map_or(Ok(None), Mark::read)
     }

@@ -1,6 +1,6 @@
-//! What is measured: where things stand, and counts since the ledger began.
+//! The measurements: the present numbers, and counts since the ledger began.
 //!
-//! Guarantees: counts never go down. Counting reads on from where it was: what it costs follows what is new, but for the
+//! Guarantees: counts never go down. Counting continues from where it was, so it costs as much as there is new, except the
 //! first time.
 
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use rusqlite::{Connection, Row, named_params};
 use super::{Ledger, LedgerError, row::time};
 use crate::domain::Timestamp;
 
-/// Where things stand.
+/// The present numbers.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Standing {
     /// Rows of `owed` by unit; empty text where it is unknown.
@@ -24,14 +24,14 @@ pub struct Standing {
 /// Counts since the ledger began; [`Ledger::count`] brings them up to date.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Tally {
-    /// Of rows that are final: up to [`Self::upto`].
+    /// Counts of final rows: up to [`Self::upto`].
     finals: Counted,
     upto: Upto,
-    /// All.
+    /// Counts of all rows.
     pub counted: Counted,
 }
 
-/// What is counted.
+/// The counts.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Counted {
     /// Attempts by unit (empty text where it is unknown) and outcome.
@@ -49,7 +49,8 @@ pub struct Counted {
 /// How long rewards waited, in seconds.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Waits {
-    /// How many waited up to each of [`Self::BOUNDS_S`] and not up to the one before; at the end, those who waited longer.
+    /// How many waited up to each of [`Self::BOUNDS_S`] and longer than the one before. The last counts those that waited
+    /// longer.
     pub buckets: [u64; Self::BOUNDS_S.len() + 1],
     /// All of them together.
     pub sum_s: f64,
@@ -66,7 +67,7 @@ impl Waits {
     }
 }
 
-/// The last row of each table that is final, as all before it are.
+/// The last final row of each table. All rows before it are final too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Upto {
     attempt: i64,
@@ -75,7 +76,7 @@ struct Upto {
 }
 
 impl Ledger {
-    /// Where things stand.
+    /// Reads the present numbers.
     pub fn standing(&self) -> Result<Standing, LedgerError> {
         let completed = self.streak()?.completed;
         self.run(|conn| {
@@ -88,7 +89,7 @@ impl Ledger {
     /// Brings the counts up to date.
     pub fn count(&self, tally: &mut Tally) -> Result<(), LedgerError> {
         let next = self.run(|conn| {
-            // One snapshot: a row that becomes final meanwhile is not counted twice, nor left out.
+            // One snapshot: a row that becomes final in the meantime is counted exactly once.
             let snapshot = conn.unchecked_transaction()?;
             let mut next = tally.clone();
             next.upto = final_rows(&snapshot)?;

@@ -1,12 +1,12 @@
 //! Brings a ledger to the current schema.
 //!
 //! Guarantees:
-//! - All pending migrations are one transaction: a ledger has the old schema or the new one, wherever the process is killed.
-//! - A migration may make a table anew: foreign keys are off meanwhile, and what they say is checked before the commit.
-//! - A copy of the ledger as it was lies beside it first (`ledger.db.before-N`, N the schema that it was brought to), taken
-//!   under the same write lock, so that nothing is written between the copy and the migration.
-//! - A ledger that came from an earlier version has the same schema as a new one: both go through every migration, and views
-//!   and guards are made anew after the last.
+//! - All pending migrations are one transaction: wherever the process is killed, a ledger has the old schema or the new one.
+//! - A migration may make a table anew. Foreign keys are off meanwhile, and are checked before the commit.
+//! - First, a copy of the old ledger is made beside it (`ledger.db.before-N`, N the new schema), under the same write lock, so
+//!   that nothing is written between the copy and the migration.
+//! - A ledger from an earlier version gets the same schema as a new one: both go through every migration, and views and guards
+//!   are made anew after the last.
 
 use std::{fs, path::PathBuf, sync::OnceLock};
 
@@ -26,8 +26,8 @@ pub(super) const MIGRATIONS: [&str; 5] = [
     include_str!("migrations/0004-kinds-of-failures.sql"),
     include_str!("migrations/0005-why-a-reward-waits.sql"),
 ];
-/// Not part of any migration: these follow the tables, and are always the current ones. Before one of these files is changed
-/// together with a new migration, a copy of it is kept for the version before ([`views_and_guards`]).
+/// Not part of any migration: they are made after the tables, and are always the current ones. If you change one of these files
+/// together with a new migration, keep a copy of it for the version before ([`views_and_guards`]).
 const VIEWS: &str = include_str!("migrations/views.sql");
 const GUARDS: &str = include_str!("migrations/guards.sql");
 
@@ -36,7 +36,7 @@ pub(super) fn known_version() -> i64 {
     i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX)
 }
 
-/// The views and guards of a version; none where its migrations hold them.
+/// The views and guards of a version; none where its migrations contain them.
 fn views_and_guards(version: i64) -> Option<[&'static str; 2]> {
     match version {
         ..=2 => None,
@@ -45,7 +45,7 @@ fn views_and_guards(version: i64) -> Option<[&'static str; 2]> {
     }
 }
 
-/// What a ledger of this version consists of. That of older versions is as they were released, views and guards included.
+/// The objects of a ledger of this version. Older versions have them as they were released, views and guards included.
 pub(super) fn known_schema(version: i64) -> rusqlite::Result<Vec<Object>> {
     static CURRENT: OnceLock<Vec<Object>> = OnceLock::new();
     let current = version == known_version();
@@ -71,23 +71,23 @@ pub(super) fn known_schema(version: i64) -> rusqlite::Result<Vec<Object>> {
 }
 
 impl Ledger {
-    /// Brings the ledger to the current schema, where it is not there yet.
+    /// Brings the ledger to the current schema if it has an older one.
     pub(super) fn migrate(&self) -> Result<(), LedgerError> {
         if self.version()? == known_version() {
             return Ok(());
         }
-        // SQLite ignores this inside a transaction. With it on, the table that others refer to could not be dropped.
+        // SQLite ignores this inside a transaction. With foreign keys on, a table that others refer to could not be dropped.
         self.run(|conn| conn.pragma_update(None, "foreign_keys", false))?;
         let migrated = self.migrate_with(&MIGRATIONS);
         let guarded_again = self.run(|conn| conn.pragma_update(None, "foreign_keys", true));
         migrated.and(guarded_again)
     }
 
-    /// With foreign keys off.
+    /// Call it with foreign keys off.
     pub(super) fn migrate_with(&self, migrations: &[&str]) -> Result<(), LedgerError> {
         let explain = |source| self.explain(source);
         let tx = Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate).map_err(explain)?;
-        // Read again under the lock: another process may have migrated meanwhile.
+        // Reads again under the lock: another process may have migrated in the meantime.
         let from: i64 = tx.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(explain)?;
         let to = i64::try_from(migrations.len()).unwrap_or(i64::MAX);
         if from >= to {
@@ -104,14 +104,14 @@ impl Ledger {
                 self.path.display(),
                 kept.display()
             ),
-            // Nothing happened, and the next start tries again: copies must not pile up.
+            // The migration failed and the next start tries again: copies must not pile up.
             (Err(_), Some(kept)) => drop(fs::remove_file(kept)),
             (Ok(()) | Err(_), None) => {}
         }
         migrated
     }
 
-    /// Copies the ledger beside itself, to a name that is free.
+    /// Copies the ledger beside itself under a free name.
     fn keep_as_it_was(&self, to: i64) -> Result<PathBuf, LedgerError> {
         // SQLite copies nothing through a connection that holds the write lock.
         let as_it_is = Self::open_uri(&self.path, "mode=rw")?;
@@ -120,7 +120,8 @@ impl Ledger {
         loop {
             match as_it_is.back_up_to(&name, |path| files::create(path, files::FILE_MODE)) {
                 Ok(_) => return Ok(name),
-                // Of an earlier try, or of an older ledger that was put back. Whichever, it is somebody's only copy.
+                // It is from an earlier try, or from an older ledger that was put back. Either way it may be somebody's only
+                // copy.
                 Err(LedgerError::Exists { .. }) => {
                     further += 1;
                     name = with_suffix(&self.path, &format!(".before-{to}.{further}"));
@@ -131,7 +132,7 @@ impl Ledger {
     }
 }
 
-/// Runs the migrations from `from` on. Returns the table of a row that refers to one that is not there, if there is any.
+/// Runs the migrations from `from` on. Returns a table with a row that refers to a missing one, if there is any.
 fn bring_up(tx: &Connection, from: i64, migrations: &[&str]) -> rusqlite::Result<Option<String>> {
     make_tables(tx, from, migrations)?;
     make_anew(tx, [VIEWS, GUARDS])?;
@@ -145,7 +146,7 @@ fn bring_up(tx: &Connection, from: i64, migrations: &[&str]) -> rusqlite::Result
 fn make_tables(tx: &Connection, from: i64, migrations: &[&str]) -> rusqlite::Result<()> {
     let pending = usize::try_from(from).unwrap_or(usize::MAX);
     for sql in migrations.iter().skip(pending) {
-        // They name tables that a migration may drop, and SQLite renames no table that a view cannot find.
+        // Views may name tables that a migration drops, and SQLite renames no table while a view refers to a missing one.
         drop_views_and_guards(tx)?;
         tx.execute_batch(sql)?;
     }

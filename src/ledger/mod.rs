@@ -1,14 +1,15 @@
 //! The ledger: what was owed, what was delivered, and what FirstPromoter confirmed. All SQL is in this folder.
 //!
-//! In reading order: `state` is a reward, each state with its data; `row` the only reader of one; `transition` the arrows of the
-//! state diagram that a pass draws, `attempts` those of an attempt, `decisions` those of people and handlers; `words` what the
-//! columns may hold; `change` the transaction that they share.
+//! Reading order: `state` has the states of a reward, each with its data. `row` is the only reader of a row. `transition` has
+//! the arrows of the state diagram that a pass draws, `attempts` those of an attempt, `decisions` those of people and handlers.
+//! `words` has the words of the columns. `change` is the transaction that they share.
 //!
 //! Guarantees:
-//! - A write is on disk when the call returns (`synchronous=FULL`), whole or not at all, with its journal entry.
-//! - A transition names the state it comes from; when the row has moved meanwhile it does nothing and says so
+//! - When a call that writes returns, the write is on disk (`synchronous=FULL`), complete or not at all, with its journal
+//!   entry.
+//! - A transition names the state that it starts from. If the row has moved in the meantime, it does nothing and says so
 //!   ([`LedgerError::Moved`]).
-//! - A ledger belongs to one account, and is refused for another; so are newer schemas and other programs' databases.
+//! - A ledger belongs to one account and is refused for another. Newer schemas and other programs' databases are refused too.
 //! - Readers (a `sqlite3` shell, `makegood status`) never stop a pass: the file is in WAL mode.
 //!
 //! Assumptions: the file lies on a file system where locks and `fsync` work, and nobody edits it by hand.
@@ -80,15 +81,16 @@ pub use words::{DeliveredBy, Drift, Forgot, HoldReason, RewardState, WaitReason}
 use fence::Patience;
 use mark::Mark;
 
-/// `mkgd`, in the database's header: whose file it is.
+/// `mkgd`, in the database's header: marks the file as ours.
 const APPLICATION_ID: i64 = 0x6d6b_6764;
-/// How long a write waits for somebody else's.
+/// How long a write waits for another process's.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(15);
-/// Between two tries where SQLite does not wait by itself.
+/// The pause between two tries where SQLite does not wait by itself.
 const BUSY_PAUSE: Duration = Duration::from_millis(5);
 
-/// A connection. Where it is the last to close, its log stays beside the ledger, empty: a member of the group that may not write the
-/// folder could not open the ledger without it; and one that were not empty would be taken for that of a copy that is put there by hand.
+/// A connection. The last one to close leaves an empty WAL beside the ledger. Without it, a member of the group who may not
+/// write to the folder could not open the ledger. If it were not empty, SQLite would take it for the WAL of a copy that
+/// somebody puts there by hand.
 #[derive(Debug)]
 struct Kept(Connection);
 
@@ -110,22 +112,22 @@ impl Drop for Kept {
 #[derive(Debug)]
 pub struct Ledger {
     conn: Kept,
-    /// How long the question of the moment may take.
+    /// The time limit of the present query.
     patience: Patience,
     path: PathBuf,
-    /// Beside it, outside the database: how far it had come. None in memory, and for readers.
+    /// The high-water mark beside the database. None in memory, and for readers.
     mark: Option<Mark>,
     /// The file that was opened; none in memory.
     file: Option<(u64, u64)>,
 }
 
 impl Ledger {
-    /// Where it lies.
+    /// Its path.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The account that it is bound to.
+    /// The account that it belongs to.
     pub fn account_id(&self) -> Result<String, LedgerError> {
         self.run(|conn| conn.query_row("SELECT account_id FROM account", [], |row| row.get(0)))
     }
@@ -139,7 +141,7 @@ impl Ledger {
         Err(LedgerError::OtherAccount { path: self.path.clone(), found, wanted: wanted.to_owned() })
     }
 
-    /// Refuses to go on with a file that is no longer the one at its path (a backup was moved there).
+    /// Fails if the file at its path is another one now (somebody moved a backup there).
     pub fn require_in_place(&self) -> Result<(), LedgerError> {
         if self.file.is_none() || file_id(&self.path) == self.file {
             return Ok(());
@@ -147,7 +149,7 @@ impl Ledger {
         Err(LedgerError::Replaced { path: self.path.clone() })
     }
 
-    /// Reads the whole file for damage. Worth its time before something is delivered on the word of it.
+    /// Reads the whole file and looks for damage. Worth its time before something is delivered on the strength of it.
     pub fn check_sound(&self) -> Result<(), LedgerError> {
         let verdict: String = self.run(|conn| conn.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)))?;
         if verdict == "ok" {
@@ -162,29 +164,28 @@ impl Ledger {
         self.run(|conn| conn.pragma_query_value(None, "user_version", |row| row.get(0)))
     }
 
-    /// Calls `hook` before each commit on this connection; where it returns true, the commit fails and is rolled back.
+    /// Calls `hook` before each commit on this connection. Where it returns true, the commit fails and is rolled back.
     ///
-    /// The seam at which the simulator pulls the plug: a commit is the one instant at which what is on disk changes.
-    /// Nothing else uses it.
+    /// The simulator cuts the power here, because what is on disk changes only with a commit. Nothing else uses it.
     pub fn on_commit(&mut self, hook: impl FnMut() -> bool + Send + 'static) -> Result<(), LedgerError> {
         let hooked = self.conn.0.commit_hook(Some(hook));
         hooked.map_err(|source| self.explain(source))
     }
 
-    /// Asks `wait` in place of sleeping while somebody else holds the lock, with how often it was asked; false: the write fails.
-    /// The simulator's other seam, whose time is not the wall's. Nothing else uses it.
+    /// Calls `wait` instead of sleeping while somebody else holds the lock, with the number of calls so far; false: the write
+    /// fails. The simulator uses it, because its time is not the wall's. Nothing else does.
     pub fn on_busy(&mut self, wait: fn(i32) -> bool) -> Result<(), LedgerError> {
         let asked = self.conn.0.busy_handler(Some(wait));
         asked.map_err(|source| self.explain(source))
     }
 
-    /// Runs something that reads.
+    /// Runs a read.
     fn run<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, LedgerError> {
         self.patience.begin();
         work(&self.conn).map_err(|source| self.explain(source))
     }
 
-    /// Runs something that writes, in one transaction that is on disk when this returns.
+    /// Runs a write in one transaction. It is on disk when this returns.
     fn write<T>(&self, work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T, LedgerError> {
         self.run(|conn| {
             let tx = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
@@ -199,14 +200,14 @@ impl Ledger {
     }
 }
 
-/// A name beside a ledger.
+/// A file name beside a ledger.
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)
 }
 
-/// Which file lies there now.
+/// The identity of the file that is at this path now.
 fn file_id(path: &Path) -> Option<(u64, u64)> {
     std::fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
 }

@@ -1,4 +1,5 @@
-//! Opens ledgers: to write, to look at, in memory. What is opened is compared with what makegood makes before anything is asked of it.
+//! Opens ledgers: for writing, for reading, in memory. Compares each with what makegood makes before it reads anything else
+//! from it.
 
 use std::{
     path::{Path, PathBuf},
@@ -19,7 +20,7 @@ use super::{
 };
 use crate::domain::{Timestamp, timestamp_text};
 
-/// More than there are: preparing one again takes longer than running it.
+/// More than there are, because preparing a statement again takes longer than running it.
 const STATEMENTS: usize = 64;
 
 impl Ledger {
@@ -31,7 +32,7 @@ impl Ledger {
         let ledger = Self::connect(path, |path| Connection::open_with_flags(path, flags))?;
         let ledger = Self { mark: Some(Mark::beside(path)), file: file_id(path), ..ledger };
         ledger.prepare_for_writing()?;
-        // Before the schema: killed in between, the ledger is new, and its mark says so.
+        // Before the schema: after a kill between the two, the ledger is new, and its mark says so.
         ledger.make_first_mark()?;
         ledger.migrate()?;
         ledger.bind(account_id, now)?;
@@ -52,15 +53,15 @@ impl Ledger {
         Ok(ledger)
     }
 
-    /// Opens an existing ledger to look at; writes nothing, ever.
+    /// Opens an existing ledger for reading. Never writes.
     pub fn open_read_only(path: &Path) -> Result<Self, LedgerError> {
         if !exists(path)? {
             return Err(LedgerError::Missing { path: path.to_owned() });
         }
         check_files(path, For::Reading)?;
-        // A log that is there may hold what a crash left, and stays as it is; one that is not there is made, as passes leave it.
+        // An existing WAL may hold what a crash left, and stays unchanged. A missing one is made, empty, as passes leave it.
         let ledger = match Self::open_uri(path, "mode=ro").and_then(|ledger| ledger.version().map(|_| ledger)) {
-            // A reader that may not write the folder cannot make the WAL's index; without a WAL none is needed.
+            // A reader who may not write to the folder cannot make the WAL's index. Without a WAL none is needed.
             Err(LedgerError::ReadOnly { .. }) if !has_wal(path) => Self::open_uri(path, "immutable=1")?,
             other => other?,
         };
@@ -68,21 +69,21 @@ impl Ledger {
         ledger.refuse_strangers()?;
         let known = known_version();
         match ledger.version()? {
-            // The process that made the file ended before it put anything in.
+            // The process that made the file ended before it wrote anything.
             0 => Err(LedgerError::Missing { path: path.to_owned() }),
             found if found < known => Err(LedgerError::Older { path: path.to_owned(), found, known }),
             _ => Ok(ledger),
         }
     }
 
-    /// A stand-in, in memory and empty, for the ledger at `path` that no pass has made yet: what `plan` compares with. Where a
-    /// mark is left there, the ledger was removed, and the stand-in is behind it as a new one would be.
+    /// A stand-in, empty and in memory, for a ledger that no pass has made yet: `plan` compares with it. If a mark is left at
+    /// `path`, the ledger was removed, and the stand-in is behind the mark as a new ledger would be.
     pub fn not_made_yet(path: &Path, account_id: &str, now: Timestamp) -> Result<Self, LedgerError> {
         let ledger = Self::in_memory(account_id, now)?;
         Ok(Self { path: path.to_owned(), mark: Some(Mark::beside(path)), ..ledger })
     }
 
-    /// A ledger in memory, empty.
+    /// An empty ledger in memory.
     pub fn in_memory(account_id: &str, now: Timestamp) -> Result<Self, LedgerError> {
         let path = PathBuf::from(":memory:");
         let ledger = Self::connect(&path, |_| Connection::open_in_memory())?;
@@ -91,7 +92,7 @@ impl Ledger {
         Ok(ledger)
     }
 
-    /// A connection with a fence around it; `path` is what it is called.
+    /// A connection with its limits. `path` is its name in messages.
     pub(super) fn connect(
         path: &Path,
         open: impl FnOnce(&Path) -> rusqlite::Result<Connection>,
@@ -107,9 +108,9 @@ impl Ledger {
     }
 
     pub(super) fn open_uri(path: &Path, query: &str) -> Result<Self, LedgerError> {
-        // What `mode` in the URI says goes before the flags, but may not exceed them.
+        // `mode` in the URI overrides the flags, but may not exceed them.
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
-        // With the empty authority spelt out, or SQLite takes what follows two slashes for one.
+        // With an explicit empty authority. Otherwise SQLite takes the text after two slashes for one.
         let scheme = if path.is_absolute() { "file://" } else { "file:" };
         let uri = format!("{scheme}{}?{query}", percent_encoded(path));
         let ledger = Self::connect(path, |_| Connection::open_with_flags(uri, flags))?;
@@ -129,7 +130,7 @@ impl Ledger {
         })
     }
 
-    /// For the change to WAL SQLite waits for nobody: those who open a new ledger at the same time have to.
+    /// SQLite does not wait for anybody when it changes to WAL, so processes that open a new ledger at the same time wait here.
     pub(super) fn enter_wal(&self, patience: Duration, mut pause: impl FnMut()) -> Result<(), LedgerError> {
         let began = Instant::now();
         loop {
@@ -140,9 +141,9 @@ impl Ledger {
         }
     }
 
-    /// Refuses newer schemas and databases that are not ours, before anything is written to them.
+    /// Refuses newer schemas and other programs' databases before anything is written to them.
     pub(super) fn refuse_strangers(&self) -> Result<(), LedgerError> {
-        // In one snapshot: somebody else may be making it just now.
+        // In one snapshot: another process may be making the ledger at this moment.
         let (found, application_id, objects): (i64, i64, Vec<fence::Object>) = self.run(|conn| {
             let snapshot = conn.unchecked_transaction()?;
             let value = |name| snapshot.pragma_query_value(None, name, |row| row.get(0));
@@ -178,7 +179,7 @@ impl Ledger {
     }
 }
 
-/// Makes the empty file with its mode before SQLite does with another; the WAL and its index take the mode over.
+/// Makes the empty file with our mode, before SQLite makes it with another. The WAL and its index copy the mode.
 pub(super) fn create_file(path: &Path) -> Result<(), LedgerError> {
     if exists(path)? {
         return Ok(());
@@ -193,7 +194,7 @@ pub(super) fn create_file(path: &Path) -> Result<(), LedgerError> {
     }
 }
 
-/// SQLite opens these by name, and would wait for a FIFO.
+/// SQLite opens these by name, and would wait at a FIFO.
 fn check_files(path: &Path, what_for: For) -> Result<(), LedgerError> {
     for suffix in ["", "-wal", "-shm", "-journal"] {
         let file = with_suffix(path, suffix);
@@ -206,7 +207,7 @@ fn check_files(path: &Path, what_for: For) -> Result<(), LedgerError> {
     Ok(())
 }
 
-/// Not being allowed to look is not the same as not being there.
+/// A path that we may not look at is not the same as a missing one.
 fn exists(path: &Path) -> Result<bool, LedgerError> {
     let there = match path.symlink_metadata() {
         Ok(_) => Ok(true),
@@ -225,7 +226,7 @@ fn has_wal(path: &Path) -> bool {
     std::fs::metadata(with_suffix(path, "-wal")).is_ok_and(|metadata| metadata.len() > 0)
 }
 
-/// A path for an SQLite URI: everything but the harmless is escaped.
+/// A path for an SQLite URI, with everything escaped except harmless characters.
 fn percent_encoded(path: &Path) -> String {
     use std::{fmt::Write, os::unix::ffi::OsStrExt};
     let mut encoded = String::new();

@@ -1,4 +1,4 @@
-//! The table `passes`: one row a pass, written at its start and finished at its end, whatever the end.
+//! The table `passes`: one row for each pass, written at its start and completed at its end, however it ends.
 
 use rusqlite::named_params;
 use serde::Serialize;
@@ -9,16 +9,16 @@ use crate::domain::{Timestamp, timestamp_text};
 /// `passes.id`
 pub type PassId = i64;
 
-/// What a pass did, in numbers.
+/// The numbers of a pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Counts {
     /// Rows that FirstPromoter listed, in scope or not.
     pub listed: u64,
-    /// In scope, approved and unfulfilled, and not delivered according to the ledger.
+    /// Approved, unfulfilled, in scope, and not delivered according to the ledger.
     pub missing: u64,
     /// Delivered by this pass.
     pub delivered: u64,
-    /// Became fulfilled in this pass, by whomever.
+    /// Became fulfilled in this pass, whoever delivered it.
     pub fulfilled: u64,
     /// Became held in this pass.
     pub held: u64,
@@ -29,8 +29,8 @@ pub struct Counts {
 }
 
 impl Ledger {
-    /// Writes that a pass begins. Passes that never ended (their process did) are closed with an error first; the caller holds
-    /// the pass lock, so no other can be under way.
+    /// Writes that a pass begins. First closes passes whose process ended before they did. The caller holds the pass lock, so
+    /// no other pass can be running.
     pub fn begin_pass(&self, trigger: &str, kind: &str, now: Timestamp) -> Result<PassId, LedgerError> {
         self.write(|tx| {
             tx.prepare_cached(
@@ -44,7 +44,7 @@ impl Ledger {
         })
     }
 
-    /// Writes how a pass ended; `failure` where it did not complete.
+    /// Writes how a pass ended, with `failure` where it did not complete.
     pub fn finish_pass(
         &self,
         id: PassId,

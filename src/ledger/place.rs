@@ -1,15 +1,16 @@
-//! Where a ledger lies: one name, and one owner.
+//! The place of a ledger: one name, and one owner.
 //!
-//! Guarantees: a ledger has one name, whatever links lead to it, so that two processes have one lock and one mark: a link made by
-//! root or by the ledger's owner is resolved once, before lock and mark are named; any other is refused. Root touches no folder
-//! of another user's: it becomes that user first, for good ([`become_owner`]) or for one step ([`as_owner`]).
+//! Guarantees: a ledger has one name, whatever links lead to it, so that two processes use one lock and one high-water mark. A
+//! link made by root or by the ledger's owner is resolved once, before lock and mark are named. Any other link is refused. Root
+//! touches nothing in another user's folder: it becomes that user first, for good ([`become_owner`]) or for one step
+//! ([`as_owner`]).
 //!
-//! How root becomes another in safe code: the system calls `setgroups`, `setresgid` and `setresuid` through rustix act on the calling
-//! thread alone (it is libc that tells the others), so they are made while there is no other; threads that start later
-//! inherit. Giving each file to the owner after it was made (`fchown`) would leave the opening itself to root, and with it SQLite's,
-//! which opens by name as often as it likes.
+//! How root becomes another user in safe code: through rustix, the system calls `setgroups`, `setresgid` and `setresuid` act on
+//! the calling thread alone (libc would tell the others). So they are made while there is only one thread; threads that start
+//! later inherit the user. The alternative, giving each file to the owner after it was made (`fchown`), would leave the opening
+//! to root, and SQLite opens files by name as often as it likes.
 //!
-//! Assumptions: `/proc` is mounted where root is to become another. The folders above the ledger's are the administrator's.
+//! Assumptions: `/proc` is mounted where root becomes another user. The folders above the ledger's belong to the administrator.
 
 use std::{
     ffi::OsString,
@@ -28,7 +29,7 @@ use super::{LedgerError, folder_of};
 /// As many as the kernel follows.
 const LINKS_MAX: usize = 40;
 
-/// The one name of the ledger that `path` leads to; `path` itself where it is no link.
+/// The one name of the ledger that `path` leads to; `path` itself if it is no link.
 pub fn find_ledger(path: &Path) -> Result<PathBuf, LedgerError> {
     let failed = |source: io::Error| {
         if source.kind() == io::ErrorKind::PermissionDenied {
@@ -41,7 +42,7 @@ pub fn find_ledger(path: &Path) -> Result<PathBuf, LedgerError> {
     };
     let (found, links) = match walk(path) {
         Ok(walked) => walked,
-        // The folder is not there: whoever opens says so; who only looks finds nothing.
+        // The folder does not exist. Opening the ledger reports that; reading finds nothing.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(path.to_owned()),
         Err(error) => return Err(failed(error)),
     };
@@ -52,12 +53,12 @@ pub fn find_ledger(path: &Path) -> Result<PathBuf, LedgerError> {
     if let Some((link, uid)) = links.iter().find(|(_, uid)| *uid != 0 && *uid != there.uid()) {
         return Err(LedgerError::Link { path: path.to_owned(), link: link.clone(), uid: *uid, owner: there.uid() });
     }
-    // A link in the middle changes no name in the folder where lock and mark lie.
+    // A link in the middle of the path changes no name in the folder of lock and mark.
     let ends_in_a_link = path.symlink_metadata().is_ok_and(|it| it.is_symlink());
     Ok(if ends_in_a_link { found } else { path.to_owned() })
 }
 
-/// Where a path leads, and the links on the way with their owners. The last name need not be there.
+/// The place that a path leads to, and the links on the way with their owners. The last name need not exist.
 fn walk(path: &Path) -> io::Result<(PathBuf, Vec<(PathBuf, u32)>)> {
     let (mut at, mut links) = (PathBuf::from("/"), Vec::new());
     let mut ahead: Vec<OsString> = Vec::new();
@@ -95,14 +96,14 @@ fn walk(path: &Path) -> io::Result<(PathBuf, Vec<(PathBuf, u32)>)> {
     Ok((at, links))
 }
 
-/// Who owns a folder.
+/// The owner of a folder.
 #[derive(Debug, Clone, Copy)]
 struct Owner {
     uid: Uid,
     gid: Gid,
 }
 
-/// The owner of the folder of `path`, where root is to become another for it.
+/// The owner of the folder of `path`, if root must become that user.
 fn other_owner(path: &Path) -> Result<Option<Owner>, LedgerError> {
     if !geteuid().is_root() {
         return Ok(None);
@@ -110,19 +111,19 @@ fn other_owner(path: &Path) -> Result<Option<Owner>, LedgerError> {
     match folder_of(path).metadata() {
         Ok(folder) if folder.uid() == 0 => Ok(None),
         Ok(folder) => Ok(Some(Owner { uid: Uid::from_raw(folder.uid()), gid: Gid::from_raw(folder.gid()) })),
-        // Whoever opens says so.
+        // Opening the ledger reports that.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(LedgerError::File { doing: "look at", path: folder_of(path).to_owned(), source }),
     }
 }
 
-/// Root becomes the owner of the folder of `path`, for good; for others nothing changes. To be called before there are threads.
+/// Root becomes the owner of the folder of `path`, for good. Does nothing for other users. Call it before threads are started.
 pub fn become_owner(path: &Path) -> Result<(), LedgerError> {
     let Some(owner) = other_owner(path)? else { return Ok(()) };
     switch(owner, true).map_err(|source| cannot_become(path, owner, source))
 }
 
-/// Does one step as the owner of the folder of `path`, where root is at it, and is root again.
+/// Does one step as the owner of the folder of `path` if the caller is root, and becomes root again.
 pub fn as_owner<T>(path: &Path, work: impl FnOnce() -> T) -> Result<T, LedgerError> {
     let Some(owner) = other_owner(path)? else { return Ok(work()) };
     let failed = |source| cannot_become(path, owner, source);
@@ -141,19 +142,19 @@ fn cannot_become(path: &Path, owner: Owner, source: io::Error) -> LedgerError {
     LedgerError::CannotBecome { folder: folder_of(path).to_owned(), uid: owner.uid.as_raw(), source }
 }
 
-/// In this order: who is not root any more may not change groups.
+/// In this order: a user who is no longer root cannot change groups.
 fn switch(owner: Owner, for_good: bool) -> io::Result<()> {
     if std::fs::read_dir("/proc/self/task")?.count() != 1 {
         return Err(io::Error::other("other threads of this process would stay root"));
     }
-    // Where it is not for good, the way back stays open: only the effective ones change.
+    // If not for good, only the effective ids change, so that the way back stays open.
     let (user, group) = (for_good.then_some(owner.uid), for_good.then_some(owner.gid));
     set_thread_groups(&groups_of(owner))?;
     set_thread_res_gid(group, owner.gid, group)?;
     Ok(set_thread_res_uid(user, owner.uid, user)?)
 }
 
-/// The groups that the local files give to a user: what it may do with a folder for metrics, or a command target, hangs on them.
+/// The groups of a user by the local files. Rights to a folder for metrics, or of a command target, may depend on them.
 fn groups_of(owner: Owner) -> Vec<Gid> {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     groups_in(&read("/etc/passwd"), &read("/etc/group"), owner)

@@ -1,4 +1,4 @@
-//! What a pass asks of the ledger. Each query follows the backlog or its argument, never history.
+//! The queries of a pass. The cost of each follows the backlog or its argument, never history.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -14,7 +14,7 @@ use crate::{
     firstpromoter::RewardRule,
 };
 
-/// How long a rule of `GET /rewards` is believed.
+/// How long a rule of `GET /rewards` is cached.
 pub(super) const RULES_AGE_MAX: TimeDelta = TimeDelta::days(1);
 
 fn before(now: Timestamp, age: TimeDelta) -> Timestamp {
@@ -22,7 +22,7 @@ fn before(now: Timestamp, age: TimeDelta) -> Timestamp {
 }
 
 impl Ledger {
-    /// The rewards that a complete listing should contain, or is asked about: open ones, and those with a drift.
+    /// The rewards that a complete listing should contain, or that a pass asks about: open ones, and those with a drift.
     pub fn open_ids(&self) -> Result<HashSet<CommissionId>, LedgerError> {
         self.run(|conn| {
             conn.prepare_cached(
@@ -34,7 +34,8 @@ impl Ledger {
         })
     }
 
-    /// What a person reversed since then: FirstPromoter may call it fulfilled after all, when a batch that was under way lands.
+    /// The rewards that a person reversed since then. FirstPromoter may call one fulfilled after all when a batch under way
+    /// takes effect.
     pub fn reversed_since(&self, since: Timestamp) -> Result<Vec<CommissionId>, LedgerError> {
         self.run(|conn| {
             conn.prepare_cached("SELECT commission_id FROM rewards WHERE state = 'reversed' AND state_since >= :since")?
@@ -43,7 +44,7 @@ impl Ledger {
         })
     }
 
-    /// The rows of these ids, as far as there are any.
+    /// The rows of these ids that exist.
     pub fn rewards(&self, ids: &[CommissionId]) -> Result<HashMap<CommissionId, Reward>, LedgerError> {
         let ids = serde_json::to_string(ids).unwrap_or_default();
         self.run(|conn| {
@@ -55,7 +56,7 @@ impl Ledger {
         })
     }
 
-    /// Live claims of others, with their end.
+    /// Live claims of others, with the time of their end.
     pub fn claims_of_others(&self, now: Timestamp) -> Result<HashMap<CommissionId, Timestamp>, LedgerError> {
         self.run(|conn| {
             conn.prepare_cached(
@@ -72,7 +73,7 @@ impl Ledger {
         })
     }
 
-    /// Up to `limit` ids that FirstPromoter must call fulfilled: the latest, without those it was seen to contradict.
+    /// Up to `limit` ids that FirstPromoter must call fulfilled: the latest, without those that it contradicted.
     pub fn canaries(&self, limit: u32) -> Result<Vec<CommissionId>, LedgerError> {
         self.latest_fulfilled(
             "SELECT commission_id FROM rewards WHERE state = 'fulfilled' AND drift IS NULL ORDER BY fulfilled_at DESC LIMIT :limit",
@@ -80,7 +81,7 @@ impl Ledger {
         )
     }
 
-    /// Up to `limit` ids that FirstPromoter called fulfilled, and then unfulfilled.
+    /// Up to `limit` ids that FirstPromoter called fulfilled and later unfulfilled.
     pub fn drifted(&self, limit: u32) -> Result<Vec<CommissionId>, LedgerError> {
         self.latest_fulfilled(
             "SELECT commission_id FROM rewards WHERE drift = 'unfulfilled_upstream' ORDER BY fulfilled_at DESC LIMIT :limit",
@@ -96,9 +97,9 @@ impl Ledger {
         })
     }
 
-    /// The cached answer of `GET /rewards`: who receives what comes from each rule, as far as it was read within the last
-    /// `RULES_AGE_MAX`. A rule can be changed at FirstPromoter; what is older must be asked for again. So must one that
-    /// was read in the future: a clock was ahead.
+    /// The cached answer of `GET /rewards`: who receives the rewards of each rule, as read within the last `RULES_AGE_MAX`.
+    /// Rules can change at FirstPromoter, so older ones must be read again. So must rules that were read in the future, by a
+    /// clock that was ahead.
     pub fn reward_rules(&self, now: Timestamp) -> Result<BTreeMap<i64, Option<RecipientKind>>, LedgerError> {
         let (since, now) = (timestamp_text(before(now, RULES_AGE_MAX)), timestamp_text(now));
         self.run(|conn| {
@@ -112,8 +113,8 @@ impl Ledger {
         })
     }
 
-    /// Caches an answer of `GET /rewards`, read at `now`. One that says what is known is written at most once an hour: where a
-    /// rule is asked for in vain in every pass, its neighbours are not written in every pass.
+    /// Caches an answer of `GET /rewards`, read at `now`. Unchanged rules are written at most once an hour: where every pass
+    /// asks for a rule in vain, it does not write all others each time.
     pub fn remember_reward_rules(&self, rules: &[RewardRule], now: Timestamp) -> Result<(), LedgerError> {
         let hour_ago = timestamp_text(before(now, TimeDelta::hours(1)));
         self.write(|tx| {

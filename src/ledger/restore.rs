@@ -1,10 +1,10 @@
 //! Puts a copy in the place of the ledger.
 //!
-//! Guarantees: a copy is taken beside the ledger first, looked at (ours, of this account, sound) and only then given the ledger's name,
-//! in one step: whoever comes after a kill finds the old ledger or the new one, never none. The old one is kept beside it. Nothing
-//! is replaced that anybody has open. The mark stays: what the copy has forgotten is found out by it.
+//! Guarantees: first a copy is made beside the ledger and checked (ours, of this account, sound). Only then it gets the
+//! ledger's name, in one step: after a kill at any time there is the old ledger or the new one. The old one is kept beside it.
+//! Nothing is replaced while anybody has it open. The high-water mark stays, and shows what the copy has forgotten.
 //!
-//! Assumptions: the caller holds the pass lock. The file system knows hard links.
+//! Assumptions: the caller holds the pass lock. The file system supports hard links.
 
 use std::{
     fs::{self, File},
@@ -23,7 +23,7 @@ use super::{
 };
 use crate::domain::Timestamp;
 
-/// A copy that was opened, and not looked at yet. Apart from the rest, because root may read what the ledger's owner may not.
+/// A copy that was opened and not checked yet. A step of its own, because root may read files that the ledger's owner may not.
 #[derive(Debug)]
 pub struct Copy {
     path: PathBuf,
@@ -31,11 +31,11 @@ pub struct Copy {
     wal: Option<File>,
 }
 
-/// A copy beside the ledger that could take its place; removed again when dropped.
+/// A copy beside the ledger that could take its place. Removed when dropped.
 #[derive(Debug)]
 pub struct Staged {
     draft: PathBuf,
-    /// Locked, so that nobody takes the draft for what a dead process left.
+    /// Locked, so that nobody takes the draft for that of a dead process.
     _file: File,
     /// How far it had come.
     pub position: Position,
@@ -44,7 +44,7 @@ pub struct Staged {
 }
 
 impl Copy {
-    /// Opens it as whoever we are. Where a log lies beside it (a copy made file by file), it belongs to the copy.
+    /// Opens it as the present user. If there is a WAL beside it (a copy made file by file), it belongs to the copy.
     pub fn open(path: &Path) -> Result<Self, LedgerError> {
         let failed = |source| LedgerError::File { doing: "read", path: path.to_owned(), source };
         let open = |path: &Path| {
@@ -62,7 +62,7 @@ impl Copy {
         Ok(Self { path: path.to_owned(), file, wal })
     }
 
-    /// Copies it beside the ledger, and looks whether it is one of this account, and sound.
+    /// Copies it beside the ledger, and checks that it is of this account and sound.
     pub fn stage(mut self, ledger: &Path, account_id: &str) -> Result<Staged, LedgerError> {
         let failed = |source| LedgerError::File { doing: "copy to", path: ledger.to_owned(), source };
         let id = |it: &fs::Metadata| (it.dev(), it.ino());
@@ -96,13 +96,13 @@ impl Copy {
         let failed = |source| LedgerError::from_sqlite(&self.path, BUSY_TIMEOUT.as_secs(), source);
         let mut conn = Connection::open(draft).map_err(failed)?;
         let patience = fence::put_around(&mut conn).map_err(failed)?;
-        // Under the name that the person knows it by.
+        // Under the name that the person gave.
         let copy = Ledger::of(conn, &self.path, patience);
         copy.refuse_strangers()?;
         if copy.version()? == 0 {
             return Err(LedgerError::Foreign { path: self.path.clone() });
         }
-        // One file: what stood in its log goes into it.
+        // One file: the content of its WAL goes into it.
         copy.run(|conn| conn.pragma_update(None, "journal_mode", "DELETE"))?;
         copy.require_account(account_id)?;
         copy.check_sound()?;
@@ -115,7 +115,7 @@ impl Copy {
 }
 
 impl Staged {
-    /// Gives it the ledger's name. Returns where the one that lay there is kept.
+    /// Gives it the ledger's name. Returns where the old ledger is kept.
     pub fn install(self, ledger: &Path, now: Timestamp) -> Result<Option<PathBuf>, LedgerError> {
         let failed = |source| LedgerError::File { doing: "replace", path: ledger.to_owned(), source };
         let there = ledger.symlink_metadata().is_ok();
@@ -125,7 +125,7 @@ impl Staged {
         }
         let _nobody_else = if there { Some(alone(ledger)?) } else { None };
         let kept = if there { Some(keep(ledger, now).map_err(failed)?) } else { None };
-        // A log that stays would be taken for that of the new one.
+        // SQLite would take a WAL that stays for the new ledger's.
         for suffix in ["-wal", "-shm", "-journal"] {
             match fs::remove_file(with_suffix(ledger, suffix)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
@@ -150,8 +150,8 @@ fn remove(draft: &Path) {
     }
 }
 
-/// Nobody has it open. Whoever reads or writes a ledger holds SQLite's lock on the file, in WAL mode for as long as it is open: a
-/// service between its passes, too. Nobody gets one while the file that is returned is open.
+/// Makes sure that nobody has it open. Whoever reads or writes a ledger in WAL mode holds SQLite's lock on the file as long as
+/// it is open, including a service between its passes. Nobody gets that lock while the returned file is open.
 fn alone(ledger: &Path) -> Result<File, LedgerError> {
     let failed = |source| LedgerError::File { doing: "lock", path: ledger.to_owned(), source };
     let file = files::open(ledger, For::Writing).map_err(failed)?;
@@ -164,7 +164,7 @@ fn alone(ledger: &Path) -> Result<File, LedgerError> {
     }
 }
 
-/// Brings what stands in the log into the file, so that one file is kept. A damaged ledger is kept with its log.
+/// Moves the content of the WAL into the file, so that one file is kept. A damaged ledger is kept with its WAL.
 fn merge_log(ledger: &Path) {
     let merged = Ledger::open_uri(ledger, "mode=rw").and_then(|old| {
         old.refuse_strangers()?;
@@ -175,7 +175,8 @@ fn merge_log(ledger: &Path) {
     }
 }
 
-/// Gives the old one a second name, and its log, where something stands in it. It keeps the first until the new one takes it.
+/// Gives the old ledger a second name, and its WAL too if it is not empty. The ledger keeps its first name until the new one
+/// takes it.
 fn keep(ledger: &Path, now: Timestamp) -> io::Result<PathBuf> {
     let stem = format!(".replaced-{}", now.format("%Y%m%dT%H%M%SZ"));
     for further in 1..100 {

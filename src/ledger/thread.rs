@@ -1,15 +1,17 @@
-//! Writes of a pass that come one by one from many deliveries: they share a transaction, on a thread of their own.
+//! Group commit: many deliveries of a pass write one by one, and share transactions on a thread of their own.
 //!
-//! A commit waits for the disk, and sometimes for somebody else's lock. Suppose sixteen deliveries are under way, and the outcomes of ten
-//! arrive while one commit waits: written one by one they would wait for ten more commits. Here they become one transaction, together
-//! with the intents of those that take the freed places. Meanwhile the main thread goes on: it feeds the watchdog and hears signals.
+//! A commit waits for the disk, and sometimes for somebody else's lock. Suppose sixteen deliveries are under way, and the
+//! outcomes of ten arrive while one commit waits. Written one by one, they would wait for ten more commits. Here they become
+//! one transaction, together with the intents of the deliveries that take the free places. Meanwhile the main thread goes on:
+//! it feeds the watchdog and hears signals.
 //!
 //! Guarantees:
-//! - [`Writer::change`] returns after the commit, and after the mark has followed it. So an intent is on disk before its request leaves.
-//! - What one asks for is written whole or not at all, whatever becomes of the others: each has a savepoint of its own.
-//! - A transition is logged by who asked for it, after the commit.
+//! - [`Writer::change`] returns after the commit, and after the high-water mark has followed. So an intent is on disk before
+//!   its request leaves.
+//! - Each request is written completely or not at all, whatever happens to the others: each has a savepoint of its own.
+//! - The caller logs a transition, after the commit.
 //!
-//! Assumptions: nothing that the closures read changes between two of them other than by them; they hold the write lock.
+//! Assumptions: nothing else changes what the closures read, because they hold the write lock.
 
 use std::{
     cell::{OnceCell, RefCell},
@@ -27,24 +29,24 @@ use super::{
 };
 use crate::domain::Timestamp;
 
-/// No transaction holds more: a lock should not be held for long.
+/// The most in one transaction: nobody should hold a lock for long.
 const TOGETHER_MAX: usize = 256;
 
-/// Takes requests to write, and hands them back committed.
+/// Takes requests to write, and answers when they are committed.
 pub struct Writer<'a> {
     ledger: &'a Ledger,
     way: Way<'a>,
 }
 
 enum Way<'a> {
-    /// Started by the first who asks: most passes deliver nothing.
+    /// The first request starts it: most passes deliver nothing.
     Thread(OnceCell<Thread>, fn() -> Timestamp),
-    /// Whoever is polled first writes for all that have asked. One thread, and the order of things does not depend on chance.
+    /// The first one that is polled writes for all that have asked. One thread, so that the order does not depend on chance.
     Here(RefCell<Vec<Box<dyn Ask>>>, Box<dyn Fn() -> Timestamp + 'a>),
 }
 
 impl<'a> Writer<'a> {
-    /// With a thread and a connection of its own.
+    /// A writer with a thread and a connection of its own.
     pub fn thread(ledger: &'a Ledger, now: fn() -> Timestamp) -> Self {
         if ledger.file.is_none() {
             return Self::here(ledger, now);
@@ -52,13 +54,13 @@ impl<'a> Writer<'a> {
         Self { ledger, way: Way::Thread(OnceCell::new(), now) }
     }
 
-    /// On the caller's thread and connection; for the simulator, and for ledgers in memory.
+    /// A writer on the caller's thread and connection, for the simulator and for ledgers in memory.
     pub fn here(ledger: &'a Ledger, now: impl Fn() -> Timestamp + 'a) -> Self {
         Self { ledger, way: Way::Here(RefCell::default(), Box::new(now)) }
     }
 
-    /// Makes changes in a transaction that they may share with others'. When `work` fails, none of its own is made; when the
-    /// transaction fails, or the mark cannot follow it, all who share it are told ([`LedgerError::Shared`]).
+    /// Makes changes in a transaction that others may share. If `work` fails, none of its changes is made. If the transaction
+    /// fails, or the mark cannot follow it, all who share it get the error ([`LedgerError::Shared`]).
     pub async fn change<T: Send + 'static>(
         &self,
         author: Author<'_>,
@@ -81,7 +83,7 @@ impl<'a> Writer<'a> {
             Way::Here(waiting, now) => {
                 waiting.borrow_mut().push(request);
                 yield_once().await;
-                // What others asked for since goes along; perhaps one of them has written ours.
+                // Takes the requests of others along. Perhaps one of them has already written ours.
                 let together = waiting.take();
                 if !together.is_empty() {
                     self.ledger.change_together(together, now);
@@ -98,7 +100,7 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// Lets everybody else who is ready go on first.
+/// Lets everything else that is ready run first.
 async fn yield_once() {
     let mut yielded = false;
     std::future::poll_fn(|cx| {
@@ -111,7 +113,7 @@ async fn yield_once() {
     .await;
 }
 
-/// Ends when it is dropped, with all that it was asked for written.
+/// Dropping it ends the thread after everything asked for is written.
 #[derive(Debug)]
 struct Thread {
     requests: Option<mpsc::UnboundedSender<Box<dyn Ask>>>,
@@ -135,7 +137,7 @@ impl Thread {
     }
 
     fn ask(&self, request: Box<dyn Ask>) {
-        // Where it ended, the request is dropped, and who waits for its answer is told.
+        // If the thread has ended, the request is dropped, and its caller gets an error.
         let _ended = self.requests.as_ref().map(|requests| requests.send(request));
     }
 }
@@ -143,20 +145,20 @@ impl Thread {
 impl Drop for Thread {
     fn drop(&mut self) {
         self.requests = None;
-        // It panicked: whoever asked for something was told.
+        // It panicked. Its callers got an error.
         let _panicked = self.thread.take().map(JoinHandle::join);
     }
 }
 
-/// What was written of a request, and what is to be logged of it.
+/// The result of a request, and the moves to log.
 type Answer<T> = (Result<T, LedgerError>, Vec<Move>);
 
-/// Something to be written, whatever it comes to.
+/// Something to write, with any result.
 trait Ask: Send + std::fmt::Debug {
-    /// Makes its changes in this transaction; none where they are to be taken back.
+    /// Makes its changes in this transaction; none if they must be taken back.
     fn write(&mut self, tx: &Transaction<'_>, ledger: &Ledger, began_at: Timestamp) -> Option<Written>;
 
-    /// `moves` are committed; `failed`: that or the mark failed.
+    /// `moves` are committed. `failed`: the commit or the mark failed.
     fn answer(self: Box<Self>, moves: Vec<Move>, failed: Option<Arc<LedgerError>>);
 }
 
@@ -189,14 +191,14 @@ where
 
     fn answer(self: Box<Self>, moves: Vec<Move>, failed: Option<Arc<LedgerError>>) {
         let result = match (self.done, failed) {
-            // Its own error says more than that of all.
+            // Its own error says more than the shared one.
             (Some(Err(error)), _) => Err(error),
             (_, Some(failed)) => Err(LedgerError::Shared(failed)),
             (Some(Ok(done)), None) => Ok(done),
-            // Dropping the sender tells.
+            // Dropping the sender tells the caller.
             (None, None) => return,
         };
-        // Nobody waits any more where the pass was dropped.
+        // Nobody waits if the pass was dropped.
         let _nobody_waits = self.answer.send((result, moves));
     }
 }
@@ -214,13 +216,13 @@ impl Ledger {
         let mut written = written.into_iter();
         for request in requests {
             let Written { delivery, moves } = written.next().unwrap_or_default();
-            // What is no delivery needs no mark.
+            // Only deliveries need the mark.
             let unmarked = unmarked.as_ref().filter(|_| delivery.is_some());
             request.answer(moves, failed.as_ref().or(unmarked).map(Arc::clone));
         }
     }
 
-    /// What is committed of each. After an error nothing is.
+    /// The moves that are committed for each request. After an error there are none.
     fn write_together(
         &self,
         requests: &mut [Box<dyn Ask>],
@@ -233,7 +235,7 @@ impl Ledger {
             self.run(|_| tx.execute_batch("SAVEPOINT request"))?;
             let written = request.write(&tx, self, began_at);
             let end = if written.is_some() { "RELEASE request" } else { "ROLLBACK TO request; RELEASE request" };
-            // Fails where the disk did, and SQLite has taken all of it back.
+            // This fails when the disk failed; then SQLite has rolled everything back.
             self.run(|_| tx.execute_batch(end))?;
             all.push(written.unwrap_or_default());
         }

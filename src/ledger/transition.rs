@@ -1,8 +1,8 @@
-//! The arrows of the state diagram that a pass draws without an attempt: one variant an arrow, and one place that writes them.
-//! `attempts` has the arrows of an attempt, `decisions` those of people and webhook handlers.
+//! The arrows of the state diagram that a pass draws without an attempt: one variant for each arrow, and one place that writes
+//! them. `attempts` has the arrows of an attempt, `decisions` those of people and webhook handlers.
 //!
-//! Guarantees: each is an `UPDATE ... WHERE commission_id = ? AND state = ?` that must change one row, with its journal entry in
-//! the same transaction.
+//! Guarantees: each is an `UPDATE ... WHERE commission_id = ? AND state = ?` that must change one row, with its journal entry
+//! in the same transaction.
 
 use rusqlite::named_params;
 
@@ -12,47 +12,47 @@ use crate::domain::{CommissionId, DeliveryKey, Timestamp, timestamp_text};
 /// One arrow of the state diagram.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Transition {
-    /// To `waiting`: first seen, from a hold whose cause went, from `cancelled`; or it waits for another time.
+    /// To `waiting`: first seen, from a hold whose cause is gone, or from `cancelled`. Also changes the time that a reward
+    /// waits for.
     Wait {
-        /// It is not delivered before.
+        /// Not delivered before this time.
         until: Timestamp,
-        /// Why not.
+        /// The reason for the wait.
         why: Wait,
     },
-    /// To `held`: first seen, or from what is not delivered. From `delivering`, the attempt that was cut off is closed as
-    /// unknown.
+    /// To `held`: first seen, or from a state before delivery. From `delivering`, closes the interrupted attempt as unknown.
     Hold {
         /// Why.
         reason: HoldReason,
-        /// The same for a person.
+        /// The reason in words, for a person.
         detail: String,
     },
-    /// To `cancelled`: no longer approved upstream, and never delivered. Ends a row of failures: approved again, it is owed
-    /// anew.
+    /// To `cancelled`: no longer approved upstream, and never delivered. Ends the row of failures: if approved again, it is
+    /// owed anew.
     Cancel {
-        /// What FirstPromoter says of it.
+        /// What FirstPromoter says about it.
         why: String,
     },
-    /// To `fulfilled`: FirstPromoter, asked, says so. What we did not deliver was delivered outside.
+    /// To `fulfilled`: FirstPromoter, asked, says so. If makegood did not deliver it, somebody outside did.
     Fulfil {
         /// How that was found out.
         why: &'static str,
     },
-    /// It stays `delivered`: FirstPromoter did not mark it, or cannot.
+    /// Stays `delivered`: FirstPromoter did not mark it, or cannot.
     NotMarked {
         /// Why not, in FirstPromoter's words.
         why: String,
-        /// It is not asked again before.
+        /// Not asked again before this time.
         next: Option<Timestamp>,
     },
-    /// It stays settled, and FirstPromoter contradicts that.
+    /// Stays settled, but FirstPromoter contradicts that.
     Drift(Drift),
-    /// It stays settled, and FirstPromoter no longer contradicts that.
+    /// Stays settled, and FirstPromoter no longer contradicts that.
     DriftOver(Drift),
 }
 
 impl Transition {
-    /// Where it leads; none where the reward stays where it is.
+    /// The state it leads to; none where the state stays.
     pub fn to(&self) -> Option<RewardState> {
         match self {
             Self::Wait { .. } => Some(RewardState::Waiting),
@@ -65,7 +65,7 @@ impl Transition {
 }
 
 impl Change<'_> {
-    /// Enters a commission that the ledger does not know. It begins as waiting or held: nothing else leads from nowhere.
+    /// Enters a commission that the ledger does not know, as waiting or held.
     pub fn enter(
         &self,
         id: CommissionId,
@@ -91,7 +91,7 @@ impl Change<'_> {
         }
     }
 
-    /// Writes a transition of a row, from the state in which it was read.
+    /// Writes a transition of a row. The row must still be in the state in which it was read.
     pub fn apply(&self, reward: &Reward, transition: &Transition) -> Result<(), LedgerError> {
         match transition {
             Transition::Wait { until, why } => self.wait(reward, *until, why),

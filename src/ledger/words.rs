@@ -1,4 +1,4 @@
-//! The words of the ledger's columns: states, why one is held or waits, who delivered.
+//! The words of the ledger's columns: states, reasons to hold and to wait, who delivered.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ macro_rules! words {
         pub enum $name { $($(#[$vmeta])* $variant,)* }
 
         impl $name {
-            /// All of them, in the manual's order.
+            /// All words, in the manual's order.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
             /// The word in the ledger.
@@ -39,7 +39,7 @@ macro_rules! words {
 pub(super) use words;
 
 words! {
-    /// Where a reward stands (`rewards.state`).
+    /// The state of a reward (`rewards.state`).
     RewardState {
         /// Owed; not before `next_attempt_at`.
         Waiting = "waiting",
@@ -49,11 +49,11 @@ words! {
         Delivered = "delivered",
         /// FirstPromoter, read back, says fulfilled.
         Fulfilled = "fulfilled",
-        /// makegood will not decide alone.
+        /// makegood does not decide alone.
         Held = "held",
         /// No longer approved upstream, and was never delivered.
         Cancelled = "cancelled",
-        /// Was fulfilled, a person reversed it.
+        /// It was delivered, and a person reversed it.
         Reversed = "reversed",
         /// A person decided against delivery.
         Dismissed = "dismissed",
@@ -61,7 +61,7 @@ words! {
 }
 
 impl RewardState {
-    /// Something may still have to happen: a listing that does not contain it means something.
+    /// Whether something may still have to happen: where a listing lacks such a reward, that means something.
     pub fn is_open(self) -> bool {
         match self {
             Self::Waiting | Self::Delivering | Self::Delivered | Self::Held => true,
@@ -69,7 +69,7 @@ impl RewardState {
         }
     }
 
-    /// It is never owed again. What was cancelled is, when it is approved again.
+    /// Whether it is never owed again. A cancelled reward is owed again when it is approved again.
     pub fn is_over(self) -> bool {
         match self {
             Self::Fulfilled | Self::Reversed | Self::Dismissed => true,
@@ -95,19 +95,19 @@ words! {
         BadAmount = "bad_amount",
         /// A unit that this version does not know.
         UnknownUnit = "unknown_unit",
-        /// No target.
+        /// No target is configured for it.
         NoRoute = "no_route",
         /// The party that should receive it is missing.
         NoRecipient = "no_recipient",
-        /// Cannot tell who receives it.
+        /// It is unknown who receives it.
         RecipientUnknown = "recipient_unknown",
-        /// FirstPromoter says something of it that this version cannot read.
+        /// FirstPromoter says something about it that this version cannot read.
         Unreadable = "unreadable",
         /// The target said no.
         RefusedByTarget = "refused_by_target",
         /// It may or may not have taken effect.
         OutcomeUnknown = "outcome_unknown",
-        /// Failed for too long.
+        /// Attempts failed for too long.
         GaveUp = "gave_up",
         /// Changed upstream after an attempt whose outcome is unknown.
         Changed = "changed",
@@ -115,8 +115,8 @@ words! {
 }
 
 impl HoldReason {
-    /// Made by policy: judged again in every pass. The others are made by an attempt or a change, and move only by a
-    /// person's `resolve`.
+    /// Whether policy made the hold: then every pass judges it again. An attempt or a change made the others, and only a
+    /// person's `resolve` moves them.
     pub fn is_policy(self) -> bool {
         match self {
             Self::Backlog
@@ -138,7 +138,7 @@ impl HoldReason {
 words! {
     /// Why a reward waits (`rewards.wait_reason`).
     WaitReason {
-        /// For nothing: it is due.
+        /// Nothing: it is due.
         Due = "due",
         /// The webhook handler has its chance.
         Grace = "grace",
@@ -152,11 +152,11 @@ words! {
 }
 
 words! {
-    /// How FirstPromoter contradicts what was settled (`rewards.drift`).
+    /// How FirstPromoter contradicts a settled reward (`rewards.drift`).
     Drift {
-        /// It lists as unfulfilled what the ledger calls fulfilled.
+        /// FirstPromoter lists a reward as unfulfilled that the ledger calls fulfilled.
         UnfulfilledUpstream = "unfulfilled_upstream",
-        /// It calls fulfilled what a person reversed.
+        /// FirstPromoter calls a reward fulfilled that a person reversed.
         FulfilledAfterReversal = "fulfilled_after_reversal",
     }
 }
