@@ -1,4 +1,4 @@
-//! `makegood show`: where a commission stands and why, or all those of one person. Needs no secret.
+//! `makegood show`: the state of a commission and the reason for it, or of all rewards of one person. Needs no secret.
 
 mod standing;
 
@@ -16,7 +16,7 @@ use crate::{
 };
 use standing::{Fate, Row};
 
-/// What the ledger knows of one commission, and what of the present bears on it.
+/// What the ledger knows about one commission, with the present facts that matter for it.
 #[derive(Debug, Serialize)]
 struct Case {
     #[serde(flatten)]
@@ -80,7 +80,7 @@ fn unknown_email(email: &str, ledger: &Ledger) -> Failure {
     .into()
 }
 
-/// What is said for a person.
+/// The text for a person.
 struct Page<'a> {
     ledger: &'a Ledger,
     settings: &'a Settings,
@@ -93,7 +93,7 @@ impl Page<'_> {
         Ok(Row { case, health: self.ledger.health()?, now: self.now })
     }
 
-    /// The answer first, then the facts, then how it came to this.
+    /// The answer first, then the facts, then the history.
     fn commission(&self, id: CommissionId, case: &Case) -> Result<String, Failure> {
         let row = self.row(case)?;
         let heading = format!("Commission {id}: {} for {}", row.amount(), row.recipient());
@@ -118,7 +118,7 @@ impl Page<'_> {
         Ok(out)
     }
 
-    /// The sums first, then a line and a sentence a reward, the latest first.
+    /// The sums first, then a line and a sentence for each reward, the latest first.
     fn person(&self, email: &str, cases: &[Case]) -> Result<String, Failure> {
         let rows: Vec<Row<'_>> = cases.iter().map(|case| self.row(case)).collect::<Result<_, _>>()?;
         let mut out = text::wrapped(&format!("{email}: {}", text::counted(rows.len() as u64, "reward")), 0);
@@ -148,7 +148,7 @@ impl Page<'_> {
     }
 }
 
-/// What a support question may turn on.
+/// Facts that a support question may depend on.
 fn facts(row: &Row<'_>, account_id: &str) -> String {
     let mut out = String::new();
     let (reward, facts) = (row.reward(), &row.reward().facts);

@@ -1,4 +1,4 @@
-//! What FirstPromoter said of a commission, as the ledger keeps it: what a delivery is made from.
+//! What FirstPromoter said about a commission, as the ledger keeps it. Deliveries are made from it.
 
 use crate::{
     delivery::{Delivery, Recipient},
@@ -8,14 +8,14 @@ use crate::{
     },
 };
 
-/// What FirstPromoter said of a commission, as recorded; deliveries are made from these.
+/// What FirstPromoter said about a commission, as recorded. Deliveries are made from it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Facts {
     /// Null until a pass has seen it.
     pub unit: Option<Unit>,
     /// Null until a pass has seen it, or where the amount is not a positive whole number.
     pub amount: Option<i64>,
-    /// Null while it cannot be told.
+    /// Null while it is unknown.
     pub recipient: Option<RecipientKind>,
     /// The affiliate.
     pub promoter: Option<Promoter>,
@@ -27,12 +27,12 @@ pub struct Facts {
     pub reward: Option<RewardRef>,
     /// When FirstPromoter approved it.
     pub approved_at: Option<Timestamp>,
-    /// When it came to be.
+    /// When it was created.
     pub created_at: Option<Timestamp>,
 }
 
 impl Facts {
-    /// Whom the recorded recipient kind names: FirstPromoter's id.
+    /// FirstPromoter's id of the recipient.
     pub fn recipient_id(&self) -> Option<i64> {
         match self.recipient? {
             RecipientKind::Promoter => self.promoter.as_ref().map(|promoter| promoter.id),
@@ -48,8 +48,8 @@ impl Facts {
         }
     }
 
-    /// What of amount, unit or recipient differs in `newer`, in words; none where nothing that matters does. What is not
-    /// known, before or now, does not differ.
+    /// The differences in amount, unit or recipient, in words; none if there are none. A value that is unknown, before or now,
+    /// does not count as different.
     pub fn difference(&self, newer: &Self) -> Option<String> {
         fn differ<T: PartialEq + std::fmt::Display>(what: &str, old: Option<&T>, new: Option<&T>) -> Option<String> {
             let (old, new) = (old?, new?);
@@ -73,7 +73,8 @@ impl Facts {
         (!all.is_empty()).then(|| all.join(", "))
     }
 
-    /// The body for a target; none where unit, amount or recipient is missing, which the plan holds and never delivers.
+    /// The body for a target; none where unit, amount or recipient is missing. The plan holds such a reward and never delivers
+    /// it.
     pub fn delivery(&self, id: CommissionId, key: DeliveryKey) -> Option<Delivery> {
         let recipient = match self.recipient? {
             RecipientKind::Promoter => {

@@ -15,11 +15,11 @@ use crate::{
 pub struct Health {
     /// Failed attempts in a row, of any rewards.
     pub failures: u32,
-    /// Refusals in a row, of different rewards. With `failures` 0 as well, it is well.
+    /// Refusals in a row, of different rewards. A target with no failures and no refusals is well.
     pub refusals: u32,
-    /// Nothing is delivered there before.
+    /// Nothing is delivered there before this time.
     pub retry_at: Option<Timestamp>,
-    /// What the target said last, or what became of the attempt; for a person.
+    /// The last answer of the target, or the outcome of the attempt, for a person.
     pub last_error: Option<String>,
 }
 
@@ -34,18 +34,18 @@ impl Health {
         both.into_iter().flatten().collect::<Vec<_>>().join(" and ")
     }
 
-    /// The end of its wait, where that is not over. A time that lies further ahead than the longest wait of ours was written
-    /// by a clock that was ahead: it says nothing.
+    /// The end of its wait, if it is not over. A time further ahead than our longest wait was written by a clock that was
+    /// ahead, and does not count.
     pub fn closed_until(&self, now: Timestamp) -> Option<Timestamp> {
         self.retry_at.filter(|until| *until > now && *until <= now + RETRY_AFTER_MAX)
     }
 }
 
-/// So far back an earlier refusal of the same reward is looked for.
+/// How far back to look for an earlier refusal of the same reward.
 const ATTEMPTS_LOOKED_AT: u32 = 500;
 
 impl Ledger {
-    /// Whether this reward was refused at the target since the last success there: asked before its latest attempt is finished.
+    /// Whether this target refused this reward since its last success. Ask before the latest attempt is finished.
     pub fn was_refused(&self, target: &str, id: CommissionId) -> Result<bool, LedgerError> {
         self.run(|conn| {
             conn.prepare_cached(
@@ -77,7 +77,7 @@ impl Ledger {
 }
 
 impl Change<'_> {
-    /// Writes how a target answered; one that is well has no row.
+    /// Writes how a target answered. A target that is well has no row.
     pub fn note_health(&self, target: &str, health: &Health) -> Result<(), LedgerError> {
         if health.failures == 0 && health.refusals == 0 {
             self.sql("DELETE FROM target_health WHERE target = :target", named_params! {":target": target})?;

@@ -1,4 +1,4 @@
-//! Looking into the ledger: what a person or a monitoring system reads.
+//! Reads the ledger for a person or a monitoring system.
 
 use std::collections::BTreeMap;
 
@@ -18,11 +18,11 @@ pub struct Attention {
     pub state: String,
     /// The hold's reason, `not_marked`, or the drift.
     pub reason: String,
-    /// Since when it stands in that state; RFC 3339 UTC.
+    /// Since when it is in that state; RFC 3339 UTC.
     pub since: String,
     /// For a person.
     pub what_to_do: String,
-    /// What was said last, by the target, FirstPromoter or the plan.
+    /// The last words of the target, FirstPromoter or the plan.
     pub detail: Option<String>,
     /// FirstPromoter's word.
     pub unit: Option<String>,
@@ -30,23 +30,23 @@ pub struct Attention {
     pub amount: Option<i64>,
     /// `promoter` or `referral`.
     pub recipient: Option<String>,
-    /// Of the recipient.
+    /// The recipient's.
     pub recipient_email: Option<String>,
 }
 
-/// Everything that the ledger knows of one commission. It serialises as rows of JSON, named as the columns are; nothing of
-/// makegood reads those again.
+/// Everything that the ledger knows about one commission. It serialises as rows of JSON, with the columns' names; makegood
+/// itself never reads these again.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Dossier {
-    /// Where it stands.
+    /// Its state.
     #[serde(skip)]
     pub reward: Reward,
     /// The columns of `rewards`.
     #[serde(rename = "reward")]
     pub columns: Map<String, Value>,
-    /// Of `attempts`, oldest first.
+    /// The rows of `attempts`, oldest first.
     pub attempts: Vec<Map<String, Value>>,
-    /// Of `journal`, oldest first.
+    /// The rows of `journal`, oldest first.
     pub journal: Vec<Map<String, Value>>,
 }
 
@@ -73,7 +73,7 @@ impl Ledger {
         })
     }
 
-    /// How many rewards stand in each state; states without any are left out.
+    /// How many rewards are in each state; without the states that have none.
     pub fn states(&self) -> Result<BTreeMap<String, u64>, LedgerError> {
         self.run(|conn| {
             conn.prepare_cached("SELECT state, count(*) FROM rewards GROUP BY state")?
@@ -87,7 +87,7 @@ impl Ledger {
         self.run(|conn| Ok(objects(conn, "SELECT * FROM last_pass", &[])?.pop()))
     }
 
-    /// The next time at which something owed may be delivered: the smallest `next_attempt_at` of the view `owed`.
+    /// The next time at which an owed reward may be delivered: the smallest `next_attempt_at` of the view `owed`.
     pub fn next_owed(&self) -> Result<Option<(CommissionId, String)>, LedgerError> {
         self.run(|conn| {
             conn.query_row(
@@ -99,10 +99,10 @@ impl Ledger {
         })
     }
 
-    /// The commissions of the promoter or referral with this email, whatever its case: latest approved first. Reads the
-    /// whole table: SQLite folds the case of ASCII only.
+    /// The commissions of the promoter or referral with this email, the latest approved first. Ignores the case of ASCII
+    /// letters. Reads the whole table.
     pub fn ids_of(&self, email: &str) -> Result<Vec<CommissionId>, LedgerError> {
-        // Of ASCII alone: `KIM@` with a Kelvin sign (U+212A) is somebody else.
+        // Only of ASCII: `KIM@` with a Kelvin sign (U+212A) is somebody else.
         let same = |found: Option<&str>| found.is_some_and(|found| found.eq_ignore_ascii_case(email));
         self.run(|conn| {
             let mut statement = conn.prepare_cached(
@@ -122,7 +122,7 @@ impl Ledger {
         })
     }
 
-    /// Everything of one commission; none where the ledger does not know it.
+    /// Everything about one commission; none where the ledger does not know it.
     pub fn dossier(&self, id: CommissionId) -> Result<Option<Dossier>, LedgerError> {
         self.run(|conn| {
             let columns = objects(conn, "SELECT * FROM rewards WHERE commission_id = ?1", &[&id.0])?.pop();
@@ -146,7 +146,7 @@ impl Ledger {
     }
 }
 
-/// Rows as JSON objects, named as the columns are.
+/// Rows as JSON objects, with the columns' names.
 fn objects(conn: &Connection, sql: &str, params: &[&dyn ToSql]) -> rusqlite::Result<Vec<Map<String, Value>>> {
     let mut statement = conn.prepare_cached(sql)?;
     let names: Vec<String> = statement.column_names().map(str::to_owned).collect();

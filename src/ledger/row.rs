@@ -1,6 +1,6 @@
 //! The only reader of a row of `rewards`.
 //!
-//! Guarantees: what no CHECK lets in is an error that names the column, and no guess.
+//! Guarantees: a value that no CHECK allows is an error that names the column. Nothing is guessed.
 
 use rusqlite::{Connection, OptionalExtension, Row, types::Type};
 
@@ -19,7 +19,7 @@ pub(super) const COLUMNS: &str = "commission_id, state, state_since, unit, amoun
      first_seen_at, owed_since, target, key, attempts, failures, first_attempt_at, uncertain, next_attempt_at, last_error, receipt, \
      delivered_at, delivered_by, fulfilled_at, mark_attempts, mark_error, hold_reason, drift, fingerprint, wait_reason, wait_target";
 
-/// A word or time that the CHECKs should not have let in.
+/// A word or time that the CHECKs should have refused.
 #[derive(Debug, thiserror::Error)]
 #[error("{column} is {value:?}")]
 pub(super) struct Odd {
@@ -32,7 +32,7 @@ fn odd(row: &Row<'_>, column: &'static str, value: &str) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(index, Type::Text, Box::new(Odd { column, value: value.to_owned() }))
 }
 
-/// Reads a time column; any RFC 3339 text will do, as others write claims.
+/// Reads a time column in any RFC 3339 form, because others write claims.
 pub(super) fn time(row: &Row<'_>, column: &'static str) -> rusqlite::Result<Option<Timestamp>> {
     let text: Option<String> = row.get(column)?;
     text.map(|text| text.parse::<Timestamp>().map_err(|_| odd(row, column, &text))).transpose()

@@ -1,4 +1,4 @@
-//! A reward: what holds of it in every state, and its state with what belongs to that.
+//! A reward: the data that it has in every state, and its state with the data of that state.
 
 use super::{DeliveredBy, Drift, Facts, HoldReason, RewardState, WaitReason};
 use crate::{
@@ -15,9 +15,9 @@ pub struct Reward {
     pub key: DeliveryKey,
     /// What FirstPromoter said.
     pub facts: Facts,
-    /// Where it stands.
+    /// Its state.
     pub state: State,
-    /// Since when.
+    /// Since when it is in that state.
     pub since: Timestamp,
     /// When a pass, or a handler's `record`, saw it first.
     pub first_seen_at: Timestamp,
@@ -27,45 +27,45 @@ pub struct Reward {
     pub attempts: u32,
     /// Failures in a row.
     pub failures: u32,
-    /// Of this row of failures.
+    /// The first attempt in this row of failures.
     pub first_attempt_at: Option<Timestamp>,
     /// Where the last attempt went.
     pub tried: Tried,
 }
 
-/// Where a reward stands, with what belongs to that.
+/// The state of a reward, with its data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {
     /// Owed.
     Waiting {
-        /// Not before.
+        /// Not delivered before this time.
         until: Timestamp,
-        /// Why not.
+        /// The reason for the wait.
         why: Wait,
-        /// Of the last failure.
+        /// The error of the last failure.
         last_error: Option<String>,
     },
     /// The intent is on disk; an attempt may be in flight or was cut off.
     Delivering,
-    /// makegood will not decide alone.
+    /// makegood does not decide alone.
     Held {
-        /// Why.
+        /// The reason.
         reason: HoldReason,
-        /// The same for a person.
+        /// The reason in words, for a person.
         detail: Option<String>,
-        /// The backoff after a failed attempt: it outlives a hold by policy.
+        /// The end of the backoff after a failed attempt. A hold by policy does not shorten it.
         until: Option<Timestamp>,
     },
     /// The recipient has it; FirstPromoter has not confirmed yet.
     Delivered {
-        /// By whom.
+        /// Who delivered it, and when.
         given: Given,
-        /// What came of asking FirstPromoter to mark it.
+        /// The results of asking FirstPromoter to mark it.
         marking: Marking,
     },
     /// FirstPromoter, read back, says fulfilled.
     Fulfilled {
-        /// By whom.
+        /// Who delivered it, and when.
         given: Given,
         /// When FirstPromoter said so.
         at: Timestamp,
@@ -76,7 +76,7 @@ pub enum State {
     Cancelled,
     /// A person took it back.
     Reversed {
-        /// What the target called it.
+        /// The target's name for the delivery.
         receipt: Option<String>,
         /// How FirstPromoter contradicts that now.
         drift: Option<Drift>,
@@ -88,7 +88,7 @@ pub enum State {
 /// Why a reward waits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wait {
-    /// For nothing: it is due.
+    /// Nothing: it is due.
     Due,
     /// The webhook handler has its chance.
     Grace,
@@ -100,45 +100,45 @@ pub enum Wait {
     Target(String),
 }
 
-/// Who gave it.
+/// Who delivered it, and when.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Given {
     /// Who.
     pub by: DeliveredBy,
     /// When; none where FirstPromoter called it fulfilled first.
     pub at: Option<Timestamp>,
-    /// What the target calls it.
+    /// The target's name for the delivery.
     pub receipt: Option<String>,
 }
 
-/// What came of asking FirstPromoter to mark a delivered reward.
+/// The results of asking FirstPromoter to mark a delivered reward.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Marking {
     /// Passes in a row that could not have it marked.
     pub failures: u32,
     /// Why not, in FirstPromoter's words.
     pub error: Option<String>,
-    /// It is not asked again before.
+    /// Not asked again before this time.
     pub not_before: Option<Timestamp>,
 }
 
-/// Where the last attempt went, and whether one may have taken effect.
+/// Where the last attempt went, and whether any attempt may have taken effect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Tried {
-    /// Nothing was.
+    /// There was none.
     Never,
-    /// Here last; no attempt is in doubt.
+    /// It went here; no attempt is in doubt.
     At(Attempted),
-    /// Here last; some attempt had no verdict, or was cut off, and may have taken effect.
+    /// It went here; some attempt had no verdict, or was interrupted, and may have taken effect.
     InDoubt(Attempted),
 }
 
-/// Where an attempt went.
+/// The target of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempted {
     /// The target.
     pub target: String,
-    /// That target as it was then; none by 0.1.
+    /// The fingerprint of the target at that time; none in 0.1.
     pub fingerprint: Option<Fingerprint>,
 }
 
@@ -151,7 +151,7 @@ impl Reward {
         }
     }
 
-    /// Where an attempt went that may have taken effect: it had no verdict, or was cut off.
+    /// The target of an attempt that may have taken effect: it had no verdict, or was interrupted.
     pub fn doubt(&self) -> Option<&Attempted> {
         match &self.tried {
             Tried::Never | Tried::At(_) => None,
@@ -159,7 +159,7 @@ impl Reward {
         }
     }
 
-    /// What the target calls the delivery.
+    /// The target's name for the delivery.
     pub fn receipt(&self) -> Option<&str> {
         match &self.state {
             State::Delivered { given, .. } | State::Fulfilled { given, .. } => given.receipt.as_deref(),
@@ -186,7 +186,7 @@ impl State {
         }
     }
 
-    /// What was said last against it, by the target, by FirstPromoter or by the plan.
+    /// The last objection, from the target, FirstPromoter or the plan.
     pub fn last_error(&self) -> Option<&str> {
         match self {
             Self::Waiting { last_error, .. } => last_error.as_deref(),

@@ -1,20 +1,20 @@
-//! What to do about one commission: its state in the ledger, and what FirstPromoter says of it, give a [`Step`].
+//! Decides what to do about one commission: its state in the ledger, and what FirstPromoter says about it, give a [`Step`].
 //!
-//! Pure: no clock, no I/O, no logging, and no way to fail; odd data becomes a hold. The state comes first: [`decide`] picks the
-//! function of the row's state, and that asks what was observed. In reading order:
+//! Pure: no clock, no I/O, no logging, and no errors; odd data becomes a hold. The state comes first: [`decide`] calls the
+//! function for the row's state, and that looks at the observation. Reading order:
 //!
-//! - `owed`: what is owed: whether policy holds it, where it goes, and when.
+//! - `owed`: rewards that are owed: whether policy holds them, where they go, and when.
 //! - `open`: rows that wait, are being delivered, are held, or are delivered and not confirmed.
 //! - `settled`: rows that are fulfilled, cancelled, reversed or dismissed.
 //! - `rules`: who receives a commission, and what the ledger records of it.
 //! - `words`: a step in the words of `makegood plan`.
 //!
 //! Guarantees:
-//! - The ledger decides before the listing: what it calls delivered is never delivered again, whatever upstream shows.
-//! - A delivery whose outcome is unknown is repeated only at the same target (by fingerprint, not by name), with the same
-//!   content, and only if that target deduplicates by key.
-//! - Every approved commission in scope gets a step that ends in `fulfilled` or in front of a person.
-//! - A step carries the [`Transition`] that it means: whoever writes or reports it asks nothing again.
+//! - The ledger goes before the listing: a reward that it calls delivered is never delivered again, whatever upstream shows.
+//! - A delivery of unknown outcome is repeated only at the same target (by fingerprint, not by name), with the same content,
+//!   and only if that target deduplicates by key.
+//! - Every approved commission in scope gets a step that leads to `fulfilled` or to a person.
+//! - A step carries its [`Transition`], so nobody who writes or reports it has to derive it again.
 
 mod open;
 mod owed;
@@ -38,22 +38,22 @@ use crate::{
 };
 use owed::Due;
 
-/// What FirstPromoter said of a commission, in this pass.
+/// What FirstPromoter said about a commission in this pass.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Observation {
-    /// Approved and unfulfilled; or unfulfilled, and of a status that is not known.
+    /// Approved and unfulfilled; or unfulfilled with an unknown status.
     Listed(Box<Commission>),
-    /// Asked for by id: fulfilled.
+    /// Asked about by id: fulfilled.
     Fulfilled,
-    /// Asked for by id: there, and not approved. In FirstPromoter's word.
+    /// Asked about by id: exists, and is not approved. With FirstPromoter's word.
     NotApproved(String),
-    /// Asked for by id: not there any more.
+    /// Asked about by id: does not exist any more.
     Gone,
-    /// Asked for by id: approved, but neither fulfilled nor unfulfilled. Nothing can be concluded.
+    /// Asked about by id: approved, but neither fulfilled nor unfulfilled. Nothing can be concluded.
     Unclear,
 }
 
-/// All that a step depends on besides the commission and its ledger row.
+/// Everything that a step depends on besides the commission and its ledger row.
 #[derive(Debug, Clone, Copy)]
 pub struct Context<'a> {
     /// `[policy]` and `[[routes]]`.
@@ -80,18 +80,18 @@ pub struct Entry<'a> {
 pub enum Step {
     /// Nothing.
     Leave(Why),
-    /// The ledger writes this, and that is all.
+    /// The ledger writes this, and nothing else happens.
     Write(Transition),
-    /// It is delivered.
+    /// Deliver it.
     Deliver {
-        /// Where.
+        /// The target.
         target: String,
-        /// An attempt was cut off: the same key again, at the same target.
+        /// An attempt was interrupted: send the same key again, to the same target.
         resume: bool,
-        /// What the ledger writes first: a row that is to be delivered waits, and is due.
+        /// What the ledger writes first: a row must be waiting and due before it is delivered.
         first: Option<Transition>,
     },
-    /// It is delivered, and FirstPromoter is asked to mark it fulfilled.
+    /// It is delivered. Ask FirstPromoter to mark it fulfilled.
     Mark,
 }
 
@@ -104,7 +104,7 @@ impl Step {
         }
     }
 
-    /// Where it is delivered.
+    /// The target of a delivery.
     pub fn target(&self) -> Option<&str> {
         match self {
             Self::Deliver { target, .. } => Some(target),
@@ -116,21 +116,21 @@ impl Step {
 /// Why nothing is done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Why {
-    /// It waits, and the ledger has that.
+    /// It waits, as the ledger already says.
     Waits(Timestamp, Wait),
-    /// It is delivered. FirstPromoter would not mark it, and is asked again then.
+    /// It is delivered, but FirstPromoter did not mark it. It is asked again at this time.
     MarkedLater(Timestamp),
-    /// Policy holds it, and the ledger has that.
+    /// Policy holds it, as the ledger already says.
     Held(HoldReason, String),
-    /// The ledger does not know it, and it is not ours to deliver.
+    /// The ledger does not know it, and it is out of scope.
     OutOfScope,
     /// The ledger does not know it, and FirstPromoter does not call it approved and unfulfilled.
     NotOwed,
     /// An attempt or a change holds it.
     ForAPerson,
-    /// FirstPromoter's answers say nothing of it.
+    /// It is in neither of FirstPromoter's answers.
     Neither,
-    /// It is delivered, and FirstPromoter cannot mark it. That was said often enough.
+    /// It is delivered, and FirstPromoter cannot mark it. The journal has said so often enough.
     CannotMark,
     /// It is over.
     Fulfilled,
@@ -142,7 +142,7 @@ pub enum Why {
     FulfilledMeanwhile,
     /// Asked again just now, FirstPromoter does not say approved.
     NotApprovedJustNow,
-    /// Asked again just now, FirstPromoter's answers say nothing of it.
+    /// Asked again just now, it is in neither of FirstPromoter's answers.
     NeitherJustNow,
 }
 
@@ -151,7 +151,7 @@ pub enum Why {
 pub struct Item {
     /// What to do.
     pub step: Step,
-    /// What FirstPromoter says now; for one that it did not list, what the ledger recorded.
+    /// What FirstPromoter says now. If it did not list the commission, what the ledger recorded.
     pub facts: Facts,
     /// Its row, if the ledger has one.
     pub reward: Option<Reward>,
@@ -160,7 +160,7 @@ pub struct Item {
 }
 
 impl Item {
-    /// Where it stands in the ledger once the step is under way; none where the ledger does not know it and will not.
+    /// Its state in the ledger once the step has begun; none where the ledger does not know it and will not.
     pub fn becomes(&self) -> Option<RewardState> {
         let stands = self.reward.as_ref().map(|reward| reward.state.word());
         match &self.step {
@@ -186,8 +186,8 @@ impl Item {
         self.listed && undelivered
     }
 
-    /// Whether what FirstPromoter says now replaces what was recorded: not where an attempt with that content may have taken
-    /// effect.
+    /// Whether the present facts replace the recorded ones. They do not where an attempt with the recorded content may have
+    /// taken effect.
     pub fn refreshes(&self) -> bool {
         let Some(reward) = &self.reward else { return false };
         let untouched = match &reward.state {
@@ -198,7 +198,7 @@ impl Item {
             | State::Reversed { .. }
             | State::Dismissed => false,
         };
-        // A handler may have recorded it before any pass had seen it.
+        // A handler may have recorded it before any pass saw it.
         let never_seen = reward.facts.unit.is_none();
         self.listed && (untouched || never_seen) && reward.facts != self.facts
     }
@@ -219,7 +219,7 @@ pub fn decide(observed: &Observation, entry: Entry<'_>, cx: Context<'_>) -> Step
     }
 }
 
-/// Leaves targets in trouble alone: what would go to one waits until its time.
+/// Makes deliveries to a target in trouble wait until the target's time.
 pub fn spare<'a>(items: impl Iterator<Item = &'a mut Item>, closed: &BTreeMap<String, Timestamp>, now: Timestamp) {
     for item in items {
         let Some(target) = item.step.target() else { continue };
@@ -230,8 +230,8 @@ pub fn spare<'a>(items: impl Iterator<Item = &'a mut Item>, closed: &BTreeMap<St
     }
 }
 
-/// The fuse: when more would be delivered than `max`, none is, and all of them ask for a person. Returns how many wanted to be
-/// delivered when it blew.
+/// The fuse, a circuit breaker: if a pass wants more deliveries than `max`, none is made, and all of them are held for a
+/// person. Returns how many were wanted when it blew.
 pub fn fuse<'a>(items: impl Iterator<Item = &'a mut Item>, max: u64, now: Timestamp) -> Option<u64> {
     let wanted: Vec<&mut Item> = items.filter(|item| item.step.target().is_some()).collect();
     let count = u64::try_from(wanted.len()).unwrap_or(u64::MAX);

@@ -1,5 +1,5 @@
-//! Rows where something may still have to happen: they wait, are being delivered, are held, or are delivered and not confirmed. A
-//! part of the plan, and as pure.
+//! Part of the plan, and pure: rows that something may still happen to. They wait, are being delivered, are held, or are
+//! delivered and not confirmed.
 
 use chrono::TimeDelta;
 
@@ -9,17 +9,17 @@ use crate::{
     ledger::{Attempted, HoldReason, Marking, Reward, Transition, Wait},
 };
 
-/// After as many passes in a row that could not mark a reward it stands in `attention`, and is asked for less often.
+/// After this many passes in a row that could not mark a reward, it is in `attention`, and marking is tried less often.
 pub const MARK_ATTEMPTS_BEFORE_ATTENTION: u32 = 3;
 
-/// How long what is due may be in neither of FirstPromoter's answers before a person is asked.
+/// How long a due reward may be in neither of FirstPromoter's answers before a person is asked.
 const UNCLEAR_PATIENCE: TimeDelta = TimeDelta::hours(24);
 /// Why nothing can be concluded.
 pub(super) const NEITHER: &str = "FirstPromoter calls it neither fulfilled nor unfulfilled";
 /// Where FirstPromoter had it once.
 const GONE: &str = "FirstPromoter does not have it any more";
 
-/// It is owed, and was not delivered as far as is known.
+/// Owed, and not delivered as far as the ledger knows.
 pub(super) fn waiting(
     reward: &Reward,
     (until, why): (Timestamp, &Wait),
@@ -36,8 +36,8 @@ pub(super) fn waiting(
     }
 }
 
-/// Found in `delivering`: the process ended between the intent and the outcome. It is owed by the same rules as any other: the
-/// process may have ended before the request left, and a suspicion, a limit or a route of today counts then as before.
+/// Found in `delivering`: the process ended between the intent and the outcome. The same rules apply as to any owed reward: the
+/// request may never have left, so a suspicion, a limit or a route of today counts as before.
 pub(super) fn delivering(reward: &Reward, observed: &Observation, entry: Entry<'_>, cx: Context<'_>) -> Step {
     match observed {
         Observation::Listed(commission) => match changed(commission, reward, cx) {
@@ -48,7 +48,7 @@ pub(super) fn delivering(reward: &Reward, observed: &Observation, entry: Entry<'
         Observation::NotApproved(status) => withdrawn(reward, not_approved(status)),
         Observation::Gone => withdrawn(reward, GONE.to_owned()),
         Observation::Unclear => match reward.doubt().map(|at| owed::repeatable(at, cx)) {
-            // FirstPromoter's next answer will not tell either: a person is asked now, not never.
+            // FirstPromoter's next answer will not tell either, so a person is asked now.
             Some(Err((reason, detail))) => hold(reason, detail),
             Some(Ok(_)) | None if for_long(found(reward, cx), cx) => {
                 hold(HoldReason::OutcomeUnknown, NEITHER.to_owned())
@@ -58,7 +58,7 @@ pub(super) fn delivering(reward: &Reward, observed: &Observation, entry: Entry<'
     }
 }
 
-/// A person has to decide, or the cause has to go.
+/// A person has to decide, or the cause has to go away.
 pub(super) fn held(
     reward: &Reward,
     reason: HoldReason,
@@ -76,7 +76,7 @@ pub(super) fn held(
     }
 }
 
-/// The recipient has it. Whatever FirstPromoter says, it is not delivered again.
+/// The recipient has it. It is not delivered again, whatever FirstPromoter says.
 pub(super) fn delivered(marking: &Marking, observed: &Observation, cx: Context<'_>) -> Step {
     match observed {
         Observation::Listed(_) => mark(marking, cx),
@@ -103,7 +103,7 @@ fn not_approved(status: &str) -> String {
     format!("FirstPromoter calls it {status} now")
 }
 
-/// Listed as owed, and not delivered as far as is known.
+/// Listed as owed, and not delivered as far as the ledger knows.
 fn still_owed(commission: &Commission, reward: &Reward, entry: Entry<'_>, cx: Context<'_>) -> Step {
     match changed(commission, reward, cx) {
         Some(change) if reward.doubt().is_some() => hold(HoldReason::Changed, change),
@@ -111,9 +111,9 @@ fn still_owed(commission: &Commission, reward: &Reward, entry: Entry<'_>, cx: Co
     }
 }
 
-/// What FirstPromoter changed of what is delivered, in words.
+/// What FirstPromoter changed about the content of a delivery, in words.
 fn changed(commission: &Commission, reward: &Reward, cx: Context<'_>) -> Option<String> {
-    // What is no amount at all is certainly not the one that was recorded.
+    // An odd amount is certainly not the recorded one.
     let odd = match &commission.amount {
         odd @ Amount::Odd(_) => reward.facts.amount.map(|amount| format!("amount {amount} -> {odd}")),
         Amount::Whole(_) => None,
@@ -125,7 +125,7 @@ fn changed(commission: &Commission, reward: &Reward, cx: Context<'_>) -> Option<
     }
 }
 
-/// Approved, and in neither answer: once is nothing, for long it is a person's.
+/// Approved, but in neither answer. Once means nothing; after a long time a person must look.
 fn waits_unclear(reward: &Reward, until: Timestamp, why: &Wait, cx: Context<'_>) -> Step {
     let latest = owed::latest(cx).max(owed::end_of_grace(cx.now, cx));
     if until > latest {
@@ -138,7 +138,7 @@ fn waits_unclear(reward: &Reward, until: Timestamp, why: &Wait, cx: Context<'_>)
     }
 }
 
-/// Since when it is known. What lies in the future was recorded by a clock that was ahead.
+/// Since when it is known. A time in the future was recorded by a clock that was ahead.
 fn found(reward: &Reward, cx: Context<'_>) -> Option<Timestamp> {
     [Some(reward.owed_since), reward.first_attempt_at].into_iter().flatten().find(|at| *at <= cx.now)
 }
@@ -147,7 +147,7 @@ fn for_long(since: Option<Timestamp>, cx: Context<'_>) -> bool {
     since.is_none_or(|since| cx.now - since > UNCLEAR_PATIENCE)
 }
 
-/// Denied, or gone: what may have taken effect goes to a person, what certainly did not is over.
+/// Denied, or gone. If an attempt may have taken effect, a person must look; otherwise it is over.
 fn withdrawn(reward: &Reward, why: String) -> Step {
     match reward.doubt() {
         Some(Attempted { target, .. }) => {
@@ -169,7 +169,7 @@ fn mark(marking: &Marking, cx: Context<'_>) -> Step {
     }
 }
 
-/// Said in three passes. From then on it stands in `attention`.
+/// Written in three passes. From the third on it is in `attention`.
 fn cannot_mark(marking: &Marking, why: String) -> Step {
     if marking.failures >= MARK_ATTEMPTS_BEFORE_ATTENTION && marking.error.as_ref() == Some(&why) {
         Step::Leave(Why::CannotMark)

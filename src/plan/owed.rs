@@ -1,4 +1,4 @@
-//! What is owed: whether policy holds it, where it goes, and when. A part of the plan, and as pure.
+//! Part of the plan, and pure: rewards that are owed. Decides whether policy holds them, where they go, and when.
 
 use chrono::SubsecRound;
 
@@ -10,18 +10,18 @@ use crate::{
     ledger::{Attempted, HoldReason, Reward, State, Transition, Wait},
 };
 
-/// What is due to a commission that is owed, whatever the ledger has of it.
+/// What an owed commission gets, whatever state the ledger has for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Due {
-    /// Policy is against delivery, or where it goes cannot be told.
+    /// Policy forbids the delivery, or its target is unknown.
     Held(HoldReason, String),
     /// Not before this time.
     Later(Timestamp, Wait),
-    /// Delivery at this target.
+    /// Deliver it to this target now.
     Now(String),
 }
 
-/// One that the ledger does not know.
+/// For a commission that the ledger does not know.
 pub(super) fn unknown(observed: &Observation, entry: Entry<'_>, cx: Context<'_>) -> Step {
     match observed {
         Observation::Listed(commission) if in_scope(commission, cx.policy) => {
@@ -34,8 +34,8 @@ pub(super) fn unknown(observed: &Observation, entry: Entry<'_>, cx: Context<'_>)
     }
 }
 
-/// Whether a commission that the ledger does not know is any of our business: approved, not money, of a unit (or an unknown one)
-/// and a campaign that are configured.
+/// Whether a commission that the ledger does not know is in scope: approved, not money, of a configured (or unknown) unit and
+/// of a configured campaign.
 pub fn in_scope(commission: &Commission, policy: &Policy) -> bool {
     let unit = match &commission.unit {
         Unit::Cash => false,
@@ -47,13 +47,13 @@ pub fn in_scope(commission: &Commission, policy: &Policy) -> bool {
     unit && in_campaigns(commission, policy)
 }
 
-/// One that names no campaign may be of a configured one: it is held as `unreadable`.
+/// A commission that names no campaign may be of a configured one: it is held as `unreadable`.
 fn in_campaigns(commission: &Commission, policy: &Policy) -> bool {
     policy.campaigns.is_empty()
         || commission.campaign.as_ref().is_none_or(|campaign| policy.campaigns.contains(&campaign.id))
 }
 
-/// What is due means this for a row that stands there. The only way to a delivery: what is settled never gets one.
+/// Turns the result into a step for this row. This is the only way to a delivery; settled rows never get here.
 pub(super) fn step(due: Due, reward: Option<&Reward>, now: Timestamp) -> Step {
     let Some(reward) = reward else { return anew(due, now) };
     match &reward.state {
@@ -80,7 +80,7 @@ pub(super) fn step(due: Due, reward: Option<&Reward>, now: Timestamp) -> Step {
     }
 }
 
-/// The row does not wait yet.
+/// For a row that is not waiting yet.
 fn anew(due: Due, now: Timestamp) -> Step {
     match due {
         Due::Held(reason, detail) => Step::Write(Transition::Hold { reason, detail }),
@@ -92,17 +92,17 @@ fn anew(due: Due, now: Timestamp) -> Step {
     }
 }
 
-/// Whether a wait replaces the one that is recorded.
+/// Whether a wait replaces the recorded one.
 fn moves(recorded: (Timestamp, &Wait), new: (Timestamp, &Wait)) -> bool {
     let anew = match new.1 {
         Wait::Grace | Wait::Target(_) => recorded != new,
         Wait::Due | Wait::Backoff | Wait::Claimed => false,
     };
-    // A wait that is shorter than what is recorded was recorded by a clock that was ahead.
+    // A recorded wait that is longer than the new one was recorded by a clock that was ahead.
     anew || recorded.0 > new.0
 }
 
-/// What is due to a commission that is approved and unfulfilled, and not known to be delivered.
+/// The result for a commission that is approved, unfulfilled, and not known to be delivered.
 pub(super) fn due(commission: &Commission, entry: Entry<'_>, cx: Context<'_>) -> Due {
     if let Some((reason, detail)) = held_by(commission, cx) {
         return Due::Held(reason, detail);
@@ -113,14 +113,14 @@ pub(super) fn due(commission: &Commission, entry: Entry<'_>, cx: Context<'_>) ->
     };
     let (not_before, why) = not_before(commission, entry.reward, cx);
     match entry.claimed_until {
-        // The ledger keeps one time for both: a claim must not shorten what the target asked for with Retry-After.
+        // The ledger keeps one time for both: a claim must not shorten the wait that the target asked for with Retry-After.
         Some(until) => Due::Later(until.max(not_before), Wait::Claimed),
         None if not_before > cx.now => Due::Later(not_before, why),
         None => Due::Now(target),
     }
 }
 
-/// What policy says against delivering it; the order is the order in which a person would ask.
+/// Policy's objection to the delivery, if any. In the order in which a person would ask.
 fn held_by(commission: &Commission, cx: Context<'_>) -> Option<(HoldReason, String)> {
     let policy = cx.policy;
     if let Some(detail) = unreadable(commission, policy) {
@@ -159,7 +159,7 @@ fn held_by(commission: &Commission, cx: Context<'_>) -> Option<(HoldReason, Stri
     }
 }
 
-/// What of status and campaign could not be read, where the decision depends on it.
+/// What cannot be read of status or campaign, if the decision depends on it.
 fn unreadable(commission: &Commission, policy: &Policy) -> Option<String> {
     if !commission.approved_now() {
         let status = commission.status.as_str();
@@ -169,8 +169,8 @@ fn unreadable(commission: &Commission, policy: &Policy) -> Option<String> {
     no_campaign.then(|| "which campaign it is of could not be read, and policy.campaigns allows only some".to_owned())
 }
 
-/// Why it may be older than what is to be delivered. The time of creation stands in for that of approval, which cannot be
-/// earlier; where neither can be read, it is not taken for young.
+/// Why it may be older than `policy.deliver_from`. The time of creation replaces that of approval, because approval cannot be
+/// earlier. If neither can be read, the reward does not count as young.
 fn backlog(commission: &Commission, policy: &Policy) -> Option<String> {
     let from = policy.deliver_from;
     let (word, at) = match (commission.approved_at(), commission.created_at) {
@@ -217,7 +217,7 @@ fn recipient_unknown(commission: &Commission, rules: &Rules) -> String {
     }
 }
 
-/// Where it goes. What may have taken effect at one target never goes to another.
+/// The target. A delivery that may have taken effect at one target never goes to another.
 fn target(commission: &Commission, reward: Option<&Reward>, cx: Context<'_>) -> Result<String, (HoldReason, String)> {
     if let Some(at) = reward.and_then(Reward::doubt) {
         return repeatable(at, cx);
@@ -235,7 +235,7 @@ fn target(commission: &Commission, reward: Option<&Reward>, cx: Context<'_>) -> 
         .ok_or_else(|| (HoldReason::NoRoute, "no route matches its unit, recipient and campaign".to_owned()))
 }
 
-/// Whether an attempt with an unknown outcome may be made again, and where.
+/// Where an attempt of unknown outcome may be repeated, or why it may not.
 pub(super) fn repeatable(at: &Attempted, cx: Context<'_>) -> Result<String, (HoldReason, String)> {
     let target = &at.target;
     let unknown = |why: String| {
@@ -243,7 +243,7 @@ pub(super) fn repeatable(at: &Attempted, cx: Context<'_>) -> Result<String, (Hol
         Err((HoldReason::OutcomeUnknown, what + &why))
     };
     let Some(now) = cx.targets.get(target) else { return unknown(format!("{target} is no longer configured")) };
-    // An attempt of 0.1 has none before the first pass; it is then given the one of today.
+    // An attempt of 0.1 has none before the first pass, which gives it that of today's target.
     let then = at.fingerprint.as_ref().unwrap_or(now);
     match then.difference(now) {
         Some(difference) => unknown(format!("{target} is another target now: {difference}")),
@@ -252,15 +252,15 @@ pub(super) fn repeatable(at: &Attempted, cx: Context<'_>) -> Result<String, (Hol
     }
 }
 
-/// The grace period counts from approval, but never from later than when the reward was found owed: FirstPromoter's clock must not
-/// postpone it for ever.
+/// The grace period counts from approval, but never from later than when the reward was found owed. So FirstPromoter's clock
+/// cannot postpone it for ever.
 fn not_before(commission: &Commission, reward: Option<&Reward>, cx: Context<'_>) -> (Timestamp, Wait) {
     let found = reward.filter(|it| it.state != State::Cancelled).map_or(cx.now, |reward| reward.owed_since);
     let since = commission.approved_exactly_at().map_or(found, |approved| approved.min(found));
     let (recorded, backoff) = recorded(reward, cx);
     let grace = if since > cx.now {
-        // Found in the future: by a clock that was ahead, and a pass that writes has not come by since. The grace period begins
-        // now; what an earlier pass wrote of that counts down.
+        // Found in the future by a clock that was ahead, and no pass has written since. The grace period begins now. If an
+        // earlier pass has already written its end, that counts.
         let anew = end_of_grace(cx.now, cx);
         recorded.map_or(anew, |recorded| recorded.min(anew))
     } else {
@@ -272,7 +272,7 @@ fn not_before(commission: &Commission, reward: Option<&Reward>, cx: Context<'_>)
     }
 }
 
-/// What the ledger has of waits: until when it waits, and what is not shortened because an attempt failed.
+/// What the ledger says about waiting: the time, and a wait that a failed attempt does not shorten.
 fn recorded(reward: Option<&Reward>, cx: Context<'_>) -> (Option<Timestamp>, Option<(Timestamp, Wait)>) {
     let Some(reward) = reward else { return (None, None) };
     let after_failure = |until: Timestamp, why: Wait| Some((until, why)).filter(|_| reward.failures > 0);
@@ -281,7 +281,7 @@ fn recorded(reward: Option<&Reward>, cx: Context<'_>) -> (Option<Timestamp>, Opt
             let why = if *why == Wait::Due { Wait::Backoff } else { why.clone() };
             (Some(*until), after_failure(*until, why))
         }
-        // Where it was tried, the handler has had its chance.
+        // It was tried, so the handler has had its chance.
         State::Delivering => (Some(cx.now), None),
         State::Held { until, .. } => (None, until.and_then(|until| after_failure(until, Wait::Backoff))),
         State::Delivered { .. }
@@ -294,11 +294,11 @@ fn recorded(reward: Option<&Reward>, cx: Context<'_>) -> (Option<Timestamp>, Opt
 
 pub(super) fn end_of_grace(since: Timestamp, cx: Context<'_>) -> Timestamp {
     let grace = chrono::TimeDelta::from_std(cx.policy.grace).ok().and_then(|grace| since.checked_add_signed(grace));
-    // To the millisecond, as the ledger keeps it: FirstPromoter's finer times would look new to it in every pass.
+    // To the millisecond, as the ledger keeps it. A finer time from FirstPromoter would look new in every pass.
     grace.unwrap_or(Timestamp::MAX_UTC).trunc_subsecs(3)
 }
 
-/// The latest time that a wait of ours may end at. A later one was recorded by a clock that was ahead, and is not believed.
+/// The latest end that a wait of ours can have. A later one was recorded by a clock that was ahead, and does not count.
 pub(super) fn latest(cx: Context<'_>) -> Timestamp {
     let longest = chrono::TimeDelta::from_std(cx.policy.retry.max.max(RETRY_AFTER_MAX)).ok();
     longest.and_then(|longest| cx.now.checked_add_signed(longest)).unwrap_or(Timestamp::MAX_UTC)

@@ -1,4 +1,4 @@
-//! Who receives a commission, and what the ledger records of it. A part of the plan, and as pure.
+//! Part of the plan, and pure: who receives a commission, and what the ledger records of it.
 
 use std::collections::BTreeMap;
 
@@ -9,18 +9,18 @@ use crate::{
     ledger::Facts,
 };
 
-/// Who receives what comes from a rule (`GET /rewards`).
+/// Who receives the rewards of each rule (`GET /rewards`).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Rules {
     /// By `reward.id`; null where FirstPromoter did not say.
     pub known: BTreeMap<i64, Option<RecipientKind>>,
-    /// They could not be had this time, and why.
+    /// Why the rules could not be read this time, if so.
     pub refused: Option<String>,
-    /// They may be had next time: until then a rule that is not known may say anything.
+    /// The rules may be readable next time. Until then an unknown rule may say anything.
     pub passing: bool,
 }
 
-/// Who receives a commission, as far as the policy and the rules tell. What is not said decides nothing.
+/// Who receives a commission, as far as the policy and the rules say. A missing field decides nothing.
 pub fn recipient(commission: &Commission, policy: &Policy, rules: &Rules) -> Option<RecipientKind> {
     match policy.recipient {
         RecipientPolicy::Always(kind) => Some(kind),
@@ -35,7 +35,7 @@ pub fn recipient(commission: &Commission, policy: &Policy, rules: &Rules) -> Opt
     }
 }
 
-/// Who receives what comes from one rule.
+/// Who receives the rewards of one rule.
 pub fn recipient_of(rule: &RewardRule) -> Option<RecipientKind> {
     rule.is_promoter_reward.map(|promoter| if promoter { RecipientKind::Promoter } else { RecipientKind::Referral })
 }

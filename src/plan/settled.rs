@@ -1,12 +1,12 @@
-//! Rows that are over: fulfilled, cancelled, reversed, dismissed. A part of the plan, and as pure.
+//! Part of the plan, and pure: rows that are over: fulfilled, cancelled, reversed, dismissed.
 //!
-//! None of them is delivered again. The one exception was never delivered: what was cancelled is owed anew when it is approved
-//! again.
+//! None of them is delivered again, with one exception that was never delivered: a cancelled reward is owed anew when it is
+//! approved again.
 
 use super::{Context, Entry, Observation, Step, Why, owed};
 use crate::ledger::{Drift, Transition};
 
-/// FirstPromoter called it fulfilled. What it says later is a drift, or the end of one.
+/// FirstPromoter called it fulfilled. What it says later can only begin or end a drift.
 pub(super) fn fulfilled(drift: Option<Drift>, observed: &Observation) -> Step {
     match observed {
         Observation::Listed(_) => found(drift, Drift::UnfulfilledUpstream, Why::Fulfilled),
@@ -28,7 +28,7 @@ pub(super) fn cancelled(observed: &Observation, entry: Entry<'_>, cx: Context<'_
     }
 }
 
-/// A person took it back. Suppose a batch was under way meanwhile: FirstPromoter may call it fulfilled after all.
+/// A person reversed it. Suppose a batch was under way then: FirstPromoter may call it fulfilled after all.
 pub(super) fn reversed(drift: Option<Drift>, observed: &Observation) -> Step {
     match observed {
         Observation::Fulfilled => found(drift, Drift::FulfilledAfterReversal, Why::DecidedByAPerson),

@@ -1,4 +1,4 @@
-//! A step in the words of `makegood plan`. A part of the plan, and as pure.
+//! Part of the plan, and pure: a step in the words of `makegood plan`.
 
 use std::fmt;
 
@@ -37,7 +37,7 @@ impl Step {
     }
 }
 
-/// Why this is done, or nothing is.
+/// Why this is done, or why nothing is.
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

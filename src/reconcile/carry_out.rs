@@ -1,9 +1,9 @@
-//! Carries a plan out: confirms a chunk, delivers it while the answer is young, and goes on to the next.
+//! Carries a plan out, chunk by chunk: confirms a chunk, delivers it while the answer is young, and goes on.
 //!
-//! Suppose a pass has twelve thousand deliveries to make and asks about all of them first. The handler delivers and marks
-//! the last one a moment later, and the pass, which still calls it unfulfilled, reaches it after an hour. So each target
-//! asks about a chunk just ahead of its deliveries, and what could not start within [`deliver::CONFIRMATION_VALID`](super::deliver) is asked about
-//! again. Where everything fits into one question, the targets share it.
+//! Suppose a pass has twelve thousand deliveries and asks about all of them first. A moment later the handler delivers and
+//! marks the last one. The pass, which still calls it unfulfilled, reaches it after an hour and delivers it again. So each
+//! target asks about a chunk just ahead of its deliveries, and asks again about those that could not start within
+//! [`deliver::CONFIRMATION_VALID`](super::deliver). Where everything fits into one question, the targets share it.
 
 use std::{
     cell::RefCell,
@@ -26,10 +26,10 @@ use crate::{
     ledger::{LedgerError, State},
 };
 
-/// So often in a row answers may be too old for a single delivery when they come. Then the pass says so and ends.
+/// After this many answers in a row that come too old for a single delivery, the pass says so and ends.
 const OLD_ANSWERS: u32 = 3;
 
-/// What the deliveries of a plan need.
+/// Everything that the deliveries of a plan need.
 struct Way<'a, A, C> {
     plan: RefCell<&'a mut Plan>,
     truth: &'a Truth<'a, A, C>,
@@ -37,7 +37,7 @@ struct Way<'a, A, C> {
 }
 
 impl<A, C> Way<'_, A, C> {
-    /// Each target's rewards in the order in which they go.
+    /// The rewards of each target, in the order of delivery.
     fn in_turn(
         &self,
         lanes: BTreeMap<String, Vec<CommissionId>>,
@@ -57,7 +57,7 @@ impl<A, C> Way<'_, A, C> {
 }
 
 impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
-    /// Confirms, settles what needs no delivery, and delivers; returns what was delivered.
+    /// Confirms, settles rewards that need no delivery, and delivers. Returns the delivered ones.
     pub(super) async fn carry_out(
         &self,
         plan: &mut Plan,
@@ -83,7 +83,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         Ok(round.delivered.take())
     }
 
-    /// Confirms all of a plan, to show it.
+    /// Confirms a whole plan, to show it.
     pub(super) async fn confirm_all(
         &self,
         plan: &mut Plan,
@@ -100,8 +100,8 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         Ok(())
     }
 
-    /// Confirms what needs no delivery, and the deliveries with it where one question is enough for both. Returns what may be
-    /// settled now, and the time before the question about the deliveries left.
+    /// Confirms the rewards that need no delivery, and the deliveries with them where one question is enough for both. Returns
+    /// what may be settled now, and the time before the question about the remaining deliveries.
     async fn confirm_first(
         &self,
         plan: &mut Plan,
@@ -121,7 +121,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         Ok((plan.items.keys().copied().filter(settled).collect(), together.then_some(asked_at)))
     }
 
-    /// Delivers at one target, chunk by chunk. `asked_at`: all of them were asked about already, since then.
+    /// Delivers at one target, chunk by chunk. `asked_at`: the time of a question that has already covered all of them.
     async fn deliver_lane(
         &self,
         target: String,
@@ -132,7 +132,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
     ) {
         let mut old_answers = 0;
         while !left.is_empty() {
-            // Answers that come too late come sooner for fewer: one page holds them all, whatever the server's pages are.
+            // Answers about fewer rewards come sooner: one page holds them all, even if the server caps its pages.
             let many = (QUESTION / 10_usize.pow(old_answers)).max(1);
             match self.deliver_chunk(&target, &mut left, many, asked_at.take(), way, round).await {
                 Ok(0) => old_answers += 1,
@@ -145,8 +145,8 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         }
     }
 
-    /// Takes so many from the front, confirms it, and delivers what may start in time; puts back what was too late. Returns how
-    /// many are done with.
+    /// Takes this many from the front, confirms them, and delivers those that can start in time. Puts the late ones back.
+    /// Returns how many are finished.
     async fn deliver_chunk(
         &self,
         target: &str,
@@ -158,7 +158,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
     ) -> Result<usize, PassError> {
         let closed = round.troubles.get(target).is_none_or(|trouble| trouble.gate() == Gate::Closed);
         if closed || self.stop.is_cancelled() || round.failure.borrow().is_some() {
-            // Asking would be in vain.
+            // No further question: it would be in vain.
             left.clear();
             return Ok(0);
         }
@@ -181,7 +181,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         Ok(done)
     }
 
-    /// The rows as the ledger has them now; content comes from there, so that every attempt says the same.
+    /// The rows as the ledger has them now. Their content is delivered, so that every attempt has the same.
     fn ready(&self, ids: &[CommissionId], target: &str, plan: &Plan) -> Result<Vec<Ready>, LedgerError> {
         let mut rewards = self.ledger.rewards(ids)?;
         let goes_there = |id: &&CommissionId| plan.items.get(id).and_then(|item| item.step.target()) == Some(target);
@@ -204,7 +204,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
 }
 
 impl Plan {
-    /// What is to be delivered, by target.
+    /// The deliveries, by target.
     fn lanes(&self) -> BTreeMap<String, Vec<CommissionId>> {
         let mut lanes = BTreeMap::<String, Vec<CommissionId>>::new();
         for (id, item) in &self.items {

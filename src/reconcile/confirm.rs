@@ -1,4 +1,4 @@
-//! Before anything is done: FirstPromoter is asked again, and what is not as the listing said leaves the plan.
+//! Asks FirstPromoter again before anything is done. Whatever is no longer as the listing said leaves the plan.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -17,17 +17,18 @@ use crate::{
 
 /// How many canaries are known: of those that nothing speaks against, and of those that FirstPromoter contradicted before.
 pub(crate) const CANDIDATES: u32 = 40;
-/// First-time holds are confirmed too, so that a person is not asked about what is fulfilled; a backlog by its first rows.
+/// First-time holds are confirmed as well, so that no person is asked about a fulfilled reward. Of a backlog only the first
+/// rows.
 const HOLDS_CONFIRMED: usize = 100;
 
 impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
-    /// Asks again about these, which were listed as unfulfilled.
+    /// Asks again about commissions that were listed as unfulfilled.
     pub(super) async fn ask_again(&self, ids: &[CommissionId], truth: &Truth<'_, A, C>) -> Result<Answers, PassError> {
         self.unless_stopped(truth.still_unfulfilled(ids)).await
     }
 
-    /// Takes out of the plan what is not as the listing said. Returns the time before the oldest question that the answers rest
-    /// on left.
+    /// Takes everything out of the plan that is no longer as the listing said. Returns the time before the oldest question
+    /// behind these answers.
     pub(super) fn confirm(
         &self,
         ids: &[CommissionId],
@@ -35,7 +36,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         plan: &mut Plan,
         targets: &BTreeMap<String, Fingerprint>,
     ) -> Result<Timestamp, LedgerError> {
-        // In a long pass others have written since the plan was made.
+        // In a long pass, others have written since the plan was made.
         let mut rewards = self.ledger.rewards(ids)?;
         let cx = Context { policy: &self.settings.policy, targets, rules: &plan.rules, now: plan.now };
         for id in ids {
@@ -45,14 +46,14 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         Ok(answers.asked_at)
     }
 
-    /// The truth, for what this pass is about to do.
+    /// Makes the questions of this pass, with its canaries.
     pub(super) fn truth(&self, plan: &Plan) -> Result<Truth<'_, A, C>, LedgerError> {
         Ok(Truth::new(self.api, self.clock, self.choose_canaries(plan)?))
     }
 
-    /// Best first. Prefers those that this pass did not see listed as unfulfilled: a person may have changed a few of them. But
-    /// where FirstPromoter contradicts all that it still has, nothing is delivered: a person who changed all of them looks
-    /// like a filter turned upside down.
+    /// The canaries, best first. Prefers those that this pass did not see listed as unfulfilled, because a person may have
+    /// changed a few. But if FirstPromoter contradicts all that it still has, nothing is delivered: a person who changed all of
+    /// them looks like a filter turned upside down.
     fn choose_canaries(&self, plan: &Plan) -> Result<Canaries, LedgerError> {
         let candidates = self.ledger.canaries(CANDIDATES)?;
         let (listed, mut fulfilled): (Vec<_>, Vec<_>) =

@@ -1,5 +1,5 @@
-//! Delivers: the intent on disk, the request, the outcome on disk. A few at a time per target; a target in trouble does not
-//! hold up the others, nor a reward that fails those behind it.
+//! Delivers: writes the intent to disk, sends the request, writes the outcome to disk. A few at a time for each target. A
+//! target in trouble does not delay the others, and a failing reward does not delay those behind it.
 
 use std::{cell::RefCell, collections::BTreeMap, time::Duration};
 
@@ -20,9 +20,9 @@ use crate::{
     ledger::{Aftermath, Begun, Change, HoldReason, LedgerError, Reward},
 };
 
-/// No delivery starts on a confirmation that is older. The age counts from before the question left.
+/// No delivery starts on an older confirmation. The age counts from before the question.
 pub(super) const CONFIRMATION_VALID: Duration = Duration::from_mins(1);
-/// How much longer than the target's timeout a claim of ours lives.
+/// How much longer than the target's timeout our claims last.
 const CLAIM_MARGIN: Duration = Duration::from_mins(1);
 
 /// A reward that may be delivered now.
@@ -32,13 +32,13 @@ pub(super) struct Ready {
     pub(super) target: String,
 }
 
-/// What the deliveries of a pass have come to, shared by those under way.
+/// The state of a pass's deliveries, shared by those under way.
 pub(super) struct Round<'a> {
     pub(super) report: RefCell<&'a mut Report>,
     pub(super) delivered: RefCell<Vec<CommissionId>>,
-    /// The first failure: nothing new starts after it.
+    /// The first failure. Nothing new starts after it.
     pub(super) failure: RefCell<Option<PassError>>,
-    /// By target, for the whole pass: probes that were not made before the confirmation was too old are made after it.
+    /// By target, for the whole pass. Probes that a confirmation was too old for are made after the next one.
     pub(super) troubles: BTreeMap<String, Trouble>,
     total: u64,
 }
@@ -74,13 +74,13 @@ impl Confirmed {
     }
 }
 
-/// Whether an answer to a question of that time is too old to deliver on.
+/// Whether the answer to a question asked at that time is too old to deliver on.
 fn is_old(asked_at: Timestamp, now: Timestamp) -> bool {
     (now - asked_at).to_std().unwrap_or(Duration::MAX) > CONFIRMATION_VALID
 }
 
 impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
-    /// How the targets are, by name, for this pass.
+    /// The targets' health, by name, for this pass.
     pub(super) fn troubles<'n>(
         &self,
         names: impl Iterator<Item = &'n String>,
@@ -92,8 +92,8 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         Ok(names.map(|name| (name.clone(), trouble(name))).collect())
     }
 
-    /// Delivers at one target, until too many attempts in a row fail; then what is left waits. At a target that was in trouble
-    /// a few go first, one at a time.
+    /// Delivers at one target until too many attempts in a row fail. Then the rest waits. A target that was in trouble gets a
+    /// few probes first, one at a time.
     pub(super) async fn deliver_at(&self, target: &str, queue: Vec<Ready>, confirmed: &Confirmed, round: &Round<'_>) {
         let concurrency = self.settings.targets.get(target).map_or(1, concurrency);
         let Some(trouble) = round.troubles.get(target) else { return };
@@ -126,7 +126,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         }
     }
 
-    /// Intent on disk, request, outcome on disk.
+    /// Writes the intent to disk, sends the request, writes the outcome to disk.
     async fn deliver_one(
         &self,
         it: &Ready,
@@ -150,7 +150,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
                 (round.report.borrow().author(self.clock.now()), reward.clone(), target.clone());
             let asked_at = confirmed.asked_at;
             let begin = move |change: &Change<'_>| {
-                // Again: the write may have waited for a lock, and that is over by now.
+                // Checks again: the write may have waited for a lock, and by now it has it.
                 if is_old(asked_at, change.began_at()) {
                     return Ok(None);
                 }
@@ -182,7 +182,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         let author = round.report.borrow().author(self.clock.now());
         let after = self.aftermath(reward, target, &outcome, author.now);
         let was_refused = match outcome {
-            // A ledger that cannot be read now must not lose the outcome.
+            // If the ledger cannot be read now, the outcome must still not be lost.
             Outcome::Refused { .. } => self.ledger.was_refused(target, reward.id).unwrap_or(false),
             Outcome::Delivered { .. } | Outcome::NotDelivered { .. } | Outcome::Unknown { .. } => false,
         };
@@ -193,7 +193,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
             let finish = move |change: &Change<'_>| {
                 change.note_health(&target, &health)?;
                 match change.finish(id, attempt, &came_to, &after) {
-                    // The attempt's row is still worth having: somebody recorded or resolved the reward during the attempt.
+                    // The attempt's row is still worth writing: somebody recorded or resolved the reward during the attempt.
                     Err(moved @ LedgerError::Moved { .. }) => Ok(Some(moved)),
                     result => result.map(|()| None),
                 }

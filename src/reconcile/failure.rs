@@ -1,5 +1,5 @@
-//! Which kind of failure each error of a pass is. One exhaustive match for each kind of error: a new one is given a kind by whoever
-//! makes it.
+//! The kind of each error of a pass. Each kind of error has one exhaustive match, so a new error needs a kind before it
+//! compiles.
 
 use super::{PassError, in_full};
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
 };
 
 impl PassError {
-    /// What is decided by.
+    /// The kind, for decisions.
     pub fn kind(&self) -> FailureKind {
         match self {
             Self::Listing(error) => of_listing(error),
@@ -23,7 +23,7 @@ impl PassError {
         }
     }
 
-    /// As it is kept: its kind, and its words with all causes.
+    /// The form that is kept: the kind, and the text with its error chain.
     pub fn failure(&self) -> PassFailure {
         PassFailure { kind: self.kind(), text: foreign::stored(&in_full(self)) }
     }

@@ -1,4 +1,4 @@
-//! Has delivered rewards marked as fulfilled, and believes only what reads back.
+//! Marks delivered rewards as fulfilled, and believes only what reads back.
 
 use futures_util::FutureExt;
 use tracing::warn;
@@ -15,7 +15,7 @@ use crate::{
 };
 
 impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
-    /// Has everything delivered marked, and believes only what reads back.
+    /// Marks all delivered rewards, and believes only what reads back.
     pub(super) async fn mark(
         &self,
         plan: &Plan,
@@ -35,13 +35,13 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         let rewards = self.ledger.rewards(&ids)?;
         let failures = |id: &CommissionId| rewards.get(id).and_then(marking_of).map_or(0, |marking| marking.failures);
         let (never_failed, mut failed_before): (Vec<_>, Vec<_>) = ids.iter().copied().partition(|id| failures(id) == 0);
-        // Suppose more of them spoil a call than FirstPromoter may refuse in a pass: those that had no turn yet come first.
+        // Suppose more of them make FirstPromoter refuse a call than it may refuse in a pass. Those that failed least go first.
         failed_before.sort_by_key(failures);
-        // A stop waits for none of this: the next pass sees what was done, and has the rest marked.
+        // A signal to stop does not wait for this: the next pass sees what was done, and marks the rest.
         let marking = marking::mark(self.api, self.clock, &never_failed, &failed_before);
         let marking = self.unless_stopped(marking.map(Ok::<_, PassError>)).await?;
         let ids: Vec<CommissionId> = marking.asked.iter().copied().collect();
-        // Also after a failure: what was asked before it may have been done.
+        // Reads back even after a failure: earlier calls may have had their effect.
         let (confirmed, trouble) = self.unless_stopped(truth.read_back(&ids).map(Ok::<_, PassError>)).await?;
         let failure = marking.failure.map(PassError::from).or(trouble.map(PassError::from));
         let rewards = self.ledger.rewards(&ids)?;
@@ -82,7 +82,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
     }
 }
 
-/// What came of marking it so far, while it is delivered and no more.
+/// The results of marking it so far, while it is delivered and not confirmed.
 fn marking_of(reward: &Reward) -> Option<&Marking> {
     match &reward.state {
         State::Delivered { marking, .. } => Some(marking),

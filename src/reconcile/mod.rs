@@ -1,11 +1,11 @@
-//! A pass: compare what FirstPromoter lists as owed with the ledger, deliver what is missing, have it marked, read back.
+//! A pass: compares what FirstPromoter lists as owed with the ledger, delivers what is missing, marks it, and reads it back.
 //!
 //! Guarantees:
-//! - Nothing is concluded from a listing that was not read to its end, and nothing delivered on a filter that was not
-//!   proved in the same pass.
+//! - From a listing that was not read to its end nothing is concluded. On a filter that was not proved in the same pass nothing
+//!   is delivered.
 //! - The intent to deliver is on disk before the request leaves, its outcome right after.
-//! - `fulfilled` is written only for what FirstPromoter, asked again, calls fulfilled.
-//! - Every pass leaves a row in `passes`, also one that failed.
+//! - `fulfilled` is written only where FirstPromoter, asked again, says so.
+//! - Every pass leaves a row in `passes`, even if it failed.
 //!
 //! Assumptions: the caller holds the pass lock.
 //!
@@ -48,7 +48,7 @@ use crate::{
     plan::{self, Item, Rules},
 };
 
-/// What made a pass happen. It says when, never what to do.
+/// The trigger of a pass. It says when, never what to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Trigger {
     /// The service started.
@@ -73,24 +73,24 @@ impl Trigger {
     }
 }
 
-/// What is asked of a pass besides the policy.
+/// The order for a pass, besides the policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Order {
-    /// What made it happen.
+    /// The trigger.
     pub trigger: Trigger,
-    /// Just these; empty: all that FirstPromoter lists.
+    /// Only these; empty: all that FirstPromoter lists.
     pub only: Vec<CommissionId>,
-    /// In place of `policy.max_deliveries_per_pass`, this once.
+    /// Replaces `policy.max_deliveries_per_pass` once.
     pub max_deliveries: Option<u64>,
 }
 
 impl Order {
-    /// A pass over everything, within the fuse.
+    /// A pass over everything, within the fuse (the circuit breaker for deliveries).
     pub fn poll(trigger: Trigger) -> Self {
         Self { trigger, only: Vec::new(), max_deliveries: None }
     }
 
-    /// The word in `passes.kind`: `poll`, or `commissions` for a pass over just some.
+    /// The word in `passes.kind`: `poll`, or `commissions` for a pass over single commissions.
     pub fn kind(&self) -> &'static str {
         if self.only.is_empty() { "poll" } else { "commissions" }
     }
@@ -99,16 +99,16 @@ impl Order {
 /// Why a pass did not complete.
 #[derive(Debug, Error)]
 pub enum PassError {
-    /// FirstPromoter's listing could not be read or trusted.
+    /// FirstPromoter's listing could not be read, or cannot be trusted.
     #[error(transparent)]
     Listing(#[from] ListingError),
-    /// FirstPromoter did not answer something else.
+    /// FirstPromoter did not answer another request.
     #[error(transparent)]
     Api(#[from] ApiError),
-    /// FirstPromoter's answers disprove its filter: nothing is concluded from them.
+    /// FirstPromoter's answers disprove its filter. Nothing is concluded from them.
     #[error("nothing is delivered, and nothing called fulfilled, on such an answer: {0}")]
     FilterBroken(TruthError),
-    /// FirstPromoter's answers were too old to deliver on, each time they came.
+    /// All of FirstPromoter's answers were too old to deliver on when they came.
     #[error(
         "{rewards} rewards wait: FirstPromoter took longer than {} s to answer whether they are still unfulfilled, {times} times in a row, \
          and no reward is delivered on an older answer. Check firstpromoter.requests_per_minute, and whether FirstPromoter is slow; the next pass \
@@ -124,17 +124,17 @@ pub enum PassError {
     /// The ledger could not be read or written.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-    /// More is owed or open than a pass keeps.
+    /// More is owed or open than a pass can keep.
     #[error(
         "FirstPromoter lists so many rewards that are owed or open that this pass would need too much memory; nothing is \
          delivered. Look in FirstPromoter whether there are so many, and check firstpromoter.base_url; if there are, let \
          makegood begin with some of them: policy.campaigns, policy.units"
     )]
     TooMany,
-    /// A signal said stop.
+    /// A signal to stop.
     #[error("stopped by a signal before the pass was complete; the next pass goes on from here")]
     Stopped,
-    /// Ids given by a person that FirstPromoter does not have.
+    /// A person gave ids that FirstPromoter does not have.
     #[error("FirstPromoter has no commission {0}: check the id, and that the account is the right one")]
     NoSuchCommission(String),
 }
@@ -148,18 +148,18 @@ impl From<TruthError> for PassError {
     }
 }
 
-/// How far a pass is; for a progress bar.
+/// The progress of a pass, for a progress bar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
     /// Rows listed so far.
     Listed(u64),
-    /// Deliveries tried so far, of how many.
+    /// Deliveries tried so far, and how many there are.
     Delivering(u64, u64),
-    /// Having so many marked.
+    /// How many are being marked.
     Marking(u64),
 }
 
-/// What a pass works with.
+/// Everything that a pass works with.
 pub struct Pass<'a, A, D, C> {
     /// FirstPromoter.
     pub api: &'a A,
@@ -167,21 +167,21 @@ pub struct Pass<'a, A, D, C> {
     pub targets: &'a D,
     /// The ledger; the caller holds the pass lock.
     pub ledger: &'a Ledger,
-    /// What deliveries write to it.
+    /// Writes for the deliveries.
     pub writer: &'a Writer<'a>,
     /// The time.
     pub clock: &'a C,
-    /// The policy, and what the targets are like.
+    /// The policy, and the settings of the targets.
     pub settings: &'a Settings,
     /// Cancelled when no new delivery may start.
     pub stop: &'a CancellationToken,
-    /// Told how far the pass is.
+    /// Gets the progress of the pass.
     pub progress: &'a dyn Fn(Progress),
 }
 
 impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
-    /// Makes one pass. Fails only where the outcome of an attempt could not be written (the process must start nothing more), or not
-    /// even the row in `passes`; all else is in the report.
+    /// Makes one pass. It fails only where the outcome of an attempt could not be written (then the process must start nothing
+    /// more), or where even the row in `passes` could not be written. Everything else is in the report.
     pub async fn run(&self, order: &Order) -> Result<Report, LedgerError> {
         let requests_before = self.api.requests();
         let pass_id = self.ledger.begin_pass(order.trigger.as_str(), order.kind(), self.clock.now())?;
@@ -191,7 +191,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         report.counts.api_requests = self.api.requests() - requests_before;
         report.error = result.as_ref().err().map(PassError::failure);
         let finished = self.ledger.finish_pass(pass_id, &report.counts, report.error.as_ref(), self.clock.now());
-        // Goes before what its cause does to the pass's own row: the caller must not go on.
+        // Returned before any error of the pass's own row, which has the same cause: the caller must not go on.
         if let Err(PassError::Ledger(unwritten @ LedgerError::Unwritten { .. })) = result {
             return Err(unwritten);
         }
@@ -222,7 +222,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         plan.unknown_ids_error()
     }
 
-    /// What a pass would do: observed, decided, past the fuse, confirmed. Reads only.
+    /// What a pass would do: observes, plans, applies the fuse, confirms. Only reads.
     pub async fn plan(&self, order: &Order) -> Result<Plan, PassError> {
         let targets = self.fingerprints();
         let mut plan = self.plan_with(order, &targets).await?;
@@ -246,7 +246,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         Ok(plan)
     }
 
-    /// Lets a signal end something that only reads.
+    /// Ends a read at a signal.
     async fn unless_stopped<T, E: Into<PassError>>(
         &self,
         reading: impl Future<Output = Result<T, E>>,
@@ -259,7 +259,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
     }
 }
 
-/// An error and all its causes, on one line.
+/// An error and its whole chain of causes, on one line.
 pub fn in_full(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -273,21 +273,20 @@ pub fn in_full(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// What is to be done in a pass, by commission.
+/// The plan of a pass, by commission.
 #[derive(Debug, Default)]
 pub struct Plan {
-    /// The time of all its steps, and of what is written of them: a wait that counts from "found" must count from
-    /// what is recorded as found.
+    /// The time of all steps, and of what they write: a wait that counts from "found" must count from the recorded time.
     now: Timestamp,
     /// Rows that FirstPromoter listed.
     pub listed: u64,
-    /// One for each commission that is owed, or that the ledger has open.
+    /// One for each commission that is owed, or open in the ledger.
     pub items: BTreeMap<CommissionId, Item>,
     /// How many deliveries were wanted when the fuse blew.
     pub fuse_wanted: Option<u64>,
-    /// Ids asked for by a person that FirstPromoter does not have.
+    /// Ids that a person gave and FirstPromoter does not have.
     unknown_ids: Vec<CommissionId>,
-    /// What `GET /rewards` said in this pass, to be cached.
+    /// The answer of `GET /rewards` in this pass, to be cached.
     fresh_rules: Vec<RewardRule>,
     /// Who receives what.
     rules: Rules,
@@ -305,7 +304,7 @@ impl Plan {
         self.items.values().any(|item| item.step.target().is_some())
     }
 
-    /// Ids that a person gave and FirstPromoter does not have are that person's error; the others were dealt with.
+    /// An error where a person gave ids that FirstPromoter does not have. The other commissions were done.
     fn unknown_ids_error(&self) -> Result<(), PassError> {
         if self.unknown_ids.is_empty() {
             return Ok(());

@@ -1,7 +1,7 @@
-//! What FirstPromoter says now, matched with the ledger and decided, page by page.
+//! Reads what FirstPromoter says now, matches it with the ledger, and plans it, page by page.
 //!
-//! Guarantees: memory follows what is owed or open, not what was listed, and has a bound ([`ROOM`]); open ledger rows that a complete listing did not
-//! contain are asked for by id before anything is decided about them.
+//! Guarantees: memory follows what is owed or open, not what was listed, and has a bound ([`ROOM`]). Open ledger rows that a
+//! complete listing does not contain are asked about by id before anything is decided about them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -21,20 +21,20 @@ use crate::{
     plan::{self, Context, Entry, Item, Observation, Rules, Step},
 };
 
-/// Suppose a batch is under way when a person reverses, and lands afterwards: FirstPromoter calls fulfilled what was taken back.
-/// So long it is looked for.
+/// Suppose a batch is under way when a person reverses a reward, and takes effect afterwards: FirstPromoter then calls the
+/// reversed reward fulfilled. A pass watches for this so long.
 const REVERSED_WATCHED: chrono::TimeDelta = chrono::TimeDelta::days(1);
 
-/// What was observed of one commission, before it is decided.
+/// What was observed of one commission, before it is planned.
 struct Observed {
     observation: Observation,
     reward: Option<Reward>,
-    /// Of what is over: it hangs on nothing that is still to be read.
+    /// Set for settled rewards, which depend on nothing that is still to be read.
     step: Option<Step>,
 }
 
 impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
-    /// Reads everything, then decides.
+    /// Reads everything, then plans.
     pub(super) async fn observe(
         &self,
         order: &Order,
@@ -65,7 +65,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         Ok(plan)
     }
 
-    /// The whole listing, and the open ledger rows that it does not contain.
+    /// Reads the whole listing, and the open ledger rows that it does not contain.
     async fn observe_all(
         &self,
         plan: &mut Plan,
@@ -89,7 +89,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
             }
         });
         let listed = tokio::select! {
-            // The listing first: it has come to its next request when a page was taken.
+            // The listing first: it has sent its next request by the time a page is taken.
             biased;
             () = over.cancelled() => None,
             listed = self.unless_stopped(listing) => Some(listed),
@@ -106,7 +106,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         Ok(observed)
     }
 
-    /// Keeps what is in scope or open in the ledger.
+    /// Keeps the rows that are in scope, or open in the ledger.
     fn take_page(
         &self,
         rows: Vec<Commission>,
@@ -135,7 +135,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         Ok(())
     }
 
-    /// Just these, in any state; those that neither FirstPromoter nor the ledger knows are noted.
+    /// Reads only these, in any state, and notes those that neither FirstPromoter nor the ledger knows.
     async fn observe_only(
         &self,
         ids: &[CommissionId],
@@ -153,8 +153,8 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         Ok(observed)
     }
 
-    /// Asks for single commissions both ways, and without a filter for those that are in neither answer. `listed` were just
-    /// listed as unfulfilled.
+    /// Asks about single commissions both ways, and without a filter for those in neither answer. `listed`: those that were
+    /// just listed as unfulfilled.
     async fn ask(
         &self,
         ids: &[CommissionId],
@@ -164,7 +164,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         if ids.is_empty() {
             return Ok(BTreeMap::new());
         }
-        // A person may have marked some of the latest as unfulfilled: those were just listed, and prove nothing.
+        // A person may have marked some of the latest as unfulfilled. They were just listed, and prove nothing.
         let fulfilled = self.ledger.canaries(CANDIDATES)?.into_iter().filter(|id| !listed.contains(id)).collect();
         let canaries = Canaries { fulfilled, unfulfilled: listed.iter().copied().collect() };
         let truth = Truth::new(self.api, self.clock, canaries);
@@ -190,9 +190,8 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
             .collect())
     }
 
-    /// The reward rules, asked for only when a commission needs one that is not known, or was not read for a day. What is
-    /// asked then counts for every rule, known or not. That it cannot be had is no failure of the pass: what needs a rule is
-    /// held, all else goes its way.
+    /// The reward rules. Asks for them only where a commission needs a rule that is unknown or was not read for a day; then the
+    /// answer counts for every rule. A failure does not fail the pass: rewards that need a rule are held, and all others go on.
     async fn rules(&self, observed: &BTreeMap<CommissionId, Observed>, plan: &mut Plan) -> Result<Rules, PassError> {
         let mut rules = Rules { known: self.ledger.reward_rules(plan.now)?, ..Rules::default() };
         let asks = self.settings.policy.recipient == RecipientPolicy::Auto;
@@ -214,11 +213,11 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
     }
 }
 
-/// How much of what is owed or open a pass keeps, in bytes: some 300,000 rewards with texts of ordinary length. A server that
-/// lists without an end must not take the machine with it.
+/// How much of what is owed or open a pass keeps, in bytes: some 300,000 rewards with texts of ordinary length. A server whose
+/// list never ends must not fill the machine's memory.
 const ROOM: usize = 256 * 1024 * 1024;
 
-/// What keeping one commission takes, with its decision and its ledger row, about.
+/// Roughly the memory for one commission, with its plan and its ledger row.
 fn size(observation: &Observation) -> usize {
     const ALONE: usize = 800;
     let Observation::Listed(commission) = observation else { return ALONE };
@@ -227,11 +226,11 @@ fn size(observation: &Observation) -> usize {
     let campaign = commission.campaign.as_ref().and_then(|it| it.name.as_deref());
     let reward = commission.reward.known().and_then(|it| it.name.as_deref());
     let parties = [promoter, referral].into_iter().flatten().flatten().flatten();
-    // Once as it was told, once as the facts of it.
+    // Once as received, and once as recorded.
     ALONE + 2 * parties.chain(campaign).chain(reward).map(str::len).sum::<usize>()
 }
 
-/// Whether who receives it hangs on a rule that is not known, or did not say.
+/// Whether its recipient depends on a rule that is unknown, or does not say.
 fn needs_rule(it: &Observed, rules: &Rules, policy: &Policy) -> bool {
     let Observation::Listed(commission) = &it.observation else { return false };
     let open = it.reward.as_ref().is_none_or(|reward| !reward.state.word().is_over());
@@ -242,7 +241,7 @@ fn needs_rule(it: &Observed, rules: &Rules, policy: &Policy) -> bool {
 
 fn open_or_not(row: Commission) -> Observation {
     match row.status {
-        // A word that is not known says neither that it is owed nor that it is not: it is held, not cancelled.
+        // An unknown status says neither that it is owed nor that it is not. It is held, not cancelled.
         CommissionStatus::Approved | CommissionStatus::Unknown(_) => Observation::Listed(Box::new(row)),
         CommissionStatus::Pending | CommissionStatus::Denied => {
             Observation::NotApproved(row.status.as_str().to_owned())
@@ -252,7 +251,7 @@ fn open_or_not(row: Commission) -> Observation {
 
 fn neither_way(row: &Commission) -> Observation {
     match (&row.status, &row.unit) {
-        // What became money is FirstPromoter's to pay.
+        // FirstPromoter itself pays a commission that became money.
         (CommissionStatus::Approved, Unit::Cash) => Observation::NotApproved("cash".to_owned()),
         (CommissionStatus::Approved | CommissionStatus::Unknown(_), _) => Observation::Unclear,
         (CommissionStatus::Pending | CommissionStatus::Denied, _) => {

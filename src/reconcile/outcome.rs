@@ -1,8 +1,8 @@
-//! Writes what became of an attempt, until it is written.
+//! Writes the outcome of an attempt, and tries until it is written.
 //!
-//! Suppose a target said 200, and a script holds the ledger's write lock for 18 s. The answer is all that tells this delivery from one
-//! that never arrived; a pass that gave up here would make a delivered reward one whose outcome is unknown. So the write is tried
-//! again while there is hope, and nothing new starts meanwhile that would not have to wait for the same lock.
+//! Suppose a target said 200, and a script holds the ledger's write lock for 18 s. Only the answer shows that this delivery
+//! arrived. A pass that gave up here would turn a delivered reward into one of unknown outcome. So the write is repeated while
+//! there is hope. Meanwhile nothing new starts that would not have to wait for the same lock.
 
 use std::time::Duration;
 
@@ -13,16 +13,16 @@ use crate::{
     clock::Clock, delivery::Deliver, domain::CommissionId, failure::Outcome, firstpromoter::Api, ledger::LedgerError,
 };
 
-/// Each of these has waited in SQLite already, for 15 s: ten minutes in all. A migration, a backup, a forgotten shell.
+/// Each try has already waited 15 s in SQLite: ten minutes in all. Enough for a migration, a backup, a forgotten shell.
 const TRIES_LOCKED: u32 = 40;
-/// A disk that is full, or fails, for a moment.
+/// For a disk that is full, or fails, for a moment.
 const TRIES_DISK: u32 = 10;
-/// Between two tries.
+/// The pause between two tries.
 const PAUSE: Duration = Duration::from_millis(300);
 
 impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
-    /// `write` is one transaction; says whether the reward moved. What could not be written in the end is said at the level of an
-    /// error, with all that is known, and is [`LedgerError::Unwritten`].
+    /// `write` is one transaction; it returns whether the reward moved. An outcome that cannot be written in the end is logged
+    /// as an error with everything that is known, and returned as [`LedgerError::Unwritten`].
     pub(super) async fn write_outcome(
         &self,
         id: CommissionId,

@@ -1,4 +1,4 @@
-//! What a pass did: the numbers of its row in `passes`, and the rewards that moved or need somebody.
+//! The report of a pass: the numbers of its row in `passes`, and the rewards that moved or need a person.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,40 +14,40 @@ use crate::{
     plan::{Item, Step},
 };
 
-/// What a pass did. Serialises as the manual's `once --json`.
+/// The report of a pass. Serialises as the manual's `once --json`.
 #[derive(Debug, Serialize)]
 pub struct Report {
     /// `passes.id`
     pub pass_id: PassId,
     /// `poll`, or `commissions`.
     pub kind: &'static str,
-    /// What made it happen.
+    /// The trigger.
     pub trigger: &'static str,
     /// The numbers.
     #[serde(flatten)]
     pub counts: Counts,
-    /// How many rewards stand in `attention` now.
+    /// How many rewards are in `attention` now.
     pub needs_attention: u64,
     /// Why it did not complete. Serialises as `error`, its words, and `error_kind`.
     #[serde(flatten, serialize_with = "PassFailure::beside")]
     pub error: Option<PassFailure>,
     /// How many deliveries were wanted when the fuse blew.
     pub fuse_wanted: Option<u64>,
-    /// Those that moved, and those that need somebody.
+    /// Those that moved, and those that need a person.
     pub rewards: Vec<Line>,
-    /// Attempts made.
+    /// Attempts in this pass.
     #[serde(skip)]
     pub(super) attempts: u64,
     #[serde(skip)]
     moved: BTreeSet<CommissionId>,
 }
 
-/// One reward that moved or needs somebody.
+/// One reward that moved or needs a person.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Line {
     /// Which commission.
     pub commission_id: CommissionId,
-    /// Where it stands now.
+    /// Its state now.
     pub state: RewardState,
     /// FirstPromoter's word.
     pub unit: Option<String>,
@@ -59,11 +59,11 @@ pub struct Line {
     pub recipient_email: Option<String>,
     /// Where it went, or goes.
     pub target: Option<String>,
-    /// The hold's reason, `not_marked`, the drift, or why it waits; null where there is nothing to explain.
+    /// The hold's reason, `not_marked`, the drift, or the reason for the wait; null where there is nothing to explain.
     pub reason: Option<String>,
     /// The same in the words of the target, of FirstPromoter or of the plan.
     pub detail: Option<String>,
-    /// It stands in `attention`.
+    /// Whether it is in `attention`.
     pub needs_attention: bool,
 }
 
@@ -83,7 +83,7 @@ impl Report {
         }
     }
 
-    /// Who writes to the ledger in this pass.
+    /// The author of this pass's changes.
     pub(super) fn author(&self, now: Timestamp) -> Author<'static> {
         Author { actor: "makegood", pass_id: Some(self.pass_id), now }
     }
@@ -92,7 +92,7 @@ impl Report {
         self.moved.insert(id);
     }
 
-    /// What a step of the plan wrote.
+    /// Counts what a step of the plan wrote.
     pub(super) fn settled(&mut self, id: CommissionId, item: &Item) {
         let from = item.reward.as_ref().map(|reward| reward.state.word());
         let moves = match &item.step {
@@ -112,7 +112,7 @@ impl Report {
                 | Transition::DriftOver(_),
             )
             | Step::Deliver { resume: false, .. } => true,
-            // Nothing but what FirstPromoter says of it was written.
+            // It wrote only what FirstPromoter says about it.
             Step::Deliver { resume: true, .. } | Step::Leave(_) | Step::Mark => false,
         };
         if moves {
@@ -137,7 +137,7 @@ impl Report {
         self.counts.fulfilled += u64::from(confirmed);
     }
 
-    /// Reads from the ledger where the rewards stand now.
+    /// Reads the present state of the rewards from the ledger.
     pub(super) fn look_up(&mut self, ledger: &Ledger) -> Result<(), LedgerError> {
         let attention = ledger.attention()?;
         self.needs_attention = attention.len() as u64;
@@ -157,7 +157,7 @@ impl Report {
 impl Line {
     fn new(reward: &Reward, attention: Option<&Attention>) -> Self {
         let facts = &reward.facts;
-        // Until it is known who receives it, the promoter is who a person would ask about.
+        // While the recipient is unknown, the promoter is the person whom somebody would ask about.
         let promoter = || facts.promoter.as_ref().and_then(|promoter| promoter.email.as_deref());
         let email = if facts.recipient.is_some() { facts.recipient_email() } else { promoter() };
         let waits = match &reward.state {

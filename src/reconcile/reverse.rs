@@ -1,8 +1,8 @@
-//! Taking a reward back, as a person asked: marked unfulfilled at FirstPromoter, read back, and only then `reversed`.
+//! Reverses a reward, as a person asked: marks it unfulfilled at FirstPromoter, reads it back, and only then writes `reversed`.
 //!
-//! Guarantees: the ledger changes only where FirstPromoter, asked both ways, calls the commission unfulfilled; what is
-//! reversed is never delivered again, whatever a listing shows. Cut off before the ledger was written, it can simply be asked
-//! for again (until then the reward stands in `attention` as a drift).
+//! Guarantees: the ledger changes only where FirstPromoter, asked both ways, calls the commission unfulfilled. A reversed
+//! reward is never delivered again, whatever a listing shows. If the process ends before it wrote to the ledger, the person can
+//! simply repeat the command (until then the reward is in `attention` as a drift).
 //!
 //! Assumptions: the caller holds the pass lock.
 
@@ -16,22 +16,23 @@ use crate::{
     ledger::{Author, Ledger, LedgerError, RewardState, State, Transition},
 };
 
-/// What came of it.
+/// The result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reversal {
-    /// It is `reversed` now, and was this before; `reversed`, too, where FirstPromoter had called it fulfilled after all.
+    /// It is `reversed` now, and was in this state before. That was `reversed` too where FirstPromoter had called it fulfilled
+    /// after all.
     Done(RewardState),
-    /// It was `reversed` before; nothing was asked of anybody.
+    /// It was `reversed` before. Nobody was asked anything.
     Already,
 }
 
 /// Why it was not reversed. The ledger is unchanged.
 #[derive(Debug, Error)]
 pub enum ReverseError {
-    /// Not in the ledger.
+    /// It is not in the ledger.
     #[error("the ledger does not know commission {0}: there is nothing to reverse. Check the id: `makegood status`")]
     Unknown(CommissionId),
-    /// Nobody got it.
+    /// It was never delivered.
     #[error(
         "commission {id} is {state}, and only what was delivered is reversed. If it is not to be delivered, deny it in \
          FirstPromoter; a held one is also ended by `makegood resolve {id} --dismiss`"
@@ -39,10 +40,10 @@ pub enum ReverseError {
     NotDelivered {
         /// Which commission.
         id: CommissionId,
-        /// Where it stands.
+        /// Its state.
         state: RewardState,
     },
-    /// Asked, and not done.
+    /// FirstPromoter was asked, and did not do it.
     #[error(
         "FirstPromoter does not call commission {id} unfulfilled: {words}. The ledger is unchanged. Look at the commission in \
          FirstPromoter; `makegood reverse {id}` may be given again at any time"
@@ -50,13 +51,13 @@ pub enum ReverseError {
     NotConfirmed {
         /// Which commission.
         id: CommissionId,
-        /// FirstPromoter's, where there are some.
+        /// FirstPromoter's words, where there are some.
         words: String,
     },
     /// The answer cannot be trusted.
     #[error("nothing is reversed, the ledger is unchanged: {0}")]
     FilterBroken(TruthError),
-    /// The answer cannot be had.
+    /// There is no answer.
     #[error("the ledger is unchanged; `makegood reverse` may be given again at any time: {}", in_full(.0))]
     Listing(ListingError),
     /// The ledger could not be read or written.
@@ -64,7 +65,7 @@ pub enum ReverseError {
     Ledger(#[from] LedgerError),
 }
 
-/// Takes one reward back. `actor` and `reason` go to the journal.
+/// Reverses one reward. The journal gets `actor` and `reason`.
 pub async fn reverse(
     api: &impl Api,
     ledger: &Ledger,
@@ -76,7 +77,7 @@ pub async fn reverse(
     ledger.require_not_behind()?;
     let reward = ledger.rewards(&[id])?.remove(&id).ok_or(ReverseError::Unknown(id))?;
     let was = reward.state.word();
-    // FirstPromoter called it fulfilled after all: it is asked to take the mark back once more.
+    // FirstPromoter called it fulfilled after all, so it is asked once more to take the mark back.
     let over = match &reward.state {
         State::Delivered { .. } | State::Fulfilled { .. } => None,
         State::Reversed { drift: Some(drift), .. } => Some(*drift),
@@ -85,7 +86,7 @@ pub async fn reverse(
             return Err(ReverseError::NotDelivered { id, state: was });
         }
     };
-    // Whatever comes back: what counts is what reads back, and a lost answer may have been a yes.
+    // The answer does not matter: only reading back counts, and a lost answer may have been a yes.
     let asked = marking::unmark(api, clock, &[id]).await;
     let fulfilled = ledger.canaries(CANDIDATES)?.into_iter().filter(|canary| *canary != id).collect();
     let truth = Truth::new(api, clock, Canaries { fulfilled, unfulfilled: Vec::new() });

@@ -1,4 +1,4 @@
-//! Writes the transitions of a plan, in one transaction: the only place where a pass does.
+//! Writes the transitions of a plan in one transaction. No other part of a pass writes them.
 
 use tracing::warn;
 
@@ -13,7 +13,8 @@ use crate::{
 };
 
 impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
-    /// Writes the transitions of these, in one transaction. What is to be delivered waits in the ledger then, and is due.
+    /// Writes the transitions of these in one transaction. A reward that is to be delivered is then in the ledger as waiting,
+    /// and due.
     pub(super) fn settle(&self, plan: &mut Plan, ids: &[CommissionId], report: &mut Report) -> Result<(), LedgerError> {
         let fresh = std::mem::take(&mut plan.fresh_rules);
         if !fresh.is_empty() {
@@ -28,7 +29,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
             return Ok(());
         }
         let mut settled = Vec::new();
-        // Written with the time of writing, which comes after what others wrote meanwhile.
+        // With the time of writing, which is later than what others wrote in the meantime.
         self.ledger.change(report.author(self.clock.now()), |change| {
             change.is_found_at(plan.now);
             for (id, item) in items {

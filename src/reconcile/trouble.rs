@@ -1,12 +1,12 @@
-//! A target in trouble is not hammered: after some failures or refusals in a row its deliveries wait. When the wait is over, a few
-//! go, one at a time, until one succeeds.
+//! The circuit breaker of a target: after some failures or refusals in a row its deliveries wait. When the wait is over, a few
+//! probes go, one at a time, until one succeeds.
 //!
-//! Suppose the endpoint's secret is wrong, and it refuses three hundred rewards. Each would be held, to be resolved by hand. So
-//! the fifth refusal says that it is the target's, and the others wait until somebody has repaired it.
+//! Suppose the endpoint's secret is wrong, and it refuses three hundred rewards. Each would be held, and a person would have to
+//! resolve each. So the fifth refusal counts as the target's fault, and the others wait until somebody has repaired it.
 //!
-//! Suppose two dozen rewards fail whatever happens, and have the lowest ids. If they went first, they would close the target
-//! again and again, and the good rewards behind them would never go. So those that were tried least go first, and a probe of one
-//! in doubt is followed by a probe of the least tried.
+//! Suppose two dozen rewards fail every time, and have the lowest ids. If they went first, they would stop the target's
+//! deliveries again and again, and the good rewards behind them would never go. So those that were tried least go first, and a
+//! probe of a reward in doubt is followed by a probe of the least tried.
 
 use std::{cell::Cell, time::Duration};
 
@@ -17,13 +17,13 @@ use crate::{
     ledger::{Health, Reward},
 };
 
-/// So many failures in a row, of any rewards, are the target's rather than the rewards'.
+/// This many failures in a row, of any rewards, are the target's fault and not the rewards'.
 const FAILURES_TOLERATED: u32 = 10;
-/// The same of refusals, of different rewards: each of them holds one, so they are fewer.
+/// The same for refusals of different rewards. Each of them holds a reward, so the number is smaller.
 const REFUSALS_TOLERATED: u32 = 5;
-/// A target that has recovered is found out within this time, at the price of a few attempts.
+/// After recovery a target is found well within this time, at the price of a few attempts.
 const LONGEST_WAIT: Duration = Duration::from_mins(15);
-/// So many go, one at a time, when the wait is over, until one succeeds.
+/// How many probes go, one at a time, after the wait, until one succeeds.
 const PROBES: u32 = 10;
 
 /// Whether a delivery may start at a target.
@@ -31,17 +31,17 @@ const PROBES: u32 = 10;
 pub(super) enum Gate {
     /// As many at a time as the target takes.
     Open,
-    /// One, and its outcome is waited for.
+    /// One, whose outcome is awaited.
     Probing,
     /// None in this pass.
     Closed,
 }
 
-/// Outcomes of one kind without a success between them.
+/// Outcomes of one kind in a row, without a success between them.
 #[derive(Debug)]
 struct Row {
     count: Cell<u32>,
-    /// Before this pass, or since the last success in it.
+    /// The number before this pass, or since the last success in it.
     before: Cell<u32>,
     tolerated: u32,
 }
@@ -51,8 +51,8 @@ impl Row {
         Self { count: Cell::new(count), before: Cell::new(count), tolerated }
     }
 
-    /// One more. What was under way when the target was found in trouble says nothing new, and several probes say no more than
-    /// one: in each pass the wait grows by one step at the most.
+    /// Counts one more. A delivery that was already under way when the trouble was found says nothing new, and several probes
+    /// say no more than one. So the wait grows by one step at most in each pass.
     fn grow(&self) {
         let most = self.before.get().saturating_add(1).max(self.tolerated);
         self.count.set(self.count.get().saturating_add(1).min(most));
@@ -63,31 +63,32 @@ impl Row {
         self.before.set(0);
     }
 
-    /// How many steps beyond what is the rewards' own; 0: it is theirs.
+    /// How many steps the row is beyond what counts as the rewards' own fault; 0: not beyond.
     fn steps(&self) -> u32 {
         (self.count.get() + 1).saturating_sub(self.tolerated)
     }
 }
 
-/// How one target answers, counted while the deliveries of a pass run. Only a success ends a row.
+/// How one target answers while the deliveries of a pass run. Only a success ends a row.
 #[derive(Debug)]
 pub(super) struct Trouble {
     failures: Row,
     refusals: Row,
-    /// Of this pass: the wait counts from here, so that it is over when the first reward's own is.
+    /// The first failure in this pass. The wait counts from it, so that it ends when the first reward's own wait does.
     first_at: Cell<Option<Timestamp>>,
-    /// How many may still be tried in this pass while the target is in trouble.
+    /// How many probes are left in this pass.
     probes: Cell<u32>,
 }
 
 impl Trouble {
-    /// A target as the ledger knows it; its wait is over.
+    /// A target with the health that the ledger has, after its wait.
     pub(super) fn new(health: Option<&Health>, deduplicates: bool) -> Self {
         let failures = Row::new(health.map_or(0, |health| health.failures), FAILURES_TOLERATED);
         let refusals = Row::new(health.map_or(0, |health| health.refusals), REFUSALS_TOLERATED);
         let probes = match (failures.steps(), refusals.steps()) {
             (0, 0) => 0,
-            // Each refusal holds a reward, and where the target does not deduplicate, each failure may: a person must look.
+            // Each refusal holds a reward. So may each failure where the target does not deduplicate. A person must look at
+            // these.
             (_, 0) if deduplicates => PROBES,
             (_, _) => 1,
         };
@@ -106,9 +107,8 @@ impl Trouble {
         }
     }
 
-    /// The order in which rewards go: those that were tried least first. Where several probes are to be made, they are in turn
-    /// one in doubt, whose outcome is wanted soonest, and the least tried.
-    /// `reward`: the ledger's row, where there is one.
+    /// The order of the rewards: those tried least go first. With several probes, they are by turns one in doubt, whose outcome
+    /// is wanted soonest, and the least tried. `reward`: the ledger's row, where there is one.
     pub(super) fn in_turn<'r, T>(&self, mut queue: Vec<T>, reward: impl Fn(&T) -> Option<&'r Reward>) -> Vec<T> {
         queue.sort_by_key(|it| reward(it).map_or(0, |reward| reward.attempts));
         let probes = self.probes.get();
@@ -127,8 +127,8 @@ impl Trouble {
         first
     }
 
-    /// Counts an outcome. A refusal is neither a success nor a failure: one that `was_refused` before, in this row, is the
-    /// reward's own.
+    /// Counts an outcome. A refusal is neither a success nor a failure. A reward that `was_refused` before in this row counts
+    /// as its own fault.
     pub(super) fn after(&self, outcome: &Outcome, was_refused: bool, retry: &Retry, now: Timestamp) -> Health {
         let (retry_after, said) = match outcome {
             Outcome::Delivered { .. } => {

@@ -1,4 +1,4 @@
-//! Where a reward stands, in a sentence that answers "did they get it, and if not, why?".
+//! The state of a reward in a sentence that answers "did they get it, and if not, why?".
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::{
     ledger::{DeliveredBy, Drift, Given, Health, HoldReason, Marking, Reward, RewardState, State, Wait},
 };
 
-/// One reward, and what of the present bears on it.
+/// One reward, with the present facts that matter for it.
 pub(super) struct Row<'a> {
     pub(super) case: &'a Case,
     /// The targets in trouble.
@@ -21,7 +21,7 @@ pub(super) struct Row<'a> {
     pub(super) now: Timestamp,
 }
 
-/// What has become of a reward, as its recipient would ask.
+/// The state of a reward in its recipient's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
     Got,
@@ -66,7 +66,7 @@ impl Row<'_> {
         text::recipient(facts.recipient.map(RecipientKind::as_str), facts.recipient_email())
     }
 
-    /// The recipient has this email, or it is not known yet who that is.
+    /// Whether the recipient has this email, or is unknown so far.
     pub(super) fn may_go_to(&self, email: &str) -> bool {
         let facts = &self.reward().facts;
         facts.recipient.is_none() || facts.recipient_email().is_some_and(|theirs| theirs.eq_ignore_ascii_case(email))
@@ -163,7 +163,7 @@ impl Row<'_> {
         format!("{known} for a person to decide, {reason}{detail}{stop}")
     }
 
-    /// Who delivered it, when, where, under which receipt.
+    /// Who delivered it, when, where, and under which receipt.
     fn by_whom(&self, given: &Given) -> String {
         let at = given.at.map(|at| format!(" at {}", text::at(at))).unwrap_or_default();
         let receipt = given.receipt.as_ref().map(|receipt| format!(", receipt {receipt}")).unwrap_or_default();
@@ -179,7 +179,7 @@ impl Row<'_> {
         }
     }
 
-    /// Why it came to this state, and who said so.
+    /// Why it is in this state, and who said so.
     fn last_words(&self, state: RewardState) -> String {
         let entry = self.case.dossier.journal.iter().rev().find(|entry| column(entry, "to_state") == state.as_str());
         entry
@@ -189,7 +189,7 @@ impl Row<'_> {
             .unwrap_or_default()
     }
 
-    /// What was tried; none where nothing was.
+    /// The attempts so far; none where there were none.
     pub(super) fn tried(&self) -> Option<String> {
         let attempts = &self.case.dossier.attempts;
         let last = attempts.last()?;
