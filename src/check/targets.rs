@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_program_has_failed() {
+    fn a_path_that_is_no_program_fails() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("data");
         fs::write(&file, "").unwrap();

@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_another_one_is_said_without_what_may_be_a_secret() {
+    fn differences_are_told_without_secrets() {
         let app = http("https://app.example.com/hooks/s3cret", true);
         let differs = |now: &Fingerprint| app.difference(now).unwrap_or_default();
         assert_eq!(app.difference(&http("https://app.example.com/hooks/s3cret", true)), None);

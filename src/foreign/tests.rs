@@ -74,7 +74,7 @@ fn a_secret_is_found_in_every_form() {
 }
 
 #[test]
-fn what_is_cut_is_seen_to_be_cut_and_counts_characters() {
+fn a_cut_is_visible_and_counts_characters() {
     assert_eq!((cut("äöü", 3), cut("äöüß", 3)), ("äöü".to_owned(), "äö…".to_owned()));
     assert_eq!(quote("a\u{1b}b", 9), "a b");
     assert_eq!(stored(&"x".repeat(1_000_000)).chars().count(), STORED_MAX);

@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_never_ends_is_ended_and_the_next_question_has_its_own_patience() {
+    fn an_endless_query_is_ended_and_the_next_one_has_its_own_limit() {
         let mut conn = Connection::open_in_memory().unwrap();
         let patience = put_with(&mut conn, 1000, 10).unwrap();
         let count = |to: u64| {
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_long_is_not_taken_into_memory() {
+    fn a_value_that_is_too_long_is_not_read_into_memory() {
         let mut conn = Connection::open_in_memory().unwrap();
         put_around(&mut conn).unwrap();
         let blob = |size: i64| conn.query_row("SELECT zeroblob(?1)", [size], |row| row.get::<_, Vec<u8>>(0));

@@ -205,7 +205,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_root_makes_belongs_to_the_owner_of_the_folder() {
+    fn a_file_that_root_makes_belongs_to_the_owner_of_the_folder() {
         let folder = tempfile::tempdir().unwrap();
         if std::fs::metadata(folder.path()).unwrap().uid() != 0 {
             // Only root can give a folder to somebody else; for others the rule does not apply.
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn those_who_make_a_file_at_the_same_time_have_the_same() {
+    fn processes_that_make_a_file_at_the_same_time_share_it() {
         let folder = tempfile::tempdir().unwrap();
         for round in 0..50 {
             let (path, all_at_once) = (folder.path().join(round.to_string()), std::sync::Barrier::new(4));

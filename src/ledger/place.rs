@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_link_keeps_the_name_that_it_was_given() {
+    fn a_path_without_a_link_keeps_its_name() {
         let folder = tempfile::tempdir().unwrap();
         for path in ["ledger.db", "./ledger.db", "/nowhere/at/all/ledger.db"].map(Path::new) {
             assert_eq!(find_ledger(path).unwrap(), path);

@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn holds_made_by_policy_are_the_eleven_of_the_contract() {
+    fn eleven_holds_are_made_by_policy() {
         let policy: Vec<_> =
             HoldReason::ALL.iter().filter(|reason| reason.is_policy()).map(|reason| reason.as_str()).collect();
         assert_eq!(

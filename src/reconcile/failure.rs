@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_s_kind_comes_from_its_type_and_not_from_its_words() {
+    fn the_kind_of_a_failure_comes_from_its_type_and_not_from_its_words() {
         let transient =
             ApiError::Transient { what: "GET".to_owned(), detail: "401, the API key was refused".to_owned() };
         let rejected = ApiError::Rejected { what: "GET".to_owned(), status: 404, detail: "401".to_owned() };

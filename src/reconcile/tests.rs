@@ -334,7 +334,7 @@ impl World {
 }
 
 #[tokio::test]
-async fn what_is_owed_is_delivered_marked_and_left_alone_from_then_on() {
+async fn an_owed_reward_is_delivered_marked_and_then_left_alone() {
     let world = World::new();
     (1..=3).for_each(|id| world.outside.put(commission(id)));
     let report = world.pass().await;
@@ -378,7 +378,7 @@ async fn an_answer_that_grew_old_while_the_ledger_was_locked_is_asked_for_again(
 }
 
 #[tokio::test]
-async fn an_id_that_nobody_knows_is_an_error_and_the_others_are_dealt_with() {
+async fn an_id_that_nobody_knows_is_an_error_and_the_others_are_done() {
     let world = World::new();
     world.outside.put(commission(5));
     let report = world.try_pass(&[5, 6]).await.unwrap();
@@ -412,7 +412,7 @@ async fn a_rule_that_did_not_say_who_receives_is_asked_for_again() {
 }
 
 #[tokio::test]
-async fn what_is_held_already_does_not_become_held() {
+async fn a_reward_that_is_already_held_does_not_count_as_newly_held() {
     let world = World::new();
     world.outside.put(Commission { is_self_referral: true, ..commission(1) });
     assert_eq!(world.pass().await.counts.held, 1);
@@ -464,7 +464,7 @@ async fn somebody_who_fulfils_between_any_two_of_our_questions_makes_no_pass_fai
 }
 
 #[tokio::test]
-async fn what_policy_forbids_by_the_time_of_a_late_delivery_is_not_delivered() {
+async fn a_late_reward_that_policy_forbids_by_then_is_not_delivered() {
     let world = World::new();
     (1..=3).for_each(|id| world.outside.put(commission(id)));
     world.outside.delivery_takes.set(chrono::TimeDelta::seconds(61));
@@ -476,7 +476,7 @@ async fn what_policy_forbids_by_the_time_of_a_late_delivery_is_not_delivered() {
 }
 
 #[tokio::test]
-async fn what_is_late_and_still_owed_is_delivered_after_another_question() {
+async fn a_late_reward_that_is_still_owed_is_delivered_after_another_question() {
     let world = World::new();
     (1..=3).for_each(|id| world.outside.put(commission(id)));
     world.outside.delivery_takes.set(chrono::TimeDelta::seconds(61));
@@ -506,7 +506,7 @@ async fn each_chunk_is_asked_about_just_ahead_of_its_deliveries() {
 }
 
 #[tokio::test]
-async fn what_is_late_is_asked_about_again_and_nothing_else() {
+async fn only_late_rewards_are_asked_about_again() {
     let mut world = World::new();
     world.settings.policy.max_deliveries_per_pass = 1_000;
     (1..=250).for_each(|id| world.outside.put(commission(id)));
@@ -518,7 +518,7 @@ async fn what_is_late_is_asked_about_again_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn answers_that_are_always_too_old_end_the_pass_with_a_word() {
+async fn answers_that_are_always_too_old_end_the_pass_with_a_reason() {
     let world = World::new();
     world.outside.put(commission(1));
     world.outside.answer_takes.set(chrono::TimeDelta::seconds(31));
@@ -569,7 +569,7 @@ async fn the_last_canary_speaks(gone: fn(&mut (Commission, bool))) {
 }
 
 #[tokio::test]
-async fn canaries_that_are_gone_prove_nothing_and_others_find_out_a_filter_turned_upside_down() {
+async fn canaries_that_are_gone_prove_nothing_and_others_detect_a_filter_turned_upside_down() {
     the_last_canary_speaks(|(commission, _)| commission.id = CommissionId(commission.id.0 + 1000)).await;
 }
 
@@ -580,7 +580,7 @@ async fn canaries_that_were_denied_or_became_money_prove_nothing_either() {
 }
 
 #[tokio::test]
-async fn the_last_canary_of_all_is_one_that_was_seen_unfulfilled_before() {
+async fn a_canary_that_was_seen_unfulfilled_before_is_used_last() {
     let world = World::new();
     (1..=2).for_each(|id| world.outside.put(commission(id)));
     world.pass().await;

@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_under_way_when_a_target_was_closed_does_not_lengthen_the_wait() {
+    fn deliveries_under_way_when_a_target_closes_do_not_lengthen_the_wait() {
         let limit = FAILURES_TOLERATED;
         let trouble = target(limit - 2);
         let health: Vec<_> = (0..6).map(|second| trouble.after(&failed(), false, &retry(), at(second))).collect();
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_reward_refused_again_and_again_closes_nothing() {
+    fn the_same_reward_refused_again_and_again_closes_no_target() {
         let trouble = target(0);
         trouble.after(&refused(), false, &retry(), at(0));
         for second in 1..9 {
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn those_tried_least_go_first() {
+    fn rewards_tried_least_go_first() {
         let rewards = [(1, 3, true), (2, 1, false), (3, 0, false), (4, 1, true), (5, 0, false)];
         assert_eq!(order(&target(0), &rewards), [3, 5, 2, 4, 1]);
         assert_eq!(
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn probes_are_in_turn_one_in_doubt_and_the_least_tried() {
+    fn probes_alternate_between_a_reward_in_doubt_and_the_least_tried() {
         let rewards = [(1, 3, true), (2, 1, false), (3, 0, false), (4, 1, true), (5, 0, false)];
         assert_eq!(order(&target(10), &rewards), [4, 3, 1, 5, 2]);
         assert_eq!(order(&target(10), &[]), Vec::<i64>::new());

@@ -130,7 +130,7 @@ fn the_level_can_be_changed_while_it_runs_and_the_wire_stays_shut() {
 }
 
 #[test]
-fn what_the_command_line_says_of_levels_goes_before_the_configuration() {
+fn levels_from_the_command_line_go_before_the_configuration() {
     let text = heard_as(
         |sink| human(sink, false, false),
         filter(Verbosity::Quiet, None).0,

@@ -318,7 +318,7 @@ fn a_hold_of_policy_is_not_retried_but_may_be_decided() {
 }
 
 #[test]
-fn only_what_is_held_is_resolved() {
+fn only_held_rewards_are_resolved() {
     let world = owed();
     let missing = world.run(&["resolve", "7", "--dismiss"]).exits(1);
     assert!(missing.stderr.contains("there is no ledger at"), "{missing}");

@@ -149,7 +149,7 @@ fn two_variables_for_one_key_are_refused_whatever_their_order() {
 }
 
 #[test]
-fn what_is_not_utf_8_matters_only_where_it_is_ours() {
+fn variables_that_are_not_utf_8_matter_only_where_they_are_ours() {
     use std::os::unix::ffi::OsStringExt;
     let bad = || OsString::from_vec(vec![b'x', 0xff]);
     let named = |name: &str| OsString::from(name);

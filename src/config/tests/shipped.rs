@@ -41,7 +41,7 @@ fn as_shipped_it_parses_and_asks_for_what_it_cannot_know() {
 }
 
 #[test]
-fn what_it_shows_as_default_is_the_default() {
+fn the_defaults_it_shows_are_the_defaults() {
     let shown = loaded(&uncommented(is_secret), &[]).settings;
     // The same without anything that has a default.
     let least = r#"

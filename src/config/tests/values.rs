@@ -371,7 +371,7 @@ fn notices_and_the_log_are_read_as_written() {
 }
 
 #[test]
-fn what_notices_and_the_log_cannot_be_is_refused() {
+fn wrong_settings_of_notices_and_the_log_are_refused() {
     for (line, says) in [
         ("[heartbeat]\ntimeout = \"0s\"", "heartbeat.timeout: nothing is done in no time"),
         ("[alert]\ntimeout = \"61s\"", "alert.timeout: the next pass waits for this"),

@@ -11,7 +11,7 @@ fn subjects(words: &[&str]) -> BTreeSet<String> {
 const DAY: Duration = Duration::from_hours(24);
 
 #[test]
-fn what_was_alerted_is_remembered_over_a_restart_with_the_time_it_was_sent() {
+fn sent_alerts_are_remembered_over_a_restart_with_their_time() {
     let world = World::new();
     assert!(world.ledger.alerts().unwrap().is_empty());
     world.ledger.remember_alerts(&subjects(&["attention", "failing"]), at(0)).unwrap();
@@ -63,7 +63,7 @@ fn a_pass_that_a_crash_cut_off_has_failed() {
 }
 
 #[test]
-fn caught_is_what_we_delivered_of_what_was_approved_lately_and_is_settled() {
+fn caught_counts_what_makegood_delivered_of_the_settled_rewards_approved_lately() {
     let world = World::new();
     // All were approved 90 minutes before noon.
     world.in_state(1, RewardState::Fulfilled);

@@ -72,7 +72,7 @@ fn each_outcome_leaves_the_row_where_it_belongs() {
 }
 
 #[test]
-fn what_was_delivered_is_recorded_with_its_receipt_and_without_its_failures() {
+fn a_delivery_is_recorded_with_its_receipt_and_without_its_failures() {
     let world = World::new();
     let attempt = world.begin(&world.waiting(1));
     world.finish(1, attempt, &unknown(), &Aftermath::Retry(at(1)));
@@ -98,7 +98,7 @@ fn a_delivery_without_a_receipt_is_one() {
 }
 
 #[test]
-fn what_was_uncertain_once_stays_so_through_failures_that_are_certain() {
+fn an_uncertain_reward_stays_uncertain_through_certain_failures() {
     let world = World::new();
     let first = world.begin(&world.waiting(1));
     world.finish(1, first, &unknown(), &Aftermath::Retry(at(1)));

@@ -120,7 +120,7 @@ fn asks(world: &World) -> Claimed {
 }
 
 #[test]
-fn what_nobody_has_seen_yet_can_be_claimed_and_by_its_owner_again() {
+fn an_unseen_commission_can_be_claimed_and_claimed_again_by_its_owner() {
     let world = World::new();
     assert_eq!(asks(&world), Claimed::Taken);
     assert_eq!(claim(&world), "handler 2026-01-01T12:10:00.000Z");
@@ -133,7 +133,7 @@ fn what_nobody_has_seen_yet_can_be_claimed_and_by_its_owner_again() {
 }
 
 #[test]
-fn what_is_delivered_or_decided_is_not_claimed_and_the_reason_is_told() {
+fn a_delivered_or_decided_reward_cannot_be_claimed_and_the_reason_is_told() {
     for state in [RewardState::Delivered, RewardState::Fulfilled, RewardState::Reversed] {
         let world = World::new();
         world.in_state(1, state);
@@ -152,7 +152,7 @@ fn what_is_delivered_or_decided_is_not_claimed_and_the_reason_is_told() {
 }
 
 #[test]
-fn what_waits_is_held_by_policy_or_was_cancelled_can_be_claimed_unless_an_attempt_may_have_taken_effect() {
+fn a_waiting_policy_held_or_cancelled_reward_can_be_claimed_unless_an_attempt_may_have_taken_effect() {
     for state in [RewardState::Waiting, RewardState::Held, RewardState::Cancelled] {
         let world = World::new();
         world.in_state(1, state);
@@ -197,7 +197,7 @@ fn a_claim_taken_by_a_clock_that_was_ahead_lasts_as_long_as_it_was_asked_for_fro
 
 /// Found while the clock was ahead, held by the fuse meanwhile, and the clock set back: the grace period counts down from now, once.
 #[test]
-fn what_a_clock_that_was_ahead_found_is_found_now_and_counts_down() {
+fn a_reward_found_by_a_clock_that_was_ahead_counts_as_found_now() {
     let world = World::new();
     let (waits, held, delivered) = (1, 2, 3);
     world.waiting(waits);

@@ -17,7 +17,7 @@ fn try_to<T>(world: &World, work: impl FnOnce(&Change<'_>) -> Result<T, LedgerEr
 }
 
 #[test]
-fn what_no_pass_has_seen_is_recorded_as_delivered_outside() {
+fn a_commission_that_no_pass_has_seen_is_recorded_as_delivered_outside() {
     let world = World::new();
     assert_eq!(record(&world, Some("r-9")), None);
     assert_eq!(world.column(1, "state"), "delivered");
@@ -32,7 +32,7 @@ fn what_no_pass_has_seen_is_recorded_as_delivered_outside() {
 }
 
 #[test]
-fn what_is_open_or_decided_otherwise_becomes_delivered_and_the_claim_ends() {
+fn recording_an_open_or_dismissed_reward_makes_it_delivered_and_ends_the_claim() {
     for state in [
         RewardState::Waiting,
         RewardState::Delivering,
@@ -72,7 +72,7 @@ fn an_attempt_that_is_under_way_when_the_delivery_is_recorded_is_closed_and_no_o
 }
 
 #[test]
-fn what_is_delivered_already_stays_as_it_is_and_the_claim_ends() {
+fn recording_a_delivered_reward_changes_nothing_but_ends_the_claim() {
     for state in [RewardState::Delivered, RewardState::Fulfilled, RewardState::Reversed] {
         let world = World::new();
         world.in_state(1, state);
@@ -134,7 +134,7 @@ fn a_hold_is_resolved_by_dismissal_which_does_not_forget_that_it_may_have_taken_
 }
 
 #[test]
-fn only_what_is_held_is_resolved() {
+fn only_held_rewards_are_resolved() {
     for resolution in [Resolution::Delivered(None), Resolution::Retry, Resolution::Dismiss] {
         let world = World::new();
         let reward = world.held(1, HoldReason::Fuse);
@@ -145,7 +145,7 @@ fn only_what_is_held_is_resolved() {
 }
 
 #[test]
-fn what_was_delivered_is_reversed_and_nothing_else() {
+fn only_delivered_rewards_are_reversed() {
     for state in [RewardState::Delivered, RewardState::Fulfilled] {
         let world = World::new();
         let reward = world.in_state(1, state);

@@ -53,7 +53,7 @@ fn behind() -> World {
 }
 
 #[test]
-fn whoever_writes_to_a_ledger_that_lacks_what_its_mark_names_it_stays_locked() {
+fn a_ledger_that_lacks_its_marks_entry_stays_locked_whoever_writes_to_it() {
     let record = |world: &World| {
         for number in 10..20 {
             world.change(|it| it.record(id(number), &key(number), None, "webhook"));
@@ -206,7 +206,7 @@ fn a_copy_of_a_ledger_without_any_delivery_is_a_copy_too() {
 }
 
 #[test]
-fn who_only_reads_finds_out_the_same_and_writes_nothing() {
+fn a_reader_finds_out_the_same_and_writes_nothing() {
     let world = World::new();
     world.in_state(1, RewardState::Delivered);
     std::fs::remove_file(world.place.beside(".mark")).unwrap();

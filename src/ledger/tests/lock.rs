@@ -79,7 +79,7 @@ async fn a_holder_that_left_no_name_is_still_a_holder() {
 }
 
 #[tokio::test]
-async fn what_a_dead_holder_left_behind_is_no_obstacle_and_the_lock_file_stays() {
+async fn a_dead_holders_lock_file_is_no_obstacle_and_stays() {
     let place = Place::new();
     std::fs::write(place.beside(".lock"), "process 1 (makegood run) since for ever, and much longer than that\n")
         .unwrap();

@@ -29,7 +29,7 @@ fn ids(world: &World, sql: &str) -> Vec<i64> {
 }
 
 #[test]
-fn a_dossier_has_every_column_of_the_contract() {
+fn a_dossier_has_every_documented_column() {
     let world = World::new();
     assert_eq!(world.ledger.dossier(id(1)).unwrap(), None);
     world.in_state(1, RewardState::Fulfilled);
@@ -48,7 +48,7 @@ fn a_dossier_has_every_column_of_the_contract() {
 }
 
 #[test]
-fn the_tables_have_the_columns_of_the_contract_and_are_strict() {
+fn the_tables_have_the_documented_columns_and_are_strict() {
     let world = World::new();
     for (table, columns) in
         [("rewards", REWARDS), ("attempts", ATTEMPTS), ("journal", JOURNAL), ("passes", PASSES), ("claims", CLAIMS)]
@@ -150,7 +150,7 @@ fn attention_is_sorted_by_how_long_it_stands() {
 }
 
 #[test]
-fn owed_is_what_waits_or_is_on_its_way_in_the_order_of_time() {
+fn owed_has_waiting_and_delivering_rewards_in_the_order_of_time() {
     let world = World::new();
     assert_eq!(world.ledger.next_owed().unwrap(), None);
     for (number, state) in (1..).zip(RewardState::ALL) {
@@ -242,7 +242,7 @@ fn a_pass_whose_process_died_is_closed_by_the_next_one_and_no_other() {
 }
 
 #[test]
-fn what_a_listing_should_contain_is_what_is_open_or_drifted() {
+fn open_ids_are_open_or_drifted_rewards() {
     let world = World::new();
     for (number, state) in (1..).zip(RewardState::ALL) {
         world.in_state(number, *state);

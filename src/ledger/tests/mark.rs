@@ -29,7 +29,7 @@ fn is_behind(world: &World) -> bool {
 }
 
 #[test]
-fn it_says_how_far_deliveries_have_come_and_when() {
+fn a_mark_says_how_far_deliveries_have_come_and_when() {
     let world = World::new();
     let first = Some(Position { journal: 0, at: "never".to_owned() });
     assert_eq!(world.ledger.marked_position().unwrap(), first, "made with the ledger");
@@ -73,7 +73,7 @@ fn a_copy_that_came_to_the_same_numbers_by_itself_is_behind_too() {
 }
 
 #[test]
-fn it_is_brought_up_to_what_handlers_wrote_themselves_and_never_taken_back() {
+fn a_mark_is_advanced_to_the_entries_of_handlers_and_never_moved_back() {
     let world = World::new();
     let reward = world.waiting(1);
     world.begin(&reward);
@@ -93,7 +93,7 @@ fn it_is_brought_up_to_what_handlers_wrote_themselves_and_never_taken_back() {
 }
 
 #[test]
-fn what_is_no_mark_is_refused_and_left_as_it_is() {
+fn an_unreadable_mark_is_refused_and_left_as_it_is() {
     for bad in [
         "",
         "rubbish",
@@ -128,7 +128,7 @@ fn a_ledger_in_memory_has_none() {
 }
 
 #[test]
-fn one_from_before_the_first_delivery_forbids_nothing() {
+fn a_mark_from_before_the_first_delivery_forbids_nothing() {
     let world = World::new();
     world.ledger.accept_as_it_is().unwrap();
     assert_eq!(world.ledger.marked_position().unwrap().unwrap().journal, 0);
@@ -136,7 +136,7 @@ fn one_from_before_the_first_delivery_forbids_nothing() {
 }
 
 #[test]
-fn what_is_no_mark_means_nothing_beside_a_ledger_that_knows_no_delivery() {
+fn an_unreadable_mark_means_nothing_beside_a_ledger_that_knows_no_delivery() {
     for bad in [&b""[..], b"makegood ledger mark: jour", b"\xff\xfe"] {
         let world = World::new();
         let reward = world.waiting(1);
@@ -148,7 +148,7 @@ fn what_is_no_mark_means_nothing_beside_a_ledger_that_knows_no_delivery() {
 }
 
 #[test]
-fn a_time_that_is_empty_is_a_time_for_a_mark() {
+fn a_mark_may_have_an_empty_time() {
     let world = World::new();
     let reward = world.waiting(1);
     world.begin(&reward);
@@ -179,7 +179,7 @@ fn a_mark_that_is_no_regular_file_is_refused_and_not_waited_for() {
 }
 
 #[test]
-fn what_a_dead_process_left_of_a_mark_is_swept_away_and_what_a_living_one_writes_is_not() {
+fn a_dead_processs_draft_of_a_mark_is_removed_and_a_living_ones_is_not() {
     let world = World::new();
     let (dead, alive, other) = (
         files::draft_of(&world.place.beside(".mark")).unwrap(),

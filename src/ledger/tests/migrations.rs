@@ -127,7 +127,7 @@ fn passes_of_earlier_versions_get_a_kind_where_every_version_wrote_the_same_word
 }
 
 #[test]
-fn what_somebody_added_to_an_earlier_ledger_is_refused_and_not_dropped_on_the_way() {
+fn an_object_that_somebody_added_to_an_earlier_ledger_is_refused_and_not_dropped() {
     for (version, fixture) in fixtures() {
         for sql in [
             "CREATE VIEW mine AS SELECT 1",
@@ -157,7 +157,7 @@ fn the_ledger_of_version_4_has_every_state_and_every_hold() {
 
 /// What `show` said of earlier ledgers by comparing two times is what the ledger says now.
 #[test]
-fn what_waited_in_an_earlier_ledger_waits_for_what_was_said_of_it() {
+fn a_reward_that_waited_in_an_earlier_ledger_gets_the_reason_that_its_journal_tells() {
     let waits = |version: i64| {
         let place = copy_of(&fixtures()[&version]);
         let ledger = place.open();
@@ -298,7 +298,7 @@ fn a_migration_that_fails_leaves_the_ledger_as_it_was_and_no_copy() {
 }
 
 #[test]
-fn a_ledger_that_was_migrated_is_refused_by_who_knows_only_earlier_ones() {
+fn a_migrated_ledger_is_refused_by_earlier_versions() {
     let place = copy_of(&fixtures()[&2]);
     let ledger = place.open();
     // What 0.1 asks before anything else.
@@ -309,7 +309,7 @@ fn a_ledger_that_was_migrated_is_refused_by_who_knows_only_earlier_ones() {
 }
 
 #[test]
-fn those_who_open_an_earlier_ledger_at_the_same_time_migrate_it_once() {
+fn processes_that_open_an_earlier_ledger_at_the_same_time_migrate_it_once() {
     let place = copy_of(&fixtures()[&2]);
     let all_at_once = std::sync::Barrier::new(4);
     std::thread::scope(|scope| {

@@ -94,7 +94,7 @@ fn a_schema_that_somebody_changed_is_refused_and_named() {
 
 /// A person's ANALYZE is no change of the schema.
 #[test]
-fn what_sqlite_notes_of_a_ledger_for_itself_is_fine() {
+fn sqlites_own_tables_are_no_difference() {
     let world = World::new();
     world.waiting(1);
     world.elsewhere("ANALYZE");
@@ -104,7 +104,7 @@ fn what_sqlite_notes_of_a_ledger_for_itself_is_fine() {
 }
 
 #[test]
-fn what_was_written_is_there_when_the_ledger_is_opened_again() {
+fn a_write_is_there_when_the_ledger_is_opened_again() {
     let place = Place::new();
     let first = World { ledger: place.open(), place };
     first.waiting(1);
@@ -257,7 +257,7 @@ fn looking_into_a_ledger_that_nobody_has_open_changes_nothing() {
 }
 
 #[test]
-fn a_path_may_hold_anything_that_a_path_may_hold() {
+fn a_ledgers_path_may_contain_any_character() {
     let folder = tempfile::tempdir().unwrap();
     for name in ["a?mode=rwc&b#c", "100%41", "spaces and ünïcode", "quote'\""] {
         let path = folder.path().join(name);
@@ -411,8 +411,8 @@ fn a_reader_who_may_not_write_the_folder_reads_a_ledger_that_nobody_has_open() {
 }
 
 #[test]
-fn a_reader_who_may_not_write_the_folder_is_told_no_old_news_of_what_a_crash_left() {
-    let name = "a_reader_who_may_not_write_the_folder_is_told_no_old_news_of_what_a_crash_left";
+fn a_reader_who_may_not_write_the_folder_gets_no_stale_data_after_a_crash() {
+    let name = "a_reader_who_may_not_write_the_folder_gets_no_stale_data_after_a_crash";
     as_somebody(
         name,
         || left_alone(&["", "-wal"]),
@@ -424,7 +424,7 @@ fn a_reader_who_may_not_write_the_folder_is_told_no_old_news_of_what_a_crash_lef
 }
 
 #[test]
-fn what_a_crash_left_is_read_and_left_as_it_is() {
+fn a_wal_that_a_crash_left_is_read_and_left_as_it_is() {
     let place = left_alone(&["", "-wal"]);
     set_mode(place.folder.path(), 0o755);
     let before = (place.bytes(), std::fs::read(place.beside("-wal")).unwrap());
@@ -443,7 +443,7 @@ fn an_empty_wal_is_none() {
 }
 
 #[test]
-fn a_folder_that_one_may_not_write_or_not_even_look_into_is_named() {
+fn a_folder_without_the_right_to_write_or_look_is_named() {
     let shut = |folder: &Path| folder.join("shut");
     let prepare = || {
         let place = Place::new();
@@ -452,7 +452,7 @@ fn a_folder_that_one_may_not_write_or_not_even_look_into_is_named() {
         set_mode(place.folder.path(), 0o555);
         place
     };
-    as_somebody("a_folder_that_one_may_not_write_or_not_even_look_into_is_named", prepare, |folder| {
+    as_somebody("a_folder_without_the_right_to_write_or_look_is_named", prepare, |folder| {
         let error = Ledger::open(&folder.join("ledger.db"), ACCOUNT, at(0)).unwrap_err();
         assert!(matches!(error, LedgerError::File { doing: "create", .. }), "{error:?}");
         for error in [
@@ -465,7 +465,7 @@ fn a_folder_that_one_may_not_write_or_not_even_look_into_is_named() {
 }
 
 #[test]
-fn who_is_not_root_keeps_what_it_makes_in_a_folder_of_somebody_elses() {
+fn a_user_other_than_root_owns_the_files_it_makes_in_somebody_elses_folder() {
     let prepare = || {
         let place = Place::new();
         if std::fs::metadata("/proc/self").unwrap().uid() == 0 {
@@ -474,7 +474,7 @@ fn who_is_not_root_keeps_what_it_makes_in_a_folder_of_somebody_elses() {
         }
         place
     };
-    as_somebody("who_is_not_root_keeps_what_it_makes_in_a_folder_of_somebody_elses", prepare, |folder| {
+    as_somebody("a_user_other_than_root_owns_the_files_it_makes_in_somebody_elses_folder", prepare, |folder| {
         let path = folder.join("ledger.db");
         drop(Ledger::open(&path, ACCOUNT, at(0)).unwrap());
         assert_eq!(std::fs::metadata(&path).unwrap().uid(), std::fs::metadata("/proc/self").unwrap().uid());
@@ -482,7 +482,7 @@ fn who_is_not_root_keeps_what_it_makes_in_a_folder_of_somebody_elses() {
 }
 
 #[test]
-fn a_mark_that_one_may_not_read_is_an_error() {
+fn an_unreadable_marks_file_is_an_error() {
     let prepare = || {
         let place = Place::new();
         std::fs::write(place.beside(".mark"), "").unwrap();
@@ -490,14 +490,14 @@ fn a_mark_that_one_may_not_read_is_an_error() {
         set_mode(place.folder.path(), 0o777);
         place
     };
-    as_somebody("a_mark_that_one_may_not_read_is_an_error", prepare, |folder| {
+    as_somebody("an_unreadable_marks_file_is_an_error", prepare, |folder| {
         let error = files::open_or_create(&folder.join("ledger.db.mark")).unwrap_err();
         assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied);
     });
 }
 
 #[test]
-fn those_who_make_a_ledger_at_the_same_time_have_the_same() {
+fn processes_that_make_a_ledger_at_the_same_time_share_it() {
     for _ in 0..20 {
         let (place, all_at_once) = (Place::new(), Barrier::new(4));
         std::thread::scope(|scope| {
@@ -562,7 +562,7 @@ fn a_commit_that_fails_changes_nothing() {
 }
 
 #[test]
-fn who_finds_a_ledger_locked_that_is_to_have_a_wal_waits_for_it_but_not_for_ever() {
+fn entering_wal_waits_for_a_lock_but_not_for_ever() {
     let place = Place::new();
     drop(place.open());
     let shell = place.shell();

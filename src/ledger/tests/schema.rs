@@ -120,7 +120,7 @@ fn times_are_utc_text_of_rfc_3339_in_whole_seconds_or_milliseconds() {
 }
 
 #[test]
-fn what_a_handler_may_write_is_accepted() {
+fn everything_that_a_handler_may_write_is_accepted() {
     let world = World::new();
     for (number, columns) in [
         (1, "state = 'held', hold_reason = 'changed'"),
@@ -236,7 +236,7 @@ fn a_key_names_its_commission_and_stays() {
 }
 
 #[test]
-fn what_was_delivered_never_goes_back() {
+fn a_delivered_reward_never_goes_back() {
     let world = World::new();
     let there = [RewardState::Delivered, RewardState::Fulfilled, RewardState::Reversed];
     for (number, state) in (1..).zip(there) {

@@ -31,7 +31,7 @@ fn counted(ledger: &mut Ledger, failing: bool) -> Arc<AtomicU32> {
 }
 
 #[tokio::test]
-async fn what_is_asked_for_at_the_same_time_shares_a_transaction() {
+async fn requests_at_the_same_time_share_a_transaction() {
     let mut world = World::new();
     let rewards: Vec<Reward> = (1..=16).map(|number| world.waiting(number)).collect();
     let commits = counted(&mut world.ledger, false);
@@ -46,7 +46,7 @@ async fn what_is_asked_for_at_the_same_time_shares_a_transaction() {
 }
 
 #[tokio::test]
-async fn what_fails_is_taken_back_alone() {
+async fn a_failed_request_is_rolled_back_alone() {
     let world = World::new();
     let rewards: Vec<Reward> = (1..=3).map(|number| world.waiting(number)).collect();
     let writer = Writer::here(&world.ledger, || at(0));
@@ -101,7 +101,7 @@ async fn the_thread_hands_back_what_is_committed_marked_and_logged() {
 }
 
 #[tokio::test]
-async fn a_lock_of_somebody_elses_is_told_to_all_and_blocks_only_who_waits() {
+async fn somebody_elses_lock_is_told_to_all_and_blocks_only_those_who_wait() {
     let world = World::new();
     let rewards: Vec<Reward> = (1..=3).map(|number| world.waiting(number)).collect();
     let writer = Writer::thread(&world.ledger, || at(0));

@@ -51,7 +51,7 @@ fn a_commission_enters_as_held() {
 }
 
 #[test]
-fn what_firstpromoter_said_reads_back_as_it_was() {
+fn firstpromoters_facts_read_back_unchanged() {
     let world = World::new();
     let time = |text: &str| Some(text.parse::<Timestamp>().unwrap());
     let variants = [
@@ -92,7 +92,7 @@ fn a_commission_enters_once() {
 }
 
 #[test]
-fn what_changed_upstream_is_recorded_and_only_what_matters_is_journaled() {
+fn upstream_changes_are_recorded_and_only_important_ones_are_journaled() {
     let world = World::new();
     let row = world.waiting(1);
     let before = world.dump();
@@ -113,7 +113,7 @@ fn what_changed_upstream_is_recorded_and_only_what_matters_is_journaled() {
 }
 
 #[test]
-fn what_waits_may_wait_until_another_time_without_a_word() {
+fn a_waiting_reward_gets_another_time_without_a_journal_entry() {
     let world = World::new();
     let row = world.waiting(1);
     world.change(|it| it.apply(&row, &wait(at(20))));
@@ -126,7 +126,7 @@ fn what_waits_may_wait_until_another_time_without_a_word() {
 }
 
 #[test]
-fn what_was_held_is_owed_again_since_it_was_owed_at_first() {
+fn a_held_reward_is_owed_again_since_its_first_time() {
     let world = World::new();
     let row = world.held(1, HoldReason::FraudSuspicion);
     let said = entry(&world, 5, |it| it.apply(&row, &wait(at(20))));
@@ -137,7 +137,7 @@ fn what_was_held_is_owed_again_since_it_was_owed_at_first() {
 }
 
 #[test]
-fn what_was_cancelled_is_owed_anew() {
+fn a_cancelled_reward_is_owed_anew() {
     let world = World::new();
     let attempt = world.begin(&world.waiting(1));
     world.finish(1, attempt, &not_delivered(), &Aftermath::Retry(at(3)));
@@ -152,7 +152,7 @@ fn what_was_cancelled_is_owed_anew() {
 }
 
 #[test]
-fn what_was_cancelled_and_is_held_when_approved_again_is_owed_anew_too() {
+fn a_cancelled_reward_that_is_held_when_approved_again_is_owed_anew_too() {
     let world = World::new();
     let attempt = world.begin(&world.waiting(1));
     world.finish(1, attempt, &not_delivered(), &Aftermath::Retry(at(3)));
@@ -168,7 +168,7 @@ fn what_was_cancelled_and_is_held_when_approved_again_is_owed_anew_too() {
 }
 
 #[test]
-fn what_is_held_says_why() {
+fn a_held_reward_says_why() {
     let world = World::new();
     let row = world.waiting(1);
     let said = entry(&world, 1, |it| it.apply(&row, &hold(HoldReason::OverLimit, "700 points")));
@@ -205,7 +205,7 @@ fn a_cut_off_attempt_that_is_held_is_closed_and_may_have_taken_effect() {
 }
 
 #[test]
-fn what_is_no_longer_approved_is_cancelled() {
+fn a_reward_that_is_no_longer_approved_is_cancelled() {
     let world = World::new();
     for (number, row) in [(1, world.waiting(1)), (2, world.held(2, HoldReason::RefusedByTarget))] {
         world.change_at(1, |it| it.apply(&row, &cancel("denied")));
@@ -217,7 +217,7 @@ fn what_is_no_longer_approved_is_cancelled() {
 }
 
 #[test]
-fn what_may_have_taken_effect_cannot_be_cancelled() {
+fn a_reward_that_may_have_taken_effect_cannot_be_cancelled() {
     let world = World::new();
     let attempt = world.begin(&world.waiting(1));
     world.finish(1, attempt, &unknown(), &Aftermath::Retry(at(3)));
@@ -228,7 +228,7 @@ fn what_may_have_taken_effect_cannot_be_cancelled() {
 }
 
 #[test]
-fn what_we_delivered_becomes_fulfilled_as_ours_and_the_rest_as_somebody_elses() {
+fn a_reward_is_fulfilled_as_ours_only_where_makegood_delivered_it() {
     let world = World::new();
     for (number, state, by) in [
         (1, RewardState::Delivered, DeliveredBy::Makegood),
@@ -257,7 +257,7 @@ fn what_we_delivered_becomes_fulfilled_as_ours_and_the_rest_as_somebody_elses() 
 }
 
 #[test]
-fn what_an_operator_said_stays_the_operators() {
+fn a_delivery_that_an_operator_reported_stays_the_operators() {
     let world = World::new();
     world.waiting(1);
     world.elsewhere("UPDATE rewards SET state = 'delivered', delivered_at = state_since, delivered_by = 'operator'");
@@ -376,7 +376,7 @@ fn the_journal_names_who_did_it_and_in_which_pass() {
 }
 
 #[test]
-fn what_is_found_owed_counts_from_when_the_pass_decided_and_not_from_when_it_is_written() {
+fn a_found_reward_counts_from_the_time_of_the_plan_and_not_of_the_write() {
     let world = World::new();
     let found = |change: &Change<'_>| change.is_found_at(at(-3));
     world.change(|it| {

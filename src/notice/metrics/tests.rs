@@ -203,7 +203,7 @@ fn what_the_ledger_knows_is_counted_and_counted_on() {
 }
 
 #[test]
-fn what_is_not_final_yet_is_counted_once_when_it_is() {
+fn a_row_is_counted_once_when_it_is_final() {
     let (ledger, metrics) = (ledger(), Metrics::new("12345"));
     let open = ledger.begin_pass("schedule", "poll", at(0)).unwrap();
     assert_eq!(metrics_of(&metrics, &ledger)["makegood_passes_total{result=completed}"], 0.0);

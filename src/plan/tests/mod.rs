@@ -413,7 +413,7 @@ fn a_change_while_an_outcome_is_unknown_asks_for_a_person_and_says_what_changed(
 }
 
 #[test]
-fn what_has_no_amount_any_more_while_an_outcome_is_unknown_has_changed() {
+fn a_reward_that_loses_its_amount_while_its_outcome_is_unknown_has_changed() {
     let world = world_with_a_rule_for_referrals();
     for (odd, change) in [
         ("0", "amount 500 -> 0"),
@@ -434,7 +434,7 @@ fn what_has_no_amount_any_more_while_an_outcome_is_unknown_has_changed() {
 }
 
 #[test]
-fn what_does_not_change_the_content_of_a_delivery_is_no_change() {
+fn a_change_outside_the_content_of_a_delivery_is_no_change() {
     let world = World::new();
     let renamed = but(|it| {
         it.promoter = Reference::To(Promoter { name: Some("Patricia".to_owned()), ..promoter() });
@@ -447,7 +447,7 @@ fn what_does_not_change_the_content_of_a_delivery_is_no_change() {
 }
 
 #[test]
-fn what_is_withdrawn_while_an_outcome_is_unknown_asks_for_a_person_and_names_the_target() {
+fn a_reward_withdrawn_while_its_outcome_is_unknown_needs_a_person_and_names_the_target() {
     let world = World::new();
     for row in [delivering_at("script"), uncertain(tried(reward(RewardState::Waiting), "script", in_minutes(4)))] {
         for observed in [Observation::NotApproved("denied".to_owned()), Observation::Gone] {
@@ -473,7 +473,7 @@ fn why_it_cannot_be_marked_is_said_three_times_and_again_when_the_reason_changes
 }
 
 #[test]
-fn what_is_recorded_is_what_firstpromoter_says() {
+fn the_ledger_records_what_firstpromoter_says() {
     let world = World::new();
     assert_eq!(facts(&commission(), &world.policy, &world.rules), recorded());
     let odd = but(|it| it.amount = Amount::Odd("1.5".to_owned()));
@@ -499,7 +499,7 @@ fn each_wait_says_in_its_own_words_what_it_waits_for() {
 }
 
 #[test]
-fn what_is_in_neither_answer_for_more_than_a_day_asks_for_a_person() {
+fn a_reward_in_neither_answer_for_more_than_a_day_needs_a_person() {
     let world = World::new();
     let waiting = |minutes: i64| {
         let waiting = until(in_minutes(-minutes), reward(RewardState::Waiting));
@@ -522,7 +522,7 @@ fn what_is_in_neither_answer_for_more_than_a_day_asks_for_a_person() {
 }
 
 #[test]
-fn what_goes_to_a_target_in_trouble_waits_until_its_time_and_nothing_else_does() {
+fn only_rewards_for_a_target_in_trouble_wait_until_its_time() {
     let until = in_minutes(7);
     let closed = BTreeMap::from([("app".to_owned(), until)]);
     let resume = Step::Deliver { target: "app".to_owned(), resume: true, first: None };
@@ -546,7 +546,7 @@ fn what_goes_to_a_target_in_trouble_waits_until_its_time_and_nothing_else_does()
 }
 
 #[test]
-fn what_was_cut_off_is_held_by_the_same_policy_as_what_waits() {
+fn policy_holds_an_interrupted_delivery_like_a_waiting_reward() {
     let strict = World::with(|it| {
         it.policy.max_amount = BTreeMap::from([(Unit::Points, 499)]);
     });
@@ -563,7 +563,7 @@ fn what_was_cut_off_is_held_by_the_same_policy_as_what_waits() {
 }
 
 #[test]
-fn what_may_have_taken_effect_is_repeated_only_where_the_target_is_the_same_and_else_says_what_changed() {
+fn an_attempt_in_doubt_is_repeated_only_at_the_same_target_and_else_says_what_changed() {
     let world = World::new();
     let went_to = |mut row: Reward, then: Fingerprint| {
         match &mut row.tried {

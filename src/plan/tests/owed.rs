@@ -57,7 +57,7 @@ fn no_grace_period_is_fine_and_an_endless_one_does_not_overflow() {
 }
 
 #[test]
-fn what_was_cancelled_has_a_grace_period_of_its_own_when_it_is_approved_again() {
+fn a_cancelled_reward_that_is_approved_again_has_a_new_grace_period() {
     let world = World::new();
     let row = tried(reward(RewardState::Cancelled), "app", in_minutes(600));
     let again = but(|it| it.status_updated_at = Some(in_minutes(-1)));
@@ -104,7 +104,7 @@ fn only_the_configured_campaigns_are_delivered_and_an_empty_list_means_all() {
 }
 
 #[test]
-fn what_the_ledger_has_open_and_the_policy_no_longer_names_asks_for_a_person() {
+fn an_open_reward_that_the_policy_no_longer_names_needs_a_person() {
     let row = reward(RewardState::Waiting);
     let units = World::with(|it| it.policy.units = vec![Unit::Credits]);
     assert_eq!(units.says(commission(), Some(&row)), "hold no_route");
@@ -129,7 +129,7 @@ fn a_status_that_is_not_known_is_held_whatever_else_stands() {
 }
 
 #[test]
-fn what_was_approved_before_deliver_from_is_backlog() {
+fn a_reward_approved_before_deliver_from_is_backlog() {
     let world = World::with(|it| it.policy.deliver_from = in_minutes(-60));
     let approved = |minutes: Option<i64>| but(|it| it.status_updated_at = minutes.map(in_minutes));
     assert_eq!(world.says(approved(Some(-60)), None), "deliver app", "from then on means then, too");
@@ -154,7 +154,7 @@ fn a_bare_date_of_approval_does_not_use_up_the_grace_period() {
 }
 
 #[test]
-fn what_is_not_said_decides_nothing_about_who_receives_it() {
+fn a_missing_field_decides_nothing_about_the_recipient() {
     let world = World::new();
     let unsaid = |change: fn(&mut Commission)| world.says(but(change), None);
     assert_eq!(unsaid(|it| it.reward = Reference::Unreadable), "hold recipient_unknown");
@@ -477,7 +477,7 @@ fn a_wait_is_written_when_its_end_or_its_reason_is_another_and_else_once() {
 }
 
 #[test]
-fn what_a_clock_that_was_ahead_found_waits_a_grace_period_from_now_and_no_longer() {
+fn a_reward_found_by_a_clock_that_was_ahead_waits_one_grace_period_from_now() {
     let world = World::new();
     let days = 24 * 60 * 10;
     let undated = || but(|it| it.status_updated_at = None);

@@ -156,7 +156,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(4_000))]
 
     #[test]
-    fn what_is_delivered_reversed_dismissed_or_held_by_an_attempt_is_never_delivered(
+    fn a_delivered_reversed_dismissed_or_attempt_held_reward_is_never_delivered(
         world in a_world(), reward in a_reward(), observed in an_observation(),
     ) {
         let decision = world.decide(&observed, Some(&reward));
@@ -174,7 +174,7 @@ proptest! {
     }
 
     #[test]
-    fn what_may_have_taken_effect_goes_only_to_the_same_target_if_that_deduplicates_and_is_never_cancelled(
+    fn an_attempt_in_doubt_goes_only_to_the_same_deduplicating_target_and_is_never_cancelled(
         world in a_world(), reward in a_reward(), observed in an_observation(),
     ) {
         let Some(doubt) = reward.doubt() else { return Ok(()) };
@@ -218,7 +218,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_owed_in_scope_and_open_is_never_dropped_silently(
+    fn an_owed_open_reward_in_scope_is_never_dropped_silently(
         world in a_world(), reward in option::of(a_reward()), commission in a_commission(),
     ) {
         let open = reward.as_ref().is_none_or(|it| match it.state {

@@ -175,7 +175,7 @@ fn settled() -> Vec<Row> {
 }
 
 #[test]
-fn every_state_of_the_ledger_times_every_observation_is_decided_as_the_contract_says() {
+fn every_state_of_the_ledger_times_every_observation_has_its_decision() {
     let world = World::new();
     let mut wrong = Vec::new();
     for (given, row, expected) in [undelivered(), all_held(), settled()].concat() {
