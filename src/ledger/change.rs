@@ -78,7 +78,7 @@ impl Ledger {
         written.moves.iter().for_each(Move::log);
         // After the commit, so that the mark is never ahead of a sound ledger. Before the return, so that no request leaves
         // earlier.
-        written.delivery.map_or(Ok(()), |position| self.advance_mark(&position))?;
+        written.delivery.map_or(Ok(()), |position| self.advance_high_water_mark(&position))?;
         Ok(done)
     }
 

@@ -35,7 +35,7 @@ impl Ledger {
     pub fn accept_as_it_is(&self) -> Result<Position, LedgerError> {
         let position = self.position()?;
         // The mark first: after a kill between the two, the ledger is still locked.
-        if let Some(mark) = &self.mark {
+        if let Some(mark) = &self.high_water_mark {
             mark.write(&position)?;
         }
         self.write(|tx| tx.execute("DELETE FROM may_have_forgotten", []))?;
@@ -43,22 +43,22 @@ impl Ledger {
     }
 
     /// Advances the mark to the entries that handlers have written themselves.
-    pub fn catch_up_mark(&self) -> Result<(), LedgerError> {
+    pub fn catch_up_high_water_mark(&self) -> Result<(), LedgerError> {
         let last: Option<Position> = self.run(|conn| {
             conn.prepare_cached(&format!("SELECT id, at FROM journal WHERE {DELIVERY} ORDER BY id DESC LIMIT 1"))?
                 .query_row([], |row| Ok(Position { journal: row.get(0)?, at: row.get(1)? }))
                 .optional()
         })?;
-        last.map_or(Ok(()), |position| self.advance_mark(&position))
+        last.map_or(Ok(()), |position| self.advance_high_water_mark(&position))
     }
 
     /// Moves the mark to an entry of this ledger, if the mark belongs to this ledger.
     ///
     /// Suppose somebody restored a backup, and `makegood record` (or a pass, whose handler wrote) writes an entry with a higher
     /// number than the mark's. If the mark moved there, it would vouch for a ledger that lacks the entries in between.
-    pub(super) fn advance_mark(&self, position: &Position) -> Result<(), LedgerError> {
-        let Some(mark) = &self.mark else { return Ok(()) };
-        let belongs = match self.read_mark()? {
+    pub(super) fn advance_high_water_mark(&self, position: &Position) -> Result<(), LedgerError> {
+        let Some(mark) = &self.high_water_mark else { return Ok(()) };
+        let belongs = match self.read_high_water_mark()? {
             // Two processes (a pass and a handler) may come here in any order.
             Some(marked) => marked.journal < position.journal && self.has(&marked)?,
             None => !self.knows_deliveries_before(position.journal)?,
@@ -67,10 +67,11 @@ impl Ledger {
     }
 
     /// Makes the mark of a ledger that has none and knows no delivery: nothing can be missing from it.
-    pub(super) fn make_first_mark(&self) -> Result<(), LedgerError> {
-        let Some(mark) = &self.mark else { return Ok(()) };
+    pub(super) fn make_first_high_water_mark(&self) -> Result<(), LedgerError> {
+        let Some(mark) = &self.high_water_mark else { return Ok(()) };
         // In this order: another process may make mark and ledger in the meantime, and deliver.
-        if self.read_mark()?.is_some() || self.knows_deliveries()? || self.read_mark()?.is_some() {
+        if self.read_high_water_mark()?.is_some() || self.knows_deliveries()? || self.read_high_water_mark()?.is_some()
+        {
             return Ok(());
         }
         mark.write(&Position { journal: 0, at: "never".to_owned() })
@@ -88,7 +89,7 @@ impl Ledger {
     fn doubt(&self) -> Result<Option<LedgerError>, LedgerError> {
         let path = || self.path.clone();
         // In this order: another process may write in the meantime, and it writes the ledger before the mark.
-        let marked = self.read_mark()?;
+        let marked = self.read_high_water_mark()?;
         if let Some(marked) = &marked
             && !self.has(marked)?
         {
@@ -102,9 +103,9 @@ impl Ledger {
         }
         // Reads again: the mark, and the first delivery, may have been made since then.
         if marked.is_none()
-            && let Some(mark) = &self.mark
+            && let Some(mark) = &self.high_water_mark
             && self.knows_deliveries()?
-            && self.read_mark()?.is_none()
+            && self.read_high_water_mark()?.is_none()
         {
             return match self.marked_position() {
                 Err(error @ LedgerError::BadMark { .. }) => Ok(Some(error)),
@@ -116,7 +117,7 @@ impl Ledger {
     }
 
     /// The mark; none where it cannot be understood.
-    fn read_mark(&self) -> Result<Option<Position>, LedgerError> {
+    fn read_high_water_mark(&self) -> Result<Option<Position>, LedgerError> {
         match self.marked_position() {
             Err(LedgerError::BadMark { .. }) => Ok(None),
             read => read,

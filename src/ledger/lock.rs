@@ -15,7 +15,7 @@ use std::{
 
 use thiserror::Error;
 
-use super::{files, mark::mark_path};
+use super::{files, high_water_mark::high_water_mark_path};
 use crate::{clock::Clock, domain::timestamp_text};
 
 /// How long a second process waits.
@@ -97,7 +97,7 @@ pub async fn acquire(ledger: &Path, doing: &str, clock: &impl Clock) -> Result<P
     if let Err(error) = named {
         tracing::debug!("the pass lock {} does not name its holder: {error}", path.display());
     }
-    files::sweep_drafts(&mark_path(ledger));
+    files::sweep_drafts(&high_water_mark_path(ledger));
     Ok(PassLock { _file: file })
 }
 

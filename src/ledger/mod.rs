@@ -28,9 +28,9 @@ mod files;
 mod fingerprints;
 mod forgotten;
 mod health;
+mod high_water_mark;
 mod journal;
 mod lock;
-mod mark;
 mod measures;
 mod migrate;
 mod open;
@@ -66,9 +66,9 @@ pub use facts::Facts;
 pub use failure::{FailureKind, PassFailure};
 pub(crate) use files::{folder_of, replace as replace_file, sweep_drafts};
 pub use health::Health;
+pub use high_water_mark::Position;
 pub use journal::{Attention, Dossier};
 pub use lock::{LockError, PassLock, acquire as acquire_pass_lock};
-pub use mark::Position;
 pub use measures::{Counted, Standing, Tally, Waits};
 pub use passes::{Counts, PassId};
 pub use place::{as_owner, become_owner, find_ledger};
@@ -79,7 +79,7 @@ pub use transition::Transition;
 pub use words::{DeliveredBy, Drift, Forgot, HoldReason, RewardState, WaitReason};
 
 use fence::Patience;
-use mark::Mark;
+use high_water_mark::HighWaterMark;
 
 /// `mkgd`, in the database's header: marks the file as ours.
 const APPLICATION_ID: i64 = 0x6d6b_6764;
@@ -116,7 +116,7 @@ pub struct Ledger {
     patience: Patience,
     path: PathBuf,
     /// The high-water mark beside the database. None in memory, and for readers.
-    mark: Option<Mark>,
+    high_water_mark: Option<HighWaterMark>,
     /// The file that was opened; none in memory.
     file: Option<(u64, u64)>,
 }

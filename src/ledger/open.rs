@@ -14,7 +14,7 @@ use super::{
     file_id,
     files::{self, For},
     folder_of,
-    mark::Mark,
+    high_water_mark::HighWaterMark,
     migrate::{self, known_version},
     with_suffix,
 };
@@ -30,10 +30,10 @@ impl Ledger {
         check_files(path, For::Writing)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let ledger = Self::connect(path, |path| Connection::open_with_flags(path, flags))?;
-        let ledger = Self { mark: Some(Mark::beside(path)), file: file_id(path), ..ledger };
+        let ledger = Self { high_water_mark: Some(HighWaterMark::beside(path)), file: file_id(path), ..ledger };
         ledger.prepare_for_writing()?;
         // Before the schema: after a kill between the two, the ledger is new, and its mark says so.
-        ledger.make_first_mark()?;
+        ledger.make_first_high_water_mark()?;
         ledger.migrate()?;
         ledger.bind(account_id, now)?;
         ledger.note_doubt()?;
@@ -45,7 +45,8 @@ impl Ledger {
         check_files(&self.path, For::Writing)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let ledger = Self::connect(&self.path, |path| Connection::open_with_flags(path, flags))?;
-        let ledger = Self { mark: Some(Mark::beside(&self.path)), file: file_id(&self.path), ..ledger };
+        let ledger =
+            Self { high_water_mark: Some(HighWaterMark::beside(&self.path)), file: file_id(&self.path), ..ledger };
         if ledger.file != self.file {
             return Err(LedgerError::Replaced { path: self.path.clone() });
         }
@@ -80,7 +81,7 @@ impl Ledger {
     /// `path`, the ledger was removed, and the stand-in is behind the mark as a new ledger would be.
     pub fn not_made_yet(path: &Path, account_id: &str, now: Timestamp) -> Result<Self, LedgerError> {
         let ledger = Self::in_memory(account_id, now)?;
-        Ok(Self { path: path.to_owned(), mark: Some(Mark::beside(path)), ..ledger })
+        Ok(Self { path: path.to_owned(), high_water_mark: Some(HighWaterMark::beside(path)), ..ledger })
     }
 
     /// An empty ledger in memory.
@@ -104,7 +105,7 @@ impl Ledger {
 
     pub(super) fn of(conn: Connection, path: &Path, patience: Patience) -> Self {
         conn.set_prepared_statement_cache_capacity(STATEMENTS);
-        Self { conn: Kept(conn), patience, path: path.to_owned(), mark: None, file: None }
+        Self { conn: Kept(conn), patience, path: path.to_owned(), high_water_mark: None, file: None }
     }
 
     pub(super) fn open_uri(path: &Path, query: &str) -> Result<Self, LedgerError> {
@@ -114,7 +115,7 @@ impl Ledger {
         let scheme = if path.is_absolute() { "file://" } else { "file:" };
         let uri = format!("{scheme}{}?{query}", percent_encoded(path));
         let ledger = Self::connect(path, |_| Connection::open_with_flags(uri, flags))?;
-        let ledger = Self { mark: Some(Mark::beside(path)), file: file_id(path), ..ledger };
+        let ledger = Self { high_water_mark: Some(HighWaterMark::beside(path)), file: file_id(path), ..ledger };
         ledger.run(|conn| conn.busy_timeout(BUSY_TIMEOUT))?;
         Ok(ledger)
     }

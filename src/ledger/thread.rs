@@ -212,7 +212,7 @@ impl Ledger {
         };
         let last =
             written.iter().filter_map(|written| written.delivery.as_ref()).max_by_key(|position| position.journal);
-        let unmarked = last.and_then(|position| self.advance_mark(position).err()).map(Arc::new);
+        let unmarked = last.and_then(|position| self.advance_high_water_mark(position).err()).map(Arc::new);
         let mut written = written.into_iter();
         for request in requests {
             let Written { delivery, moves } = written.next().unwrap_or_default();

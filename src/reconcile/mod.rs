@@ -203,7 +203,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
     async fn work(&self, order: &Order, report: &mut Report) -> Result<(), PassError> {
         self.ledger.require_in_place()?;
         self.ledger.require_not_behind()?;
-        self.ledger.catch_up_mark()?;
+        self.ledger.catch_up_high_water_mark()?;
         self.ledger.shorten_claims(self.clock.now())?;
         self.ledger.found_by_now(self.clock.now())?;
         let targets = self.fingerprints();

@@ -1,6 +1,6 @@
 //! A ledger that may have forgotten deliveries stays locked until a person accepts it, whoever writes to it.
 
-use super::{mark::restored, *};
+use super::{high_water_mark::restored, *};
 
 /// Why nothing may be delivered; none where nothing stands against it.
 fn forgot(ledger: &Ledger) -> Option<Forgot> {
@@ -71,7 +71,7 @@ fn a_ledger_that_lacks_its_marks_entry_stays_locked_whoever_writes_to_it() {
                  VALUES (1, '2026-01-02T12:00:00.000Z', 'waiting', 'delivered', 'x', 'webhook')",
             );
         }
-        world.ledger.catch_up_mark().unwrap();
+        world.ledger.catch_up_high_water_mark().unwrap();
     };
     let writers: [Writer<'_>; 3] = [("record", &record), ("resolve", &resolve), ("SQL", &in_sql)];
     for (name, write) in writers {
@@ -110,7 +110,7 @@ fn a_ledger_that_knows_deliveries_and_has_no_mark_is_locked_and_gets_none_by_bei
     std::fs::remove_file(world.place.beside(".mark")).unwrap();
     assert!(matches!(world.ledger.require_not_behind(), Err(LedgerError::NoMark { .. })));
     world.change(|it| it.record(id(10), &key(10), None, "webhook"));
-    world.ledger.catch_up_mark().unwrap();
+    world.ledger.catch_up_high_water_mark().unwrap();
     let again = world.place.open();
     assert_eq!((forgot(&again), mark(&world), stamp(&world).as_str()), (Some(Forgot::NoMark), None, "no_mark"));
     assert!(claims_fail(&world.place));
@@ -161,7 +161,7 @@ fn the_mark_is_there_before_the_schema_so_that_no_kill_leaves_a_ledger_without_o
     open::create_file(&place.path()).unwrap();
     let ledger = Ledger::open_uri(&place.path(), "mode=rw").unwrap();
     ledger.prepare_for_writing().unwrap();
-    ledger.make_first_mark().unwrap();
+    ledger.make_first_high_water_mark().unwrap();
     assert_eq!(ledger.version().unwrap(), 0);
     assert!(place.beside(".mark").exists());
 }

@@ -30,7 +30,7 @@ pub struct Position {
 
 /// The file. It is replaced as a whole: a kill or a full disk at any instant leaves the old mark.
 #[derive(Debug)]
-pub(super) struct Mark {
+pub(super) struct HighWaterMark {
     path: PathBuf,
 }
 
@@ -39,13 +39,13 @@ const HEAD: &str = "makegood ledger mark: journal ";
 const SIZE_MAX: u64 = 4096;
 
 /// The path of a ledger's mark: the ledger's path with `.mark` after it.
-pub(super) fn mark_path(ledger: &Path) -> PathBuf {
+pub(super) fn high_water_mark_path(ledger: &Path) -> PathBuf {
     with_suffix(ledger, ".mark")
 }
 
-impl Mark {
+impl HighWaterMark {
     pub(super) fn beside(ledger: &Path) -> Self {
-        Self { path: mark_path(ledger) }
+        Self { path: high_water_mark_path(ledger) }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -95,6 +95,6 @@ impl Ledger {
 
     /// How far the ledger had come according to its mark; none where there is no mark.
     pub fn marked_position(&self) -> Result<Option<Position>, LedgerError> {
-        self.mark.as_ref().map_or(Ok(None), Mark::read)
+        self.high_water_mark.as_ref().map_or(Ok(None), HighWaterMark::read)
     }
 }

@@ -81,14 +81,14 @@ fn a_mark_is_advanced_to_the_entries_of_handlers_and_never_moved_back() {
                VALUES (1, '2026-01-01T12:05:00.000Z', 'delivering', 'delivered', 'x', 'handler')";
     world.elsewhere(sql);
     assert_eq!(world.ledger.marked_position().unwrap().unwrap().journal, 2);
-    world.ledger.catch_up_mark().unwrap();
+    world.ledger.catch_up_high_water_mark().unwrap();
     assert_eq!(
         world.ledger.marked_position().unwrap(),
         Some(Position { journal: 3, at: "2026-01-01T12:05:00.000Z".to_owned() })
     );
-    world.ledger.advance_mark(&Position { journal: 2, at: "2026-01-01T12:09:00.000Z".to_owned() }).unwrap();
+    world.ledger.advance_high_water_mark(&Position { journal: 2, at: "2026-01-01T12:09:00.000Z".to_owned() }).unwrap();
     assert_eq!(world.ledger.marked_position().unwrap().unwrap().journal, 3);
-    world.ledger.advance_mark(&Position { journal: 3, at: "2026-01-01T12:09:00.000Z".to_owned() }).unwrap();
+    world.ledger.advance_high_water_mark(&Position { journal: 3, at: "2026-01-01T12:09:00.000Z".to_owned() }).unwrap();
     assert_eq!(world.ledger.marked_position().unwrap().unwrap().at, "2026-01-01T12:05:00.000Z");
 }
 
@@ -155,7 +155,7 @@ fn a_mark_may_have_an_empty_time() {
     let sql = "INSERT INTO journal (commission_id, at, from_state, to_state, reason, actor) \
                VALUES (1, '', 'delivering', 'delivered', 'x', 'handler')";
     world.elsewhere(sql);
-    world.ledger.catch_up_mark().unwrap();
+    world.ledger.catch_up_high_water_mark().unwrap();
     assert_eq!(world.ledger.marked_position().unwrap(), Some(Position { journal: 3, at: String::new() }));
     assert!(!is_behind(&world));
 }
