@@ -1,5 +1,5 @@
-//! FirstPromoter in trouble, at every place where a pass asks it something: nothing is concluded, nothing is delivered
-//! before a good confirmation, what was delivered stays delivered, and the next pass goes on from there.
+//! FirstPromoter fails at every place where a pass asks it something. Nothing is concluded from the failure, nothing is
+//! delivered before a good confirmation, a delivered reward stays delivered, and the next pass goes on from there.
 
 use std::{
     thread,
@@ -18,20 +18,21 @@ use crate::{
 
 const ID: i64 = 88901;
 
-/// No pass here may take longer, whatever FirstPromoter does. (7 s are waited after a 429, twice at the most; the rest is for a busy machine.)
+/// No pass here may take longer, whatever FirstPromoter does. (A pass waits 7 s after a 429, twice at most; the rest is for a
+/// busy machine.)
 const BOUND: Duration = Duration::from_secs(30);
 
 /// One way to fail.
 struct Trouble {
     name: &'static str,
     fault: Fault,
-    /// How often the same is asked before the pass gives up.
+    /// How often the same request is sent before the pass gives up.
     asked: u64,
     /// What the error must say: what happened, and what to do about it.
     says: [&'static str; 2],
-    /// Refused, so that something else may still work.
+    /// The request was refused; another may still work.
     only_refused: bool,
-    /// What was asked for has happened all the same.
+    /// The request had its effect all the same.
     takes_effect: bool,
 }
 
@@ -88,7 +89,7 @@ fn troubles() -> Vec<Trouble> {
     ]
 }
 
-/// Where a pass over one missed reward meets the trouble.
+/// The point at which a pass over one missed reward meets the failure.
 #[derive(Clone, Copy)]
 enum Place {
     Listing,
@@ -108,7 +109,7 @@ impl Place {
             Self::Confirm => state.faults.by_ids = always(fault),
             Self::Mark => state.faults.mark = always(fault),
             Self::Batch => {
-                // Each call becomes a batch that is worked on when it is asked for.
+                // Each call becomes a batch that is worked on when somebody polls it.
                 state.switches.batch_threshold = 0;
                 state.switches.batch_polls = 0;
                 state.faults.batch = always(fault);
@@ -117,8 +118,8 @@ impl Place {
         }
     }
 
-    /// Requests that a pass makes besides the ones that fail: two pages, the rules, both ways, the mark, the batch; and
-    /// after trouble with marking it is read back all the same, both ways.
+    /// The requests of a pass besides the failing ones: two pages, the rules, both ways, the mark, the batch. After a failure
+    /// of marking it reads back all the same, both ways.
     fn other_requests(self) -> u64 {
         match self {
             Self::Listing => 0,
@@ -131,7 +132,7 @@ impl Place {
     }
 }
 
-/// Runs a scenario against all kinds of trouble at a time: they wait more than they work.
+/// Runs a scenario with all kinds of failure at once: the passes wait more than they work.
 fn each(scenario: impl Fn(Trouble) + Sync) {
     thread::scope(|scope| {
         for trouble in troubles() {
@@ -142,7 +143,7 @@ fn each(scenario: impl Fn(Trouble) + Sync) {
     });
 }
 
-/// A pass over one missed reward that meets the trouble.
+/// A pass over one missed reward that meets the failure.
 fn pass_with(place: Place, trouble: &Trouble) -> (World, Ran) {
     let mut world = given([commission(ID).approved(LONG_AGO)]);
     if trouble.name == "hang" {
@@ -157,10 +158,10 @@ fn pass_with(place: Place, trouble: &Trouble) -> (World, Ran) {
     assert!(pass["finished"].is_string(), "{pass}");
     assert_eq!(pass["api_requests"], ran.json["api_requests"], "{ran}");
     let expected = match (place, trouble.name) {
-        // Asked to stay away, it does: nothing is confirmed, nothing is read back.
+        // FirstPromoter asked to be left alone, so nothing is confirmed and nothing is read back.
         (Place::Rewards, "429 in an hour" | "503 in an hour") => place.other_requests(),
         (Place::Mark | Place::Batch, "429 in an hour" | "503 in an hour") => place.other_requests() - 2,
-        // A hold is confirmed, too.
+        // A hold is confirmed as well.
         (Place::Rewards, _) => place.other_requests() + 2,
         _ => place.other_requests(),
     };
@@ -176,7 +177,7 @@ fn explains(text: &str, trouble: &Trouble) {
     }
 }
 
-/// FirstPromoter is well again: the pass that follows makes it good, and delivers at most once in all.
+/// FirstPromoter works again: the next pass finishes the job, with at most one delivery in all.
 fn then_it_heals(world: &World) {
     drop(std::mem::take(&mut world.sandbox.firstpromoter.lock().faults));
     let ran = world.once().exits(0);
@@ -199,12 +200,12 @@ fn nothing_is_done(place: Place) {
     });
 }
 
-/// After the delivery the reward stays delivered, whatever becomes of the marking.
+/// After the delivery the reward stays delivered, whatever happens to the marking.
 fn delivered_stays_delivered(place: Place) {
     each(|trouble| {
         let (world, ran) = pass_with(place, &trouble);
         let refusal_of_a_mark = trouble.only_refused && !matches!(place, Place::ReadBack);
-        // An answer to marking that says nothing is no failure: what reads back decides.
+        // An empty answer to marking is no failure: reading back decides.
         let wordless = trouble.name == "empty body" && !matches!(place, Place::ReadBack);
         let ran = ran.exits(i32::from(!refusal_of_a_mark && !wordless));
         assert_eq!((ran.count("delivered"), world.sandbox.merchant.requests()), (1, 1), "{ran}");
@@ -263,7 +264,7 @@ fn without_the_rules_a_reward_that_needs_one_is_held_and_says_why() {
         let (world, ran) = pass_with(Place::Rewards, &trouble);
         assert_eq!((ran.count("delivered"), world.sandbox.merchant.requests()), (0, 0), "{ran}");
         if matches!(trouble.name, "429 in an hour" | "503 in an hour") {
-            // Nothing can be asked any more, so that nothing is concluded.
+            // No further question is possible, so nothing is concluded.
             let ran = ran.exits(1);
             assert!(ran.error().contains("asked to stay away"), "{ran}");
             assert_eq!(world.state_of(ID), "none");

@@ -1,4 +1,4 @@
-//! What must hold once all is at rest, whatever happened before; and how it comes to rest, with the help of a person.
+//! The invariants that must hold when everything is at rest, and how a world comes to rest, with the help of a person.
 
 use std::{collections::BTreeMap, fs};
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::world::{Ran, World};
 
-/// The file that a `command` target's script, or a handler, keeps its effects in: a line each, the key first.
+/// The file in which a `command` target's script, or a handler, keeps its effects: a line each, the key first.
 pub(crate) const EFFECTS: &str = "effects";
 
 /// How often each commission took effect: at the merchant's endpoint, and in the file [`EFFECTS`].
@@ -27,7 +27,7 @@ fn effect_of(world: &World, id: i64) -> usize {
     effects(world).get(&id).copied().unwrap_or_default()
 }
 
-/// Passes, until nothing is open but what needs a person; after each, `person` sees to that.
+/// Runs passes until everything left open needs a person. After each pass, `person` acts.
 pub(crate) fn run_to_rest(world: &World, person: impl Fn(&World)) {
     for _ in 0..8 {
         let ran = world.once();
@@ -42,7 +42,7 @@ pub(crate) fn run_to_rest(world: &World, person: impl Fn(&World)) {
     panic!("eight passes did not come to rest: {:#?}", world.query("SELECT * FROM rewards WHERE state <> 'fulfilled'"));
 }
 
-/// A person who looks in the target for what is held as `outcome_unknown`, and decides by what is there.
+/// A person who looks in the target for each reward held as `outcome_unknown`, and decides by what is there.
 pub(crate) fn person_who_looks(world: &World) {
     for (id, reason) in world.attention() {
         assert_eq!(reason, "outcome_unknown", "{id} needs a person for another reason: {}", world.reward(id));
@@ -51,11 +51,11 @@ pub(crate) fn person_who_looks(world: &World) {
     }
 }
 
-/// Nobody.
+/// A person who does nothing.
 pub(crate) fn nobody(_: &World) {}
 
-/// Whatever state the world is in: the ledger is sound, the journal tells how it came to be, and nothing took effect twice,
-/// or without the ledger's knowing that it was to.
+/// In any state of the world: the ledger is sound, its journal explains every state, and nothing took effect twice or without
+/// an intent in the ledger.
 pub(crate) fn consistent(world: &World) {
     assert_eq!(world.query("PRAGMA integrity_check")[0]["integrity_check"], "ok");
     journal_tells_all(world);
@@ -73,7 +73,8 @@ pub(crate) fn consistent(world: &World) {
     assert_eq!(world.sandbox.merchant.rejections(), Vec::<String>::new());
 }
 
-/// Entries are numbered without a gap, each begins where the one before ended, and the last is where the reward stands.
+/// The entries are numbered without a gap. Each begins in the state where the one before ended, and the last is the present
+/// state.
 fn journal_tells_all(world: &World) {
     let journal = world.query("SELECT * FROM journal ORDER BY id");
     let mut now = BTreeMap::<i64, Value>::new();
@@ -90,8 +91,8 @@ fn journal_tells_all(world: &World) {
     assert_eq!(now, states, "the journal replays to the states");
 }
 
-/// At rest: [`consistent`], each of these is fulfilled with one effect, or stands in `attention` with one at most; no attempt
-/// and no pass is left open; and a last pass changes nothing.
+/// At rest: [`consistent`]; each of these is fulfilled with one effect, or is in `attention` with one at most; no attempt and
+/// no pass is open; and one more pass changes nothing.
 pub(crate) fn at_rest(world: &World, ids: &[i64]) -> Ran {
     consistent(world);
     let attention = world.attention();

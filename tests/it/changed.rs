@@ -1,4 +1,4 @@
-//! Changed under us: what FirstPromoter says of a commission is not what the ledger recorded, or not any more.
+//! Changes under us: FirstPromoter says something else about a commission than the ledger recorded.
 
 use serde_json::json;
 
@@ -12,7 +12,7 @@ fn owed() -> Commission {
     commission(7).approved(LONG_AGO)
 }
 
-/// Recorded in its grace period; then it changes, and the grace period is over.
+/// A pass records it in its grace period. Then it changes, and the grace period ends.
 fn changes_before_delivery(change: impl FnOnce(&mut Commission)) -> World {
     let mut world = given([commission(7).approved_at(now())]);
     world.once().exits(0);
@@ -100,7 +100,7 @@ fn a_reward_that_becomes_money_before_delivery_is_not_delivered() {
     world.then_nothing_more_happens();
 }
 
-/// The first attempt says for certain that nothing happened; the second one says what is true by then.
+/// The first attempt certainly had no effect. The second one sends the new content.
 #[test]
 fn a_change_after_a_certain_failure_is_delivered_as_it_is_now() {
     let mut world = given([owed()]);
@@ -120,7 +120,7 @@ fn journaled_between_attempts(world: &World) {
     assert!(at("attempt 1 at app") < at("amount 500 -> 750") && at("amount 500 -> 750") < at("attempt 2 at app"));
 }
 
-/// With another content the same key would be a lie to an endpoint that deduplicates.
+/// Another content under the same key would be a lie to an endpoint that deduplicates.
 #[test]
 fn a_reward_that_changes_while_its_outcome_is_unknown_is_held_and_not_sent_again() {
     let changed = [
@@ -181,7 +181,7 @@ fn a_reward_that_changes_during_an_interrupted_delivery_is_held() {
     at_rest(&world, &[7]).exits(3);
 }
 
-/// The confirmation just before the delivery has the last word.
+/// The confirmation just before the delivery decides.
 #[test]
 fn a_reward_that_changes_between_the_listing_and_the_confirmation_is_planned_again() {
     let world = given([owed()]);

@@ -1,4 +1,4 @@
-//! The clock was ten days ahead, and was set back: no wait of any kind is longer than the longest legal one from now.
+//! The clock was ten days ahead and was set back. No wait of any kind is longer than the longest legal one from now.
 
 use crate::{
     audit::{at_rest, effects},
@@ -50,7 +50,7 @@ fn a_claim_that_a_handler_took_while_the_clock_was_ahead_lasts_no_longer_than_it
     assert_eq!(effects(&world), [(1, 1)].into());
 }
 
-/// A clock that goes ahead and back again: what the fuse held meanwhile has waited for no grace period.
+/// A clock that goes ahead and back: a reward that the fuse held in between still gets its grace period.
 #[test]
 fn a_reward_that_the_fuse_held_while_the_clock_was_ahead_waits_a_grace_period() {
     let mut world = given([1, 2].map(|id| commission(id).approved_who_knows_when()));

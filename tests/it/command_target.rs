@@ -1,4 +1,4 @@
-//! The `command` target as a real process: what its end means, what it is given, and what is kept from it.
+//! The `command` target as a real process: what its exit means, what it gets, and what it does not get.
 
 use std::os::unix::{fs::PermissionsExt, process::CommandExt};
 
@@ -12,7 +12,7 @@ use crate::{
     world::{LONG_AGO, Ran, Running, World, given},
 };
 
-/// A world whose rewards go to this shell script. No shell of ours: `sh` is the program, and reads a file.
+/// A world whose rewards go to this shell script. makegood starts no shell itself: `sh` is the program, and reads a file.
 fn with_script(mut world: World, settings: &str, script: &str) -> World {
     let path = world.file("grant.sh", script);
     let argv = json!(["/bin/sh", path, "an argument with blanks; $HOME"]);
@@ -30,7 +30,7 @@ fn at(time: &Value) -> Timestamp {
     instant(time.as_str().unwrap_or_else(|| panic!("{time} is no time")))
 }
 
-/// Ends in every way there is, by commission. Each call leaves a line in `calls`.
+/// Ends in every possible way, by commission. Each call leaves a line in `calls`.
 const EVERY_END: &str = r#"
 echo "$MAKEGOOD_KEY" >> calls
 case $MAKEGOOD_COMMISSION_ID in
@@ -160,7 +160,7 @@ fn a_command_gets_the_documented_body_and_environment_and_none_of_our_secrets() 
             "MAKEGOOD_UNIT=points",
         ]
     );
-    // `PWD` and the like are the shell's own.
+    // The shell itself sets `PWD` and the like.
     let shells = ["PWD", "OLDPWD", "SHLVL", "_"];
     let mut others: Vec<_> = seen.lines().filter(|line| !line.starts_with("MAKEGOOD_")).collect();
     others.retain(|line| !shells.contains(&line.split('=').next().unwrap()));
@@ -211,12 +211,12 @@ fn processes_in_a_commands_group_are_killed_with_it() {
     let ran = world.once().exits(0);
     assert_eq!(world.reward(1)["receipt"], "r-1", "{ran}");
     let left = std::fs::read_to_string(world.path("left")).unwrap();
-    // Dead, if perhaps not reaped yet by whoever adopts orphans here.
+    // Dead, even if the process that adopts orphans here has not reaped it yet.
     let status = || std::fs::read_to_string(format!("/proc/{}/status", left.trim())).unwrap_or_default();
     eventually("what was left behind is dead", || status().is_empty() || status().contains("State:\tZ"));
 }
 
-/// Any process of the same user may read what another one holds, unless that one says no.
+/// Any process of the same user may read another one's memory, unless that one forbids it.
 #[test]
 fn a_command_cannot_read_the_secrets_in_makegoods_environment_from_the_system() {
     let mut world = with_script(given([owed(1)]), "", "cat /proc/$PPID/environ > seen.parent 2>&1; echo r-1");
@@ -224,7 +224,7 @@ fn a_command_cannot_read_the_secrets_in_makegoods_environment_from_the_system() 
     std::fs::set_permissions(world.path(""), std::fs::Permissions::from_mode(0o777)).unwrap();
     let mut once = world.command(&["once", "--json"]);
     if rustix::process::getuid().is_root() {
-        // root may read everything; somebody else, who has no name here, may not.
+        // root may read everything. Another user, who has no name here, may not.
         once.uid(61_234).gid(61_234);
     }
     let ran = Running::start(once).wait().exits(0);

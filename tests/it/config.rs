@@ -1,4 +1,4 @@
-//! What a person gets wrong before anything runs, and where settings and secrets come from: as the real binary says it.
+//! Mistakes that a person makes before anything runs, and the places of settings and secrets, as the real binary reports them.
 
 use std::{path::PathBuf, process::Command};
 
@@ -30,7 +30,7 @@ fn bare(world: &World, env: &[(&str, &str)], args: &[&str]) -> Ran {
     Running::start(command).wait()
 }
 
-/// Nobody was asked anything, and no ledger was made.
+/// Nothing was asked of anybody, and no ledger was made.
 #[track_caller]
 fn nothing_happened(world: &World) {
     assert_eq!(world.sandbox.requests(), 0);
@@ -168,7 +168,7 @@ fn secrets_come_from_systemd_credentials_unless_they_are_given() {
     with_config(&world, &toml, &env, &["once", "--json"]).exits(0);
     assert_eq!((world.state_of(1).as_str(), world.sandbox.merchant.rejections().len()), ("fulfilled", 0));
 
-    // As systemd names what it finds in a folder: LoadCredential=makegood:/etc/makegood/credentials.
+    // As systemd names the files of a folder: LoadCredential=makegood:/etc/makegood/credentials.
     for name in ["firstpromoter_api_key", "target_app_secret", "target_app_bearer"] {
         std::fs::rename(credentials.join(name), credentials.join(format!("makegood_{name}"))).unwrap();
     }

@@ -1,4 +1,4 @@
-//! What a pass costs in requests to FirstPromoter, which allows only so many.
+//! The price of a pass in requests to FirstPromoter, which allows only so many.
 
 use crate::{
     sandbox::{commission, now},
@@ -68,7 +68,7 @@ fn a_single_owed_reward_costs_at_most_eight_requests() {
     assert!(cost_of_a_pass(&world) <= 8, "listing 2, rules 1, confirming 2, marking 1, reading back both ways 2");
     world.sandbox.firstpromoter.add(commission(2).approved(LONG_AGO));
     assert!(cost_of_a_pass(&world) <= 7, "the rules are known");
-    // Where something stays unfulfilled, it vouches for the answer that is read back.
+    // An unfulfilled canary vouches for the answer that is read back.
     world.sandbox.firstpromoter.add(commission(3).approved(LONG_AGO).suspected("ad_source"));
     world.once().exits(3);
     world.sandbox.firstpromoter.add(commission(4).approved(LONG_AGO));
@@ -83,7 +83,7 @@ fn a_hundred_owed_rewards_cost_at_most_twelve_requests() {
     assert!(fresh <= 12, "{fresh}");
     assert_eq!(world.sandbox.merchant.requests(), 100);
 
-    // Canaries ride along now; every batch has to be asked for three times; a rule is new.
+    // With canaries from now on; every batch is polled three times; a rule is new.
     world.sandbox.firstpromoter.lock().switches.batch_polls = 2;
     world.sandbox.firstpromoter.add_reward(21, "500 points more", true, "points", 500);
     let more = |id| commission(id).reward(21, "500 points more").approved(LONG_AGO);

@@ -1,8 +1,9 @@
-//! Never twice, never lost, when the process dies: killed with SIGKILL at every boundary of every request of a pass, at every
-//! call of a `command` target, and around every `fsync` of the ledger and its mark, and before every write to them. Enumerated, not sampled; then run to rest,
-//! with the help of a person where the target does not deduplicate.
+//! Never twice and never lost when the process dies. It is killed with SIGKILL at every boundary of every request of a pass, at
+//! every call of a `command` target, around every `fsync` of the ledger and its high-water mark, and before every write to
+//! them. The points are enumerated, not sampled. Then the world runs to rest, with the help of a person where the target does
+//! not deduplicate.
 //!
-//! SIGKILL keeps what the kernel has taken, so this is about processes; that a power cut loses no more rests on
+//! SIGKILL keeps what the kernel has taken, so these tests are about processes. That a power cut loses no more depends on
 //! `synchronous=FULL`.
 
 use std::{fs, process::Command};
@@ -47,14 +48,14 @@ impl Target {
         world
     }
 
-    /// Runs to rest. An endpoint that deduplicates needs nobody; for another, a person looks and decides. Then every reward
-    /// took effect once, and is fulfilled.
+    /// Runs to rest. An endpoint that deduplicates needs nobody; for another one, a person looks and decides. Then every reward
+    /// took effect once and is fulfilled.
     fn comes_to_rest(self, world: &World) {
-        // Nothing looks into the ledger before: whatever the crash left there, makegood itself must find its way.
+        // Nothing looks into the ledger before: makegood itself must recover from the crash.
         match self {
             Self::Deduplicating => run_to_rest(world, nobody),
             Self::Repeating | Self::Command => {
-                // What nobody decides stays as it is: in front of a person, and without a second effect.
+                // Without a decision it stays with the person, and has no second effect.
                 let ran = world.once();
                 assert!(ran.error().is_empty(), "{ran}");
                 consistent(world);
@@ -77,7 +78,7 @@ fn killed_at_request(world: &World, nth: u64, moment: Moment) {
     world.sandbox.gate.open();
 }
 
-/// The requests of a pass that nobody disturbs.
+/// The number of requests of an undisturbed pass.
 fn requests_of_a_pass(world: &World) -> u64 {
     let before = world.sandbox.requests();
     world.once().exits(0);
@@ -111,11 +112,11 @@ fn a_command_has_every_reward_once_after_a_kill_at_any_request_and_a_look() {
     killed_at_every_request(Target::Command);
 }
 
-/// Recovery is a pass like others, and can be killed like others.
+/// A pass that recovers can be killed like any other.
 #[test]
 fn every_reward_is_there_once_after_a_second_kill_in_the_pass_that_recovers() {
     let target = Target::Deduplicating;
-    // Listing 2, rules, confirming 2, and the first delivery has taken effect.
+    // Listing 2, rules, confirming 2, and the first delivery takes effect.
     let crashed = || {
         let world = target.world();
         killed_at_request(&world, 6, Moment::AfterEffect);
@@ -141,7 +142,7 @@ fn a_command_that_kills_makegood_at_every_call_is_not_called_again_before_a_pers
             let ran = world.once();
             assert_eq!(ran.exit, -1, "killed: {ran}");
             fs::remove_file(order).expect("ours");
-            // A command outlives who called it; it is awaited, as a person would.
+            // A command outlives makegood. The test waits for it, as a person would.
             let waited = Command::new("flock").args(["-w", "60"]).arg(world.path("running")).arg("true").status();
             assert!(waited.expect("flock").success(), "the command does not end");
 
@@ -160,23 +161,23 @@ fn a_target_that_deduplicates_has_every_reward_once_after_a_kill_around_any_sync
     let target = Target::Deduplicating;
     let (ran, calls) = harmed(&target.world(), Harm::None, &["once", "--json"]);
     ran.exits(0);
-    // Made, bound, begun; settled, three times intent and outcome (some together), with the mark after each; marked; ended.
+    // Create, bind, begin, settle; intent and outcome three times (some share a transaction), each followed by the mark; mark;
+    // end.
     let at_least = 14;
     assert!(calls.syncs >= at_least, "{calls:?}");
     for nth in 1..=calls.syncs {
         for moment in [harm::Moment::Before, harm::Moment::After] {
             let world = target.world();
             let (ran, _) = harmed(&world, Harm::KilledAtSync(moment, nth), &["once", "--json"]);
-            // How many share a transaction depends on how they meet: the last syncs are not there in every run.
+            // How many share a transaction depends on timing, so the last syncs do not happen in every run.
             assert!(ran.exit == -1 || nth > at_least, "{moment:?} sync {nth} of {}: {ran}", calls.syncs);
             target.comes_to_rest(&world);
         }
     }
 }
 
-/// Before each write and each sync, and so after each, too: a transaction that is in the log by half, an effect whose outcome
-/// is not in it at all. One new reward
-/// after another, each with a pass that is killed one write later than the one before.
+/// Before each write and each sync, and so also after each: half of a transaction is in the WAL, or an effect has no outcome
+/// there. Takes one new reward after another, and kills each pass one write later than the one before.
 fn killed_before_every_write(nths: impl Iterator<Item = u64>) {
     let world = Target::Command.world();
     world.sandbox.firstpromoter.lock().rate_limit = None;
@@ -203,7 +204,7 @@ fn killed_before_every_write(nths: impl Iterator<Item = u64>) {
     at_rest(&world, &ids).exits(0);
 }
 
-// Every write is met by one of the next two, which run at the same time.
+// One of the next two tests, which run at the same time, covers every write.
 
 #[test]
 fn killed_before_every_odd_write_a_command_has_every_reward_once_after_a_look() {
@@ -215,7 +216,7 @@ fn killed_before_every_even_write_a_command_has_every_reward_once_after_a_look()
     killed_before_every_write((2..).step_by(2));
 }
 
-/// Nothing is there yet: the ledger, its lock and its mark are made in this pass, each of which can be cut off by half.
+/// Nothing exists yet: this pass makes the ledger, its lock and its mark, and each of them can be left half made.
 fn killed_before_writes_of_the_very_first_pass(nths: impl Iterator<Item = u64>) {
     let target = Target::Deduplicating;
     let mut killed = 0;
@@ -227,7 +228,7 @@ fn killed_before_writes_of_the_very_first_pass(nths: impl Iterator<Item = u64>) 
         }
         assert_eq!(ran.exit, -1, "write {nth}: {ran}");
         killed += 1;
-        // Nobody needs to help: a pass that is killed leaves nothing that the next one stumbles over.
+        // Nobody needs to help: a killed pass leaves nothing that stops the next one.
         target.comes_to_rest(&world);
         let left: Vec<String> = world.ledger_files().into_keys().collect();
         assert!(left.iter().all(|name| !name.contains("draft")), "write {nth}: {left:?}");

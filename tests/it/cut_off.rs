@@ -1,4 +1,4 @@
-//! A pass was killed while a delivery was under way; then the world, or the configuration, became another one.
+//! A pass was killed during a delivery. Then the world, or the configuration, changed.
 
 use crate::{
     audit::at_rest,
@@ -22,7 +22,7 @@ fn killed_while_delivering(world: &World) {
     assert_eq!(world.state_of(1), "delivering");
 }
 
-/// A waiting reward would be held for this reason, and so is one that was cut off; it is delivered when the cause is gone.
+/// A waiting reward would be held for this reason, and so is an interrupted one. It is delivered when the cause is gone.
 #[track_caller]
 fn held_and_released(world: &mut World, reason: &str, cause_goes: impl FnOnce(&mut World)) {
     let ran = world.once().exits(3);
@@ -77,7 +77,7 @@ fn an_interrupted_delivery_resumes_at_its_target_whatever_the_routes_say() {
     at_rest(&world, &[1]).exits(0);
 }
 
-/// Held in front of a person, who is told what is another one now; nothing more is sent.
+/// Held for a person, with the difference. Nothing more is sent.
 #[track_caller]
 fn held_as_another_target(world: &World, what: &str) {
     let ran = world.once().exits(3);
@@ -114,7 +114,7 @@ fn a_delivery_interrupted_in_0_1_resumes_at_the_target_of_that_name_in_the_first
     world.forge("UPDATE attempts SET fingerprint = NULL; UPDATE rewards SET fingerprint = NULL");
     let plan = world.plan().exits(0);
     assert_eq!(plan.line(1)["decision"], "resume", "{plan}");
-    // Taken over by a pass that delivers nothing; from then on it counts.
+    // A pass that delivers nothing adopts it. From then on it counts.
     world.set("policy.max_amount.points", "1");
     world.once().exits(3);
     world.unset("policy.max_amount.points").set("targets.app.idempotent", "false");
@@ -131,7 +131,8 @@ fn a_delivery_interrupted_in_0_1_gets_the_fingerprint_that_the_first_command_fin
     held_as_another_target(&world, "its address: http://127.0.0.1:");
 }
 
-/// Its reply was lost, and the next attempt was refused: who reads only of the refusal would have it delivered twice.
+/// Its reply was lost, and the next attempt was refused. A person who reads only about the refusal would have it delivered
+/// twice.
 #[test]
 fn a_refusal_after_an_attempt_in_doubt_shows_the_doubt_first() {
     let mut world = given([commission(1).approved(LONG_AGO)]);

@@ -1,5 +1,5 @@
-//! The files around a ledger, and who may lead makegood to others: two names, planted links, FIFOs, and root in a folder of
-//! somebody else's.
+//! The files around a ledger, and who may lead makegood to others: two names for one ledger, planted links, FIFOs, and root in
+//! another user's folder.
 
 use std::{
     fs,
@@ -20,7 +20,7 @@ fn owed(id: i64) -> crate::sandbox::Commission {
     commission(id).approved(LONG_AGO)
 }
 
-/// Root, or the test says that it tested nothing.
+/// Needs root; otherwise prints that it tested nothing.
 fn root(test: &str) -> bool {
     let is_root = fs::metadata("/proc/self").unwrap().uid() == 0;
     if !is_root {
@@ -41,7 +41,7 @@ fn roots_file(world: &World, name: &str, content: &str) -> std::path::PathBuf {
     path
 }
 
-/// Takes half a minute, which the second pass waits.
+/// Takes half a minute, because the second pass waits that long.
 #[test]
 fn a_ledger_with_two_names_has_one_lock_and_one_mark() {
     let mut world = given([owed(1), owed(2)]);
@@ -146,7 +146,7 @@ fn root_works_as_the_owner_of_the_ledgers_folder() {
         "[targets.who]\ntype = \"command\"\nargv = [\"sh\", '{}']\n[[routes]]\ntarget = \"who\"\n",
         script.display()
     ));
-    // What only root may read is read all the same.
+    // Files that only root may read are read all the same.
     let key = roots_file(&world, "key", &world.sandbox.firstpromoter.lock().api_key.clone());
     world.without_secrets().set("firstpromoter.api_key_file", key.to_str().unwrap());
     world.command(&["status"]);
@@ -179,7 +179,7 @@ fn metrics_are_written_under_a_name_that_nobody_can_guess() {
     let mut world = given([owed(1)]);
     fs::create_dir(world.path("metrics")).unwrap();
     let victim = world.file("victim", "untouched");
-    // What is left of an older makegood's is not ours to tidy; what is left of ours is.
+    // Drafts of an older makegood stay. Drafts of this version are removed.
     world.file("metrics/.makegood.prom.0123456789abcdef.draft", "cut off");
     world.set("metrics.textfile", world.path("metrics/makegood.prom").to_str().unwrap());
     // Under the process id that the pass has.

@@ -1,5 +1,5 @@
-//! Ledgers that may have forgotten deliveries: restored here, restored elsewhere, moved without their mark. Nobody delivers from
-//! them, makegood or the README's handler, until a person has seen what is at stake and accepted it.
+//! Ledgers that may have forgotten deliveries: restored here, restored elsewhere, moved without their high-water mark. Neither
+//! makegood nor the manual's handler delivers from them until a person has seen what is at stake and accepted it.
 
 use std::fs;
 
@@ -13,7 +13,7 @@ use crate::{
     world::{LONG_AGO, World},
 };
 
-/// The README's handler is told of this commission; it must not deliver it, and says why.
+/// Calls the manual's handler with this commission. It must not deliver it, and says why.
 #[track_caller]
 fn the_handler_delivers_nothing(world: &World, id: i64) {
     let before = fs::read(world.path(EFFECTS)).unwrap_or_default();
@@ -31,14 +31,14 @@ fn moved_to_another_machine(world: &World) {
         fs::remove_file(world.path(&format!("ledger.db{suffix}"))).ok();
     }
     fs::copy(&backup, world.ledger_path()).unwrap();
-    // FirstPromoter lost the mark of 1: the ledger is all that knows of the delivery, or has forgotten it.
+    // FirstPromoter lost the mark of 1. Only the ledger knows of the delivery, or has forgotten it.
     world.sandbox.firstpromoter.unfulfil(1);
 }
 
 #[test]
 fn a_restored_backup_stays_locked_whoever_writes_to_it() {
     let world = restored_from_an_old_backup();
-    // Past the entry that the mark names, by numbers.
+    // Beyond the number of the entry that the mark names.
     for id in 900..910 {
         world.run(&["record", &id.to_string()]).exits(0);
         refused(&world, &BEHIND);
@@ -95,7 +95,7 @@ fn a_plain_copy_without_its_mark_locks_the_handler_too_once_makegood_has_seen_it
     assert_eq!((world.state_of(3).as_str(), world.sandbox.merchant.effects_of(3).len()), ("fulfilled", 0));
 }
 
-/// FirstPromoter lost the marks of three that were delivered, and the ledger the deliveries: each is owed for whoever looks.
+/// FirstPromoter lost the marks of three delivered rewards, and the ledger lost the deliveries: each looks owed.
 #[test]
 fn accepting_lists_what_waits_what_is_held_and_what_is_beyond_the_fuse() {
     let mut world = restored_from_an_old_backup();

@@ -1,9 +1,8 @@
-//! What a machine does to a process: it dies at a chosen `fsync`, the disk fills up at a chosen write, the file system is
-//! mounted read-only, the clock is later. Through `tests/fixtures/harm.c`, preloaded into the real binary.
+//! Harm that a machine does to a process: it dies at a chosen `fsync`, the disk is full from a chosen write on, the file system
+//! is mounted read-only, the clock is later. Done by `tests/fixtures/harm.c`, preloaded into the real binary.
 //!
-//! Assumptions: `cc` is there (the bundled SQLite needs it anyway), and the binary calls libc dynamically, SQLite in it too.
-//! SIGKILL ends a process and keeps what the kernel has taken: it is the death of processes that is shown here, not that of
-//! machines.
+//! Assumptions: `cc` is there (the bundled SQLite needs it anyway), and the binary, including SQLite, calls libc dynamically.
+//! SIGKILL ends a process and keeps what the kernel has taken, so this shows the death of processes, not of machines.
 
 use std::{
     fs,
@@ -15,7 +14,7 @@ use std::{
 
 use crate::world::{Ran, Running, World};
 
-/// Before or after the call that it happens at.
+/// Before or after the call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Moment {
     Before,
@@ -25,36 +24,36 @@ pub(crate) enum Moment {
 /// What happens to one command. Calls are counted from 1, and only those on the ledger's files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Harm {
-    /// Nothing; it is only counted.
+    /// Nothing; the calls are only counted.
     None,
     /// SIGKILL at this `fsync` or `fdatasync`.
     KilledAtSync(Moment, u64),
     /// SIGKILL before this write.
     KilledAtWrite(u64),
-    /// From this write on nothing goes to disk any more; half of it still does.
+    /// From this write on nothing reaches the disk; half of this one does.
     FullFrom(u64),
-    /// Just this `fsync` or `fdatasync` fails.
+    /// Only this `fsync` or `fdatasync` fails.
     SyncFails(u64),
-    /// Each `fsync` and `fdatasync` takes so many milliseconds longer, as over a network.
+    /// Each `fsync` and `fdatasync` takes this many milliseconds longer, as over a network.
     SlowSyncs(u64),
     /// Nothing opens for writing.
     ReadOnly,
     /// The time of day is this many seconds later.
     Later(u64),
-    /// The machine's hosts say that `localhost` is 127.0.0.9.
+    /// The machine's hosts file says that `localhost` is 127.0.0.9.
     LocalhostIsElsewhere,
-    /// No pipe and no process can be watched for events, as beyond `fs.epoll.max_user_watches`.
+    /// No pipe and no process can be watched, as beyond `fs.epoll.max_user_watches`.
     NoEpoll,
 }
 
-/// How often a command called what can be harmed.
+/// How often a command made the calls that can be harmed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Calls {
     pub(crate) syncs: u64,
     pub(crate) writes: u64,
 }
 
-/// Runs a command under this harm, to its end.
+/// Runs a command under this harm to its end.
 pub(crate) fn harmed(world: &World, harm: Harm, args: &[&str]) -> (Ran, Calls) {
     let mut command = command(world, harm, args);
     let counts = world.path("counts");
@@ -92,7 +91,7 @@ pub(crate) fn once_later(world: &World, seconds: u64) -> Ran {
     harmed(world, Harm::Later(seconds), &["once", "--json"]).0
 }
 
-/// The library, compiled where no other test has done it yet.
+/// The library, compiled unless another test has done it.
 fn library() -> &'static Path {
     static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
     LIBRARY.get_or_init(|| {

@@ -1,5 +1,5 @@
-//! Text of others (names, emails, ids, receipts, reasons, answers) on its way to a terminal, a program or a log: it moves
-//! nothing, begins no line of ours, and stays what it was in JSON.
+//! Other people's text (names, emails, ids, receipts, reasons, answers) on its way to a terminal, a program or a log. It moves
+//! nothing, begins no line of ours, and does not change in JSON.
 
 use serde_json::{Value, json};
 
@@ -8,10 +8,10 @@ use crate::{
     world::{LONG_AGO, Ran, World, given},
 };
 
-/// Clears the screen, turns the direction, and begins lines in every way that there is.
+/// Clears the screen, turns the direction, and begins lines in every possible way.
 const HOSTILE: &str = "x\u{1b}[2J\u{9b}31m\u{7}\u{202e}y\nFORGED\r\nFORGED\u{85}FORGED\u{2028}FORGED\u{2029}FORGED\u{b}FORGED\u{200b}\u{e0041}z";
 
-/// What moves a cursor, a colour or a direction, or has no look of its own.
+/// Characters that move a cursor, a colour or a direction, or are invisible.
 fn acts(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{e0000}'..='\u{e007f}')
@@ -21,7 +21,7 @@ fn acts(c: char) -> bool {
 fn harmless(what: &str, text: &str) {
     let at = text.find(|c| acts(c) && c != '\n');
     assert!(at.is_none(), "{what} at {at:?}: {text:?}");
-    // Where lines of ours begin; what is wrapped stands deeper.
+    // Our lines begin here; wrapped text is indented deeper.
     let forged = |line: &str| [0, 2, 9, 11].contains(&(line.len() - line.trim_start().len()));
     assert!(!text.lines().any(|line| line.trim_start().starts_with("FORGED") && forged(line)), "{what}: {text}");
 }

@@ -1,8 +1,8 @@
-//! SIGKILL at random moments of the very first pass, and of a later one: the next passes find their way by themselves, and every reward
-//! is there once. The moments that are enumerated are in `crash.rs`; these are those that nobody thought of.
+//! SIGKILL at random moments of the first pass and of a later one. The next passes recover by themselves, and every reward is
+//! there once. `crash.rs` enumerates the known points; this covers those that nobody thought of.
 //!
-//! A few by default. As many as one likes: `MAKEGOOD_KILLS=2000 cargo test --test it kills:: -- --nocapture`; `MAKEGOOD_KILLS_SEED=N` for other
-//! moments.
+//! A few by default. For more: `MAKEGOOD_KILLS=2000 cargo test --test it kills:: -- --nocapture`; for other moments:
+//! `MAKEGOOD_KILLS_SEED=N`.
 
 use std::{
     thread,
@@ -21,7 +21,7 @@ fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().map_or(default, |text| text.parse().expect("a number"))
 }
 
-/// `SplitMix64`: the moment of a kill is the only thing here that is random.
+/// `SplitMix64`: only the moment of a kill is random here.
 fn random(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
     let mut it = *state;
@@ -36,7 +36,7 @@ fn world() -> World {
     world
 }
 
-/// Kills passes at moments within as long as one took that nobody killed; `prepare` makes the world before each.
+/// Kills passes at moments within the length of an undisturbed one. `prepare` makes the world before each.
 fn killed_at_random(what: &str, prepare: impl Fn() -> World, ids: &[i64]) {
     let kills = number("MAKEGOOD_KILLS", BY_DEFAULT);
     let mut state = number("MAKEGOOD_KILLS_SEED", 8);
@@ -49,7 +49,7 @@ fn killed_at_random(what: &str, prepare: impl Fn() -> World, ids: &[i64]) {
         let world = prepare();
         let after = Duration::from_micros(random(&mut state) % length);
         let mut once = world.start(&["once", "--json"]);
-        // A moment, not a meeting point: whatever the process is at, it must not matter.
+        // A random moment, on purpose: it must not matter what the process is doing.
         thread::sleep(after);
         once.kill();
         cut_off += u64::from(!once.wait().stdout.contains("pass_id"));

@@ -1,4 +1,4 @@
-//! The ledger file as others meet it: readers and writers beside a pass, its mode, and what is shown from it.
+//! The ledger file as other programs meet it: readers and writers beside a pass, its mode, and what is shown from it.
 
 use std::{
     os::unix::fs::PermissionsExt,
@@ -56,7 +56,7 @@ fn an_open_write_transaction_is_waited_for_and_then_named_before_anything_is_del
     assert!(ran.error().starts_with(&words) && ran.error().contains(&format!("`fuser {path}` shows who")), "{ran}");
     assert_eq!((world.sandbox.merchant.requests(), world.sandbox.firstpromoter.writes()), (0, 0), "{ran}");
     assert_eq!(world.sandbox.requests(), requests, "nobody was asked: {ran}");
-    // Who only looks is not kept out.
+    // A reader is not kept out.
     world.status().exits(3);
     shell.execute_batch("ROLLBACK").unwrap();
     assert_eq!(world.dump(), dump, "{ran}");
@@ -155,7 +155,7 @@ fn rewards_cannot_be_deleted_and_the_journal_cannot_be_changed() {
     }
 }
 
-/// A world with something in most states that a person meets, and long words in it.
+/// A world with most of the states that a person meets, and with long words in it.
 fn a_bit_of_everything() -> World {
     let world = given([
         owed(1),
@@ -191,7 +191,7 @@ fn output_for_a_person_fits_eighty_columns() {
         assert!(ran.exit == 0 || ran.exit == 3, "{ran}");
         assert!(ran.stderr.is_empty(), "a report and nothing else: {ran}");
         for line in ran.stdout.lines() {
-            // A word is never broken: an address or a path may be longer.
+            // A word is never broken, so an address or a path may be longer.
             let words = line.split_whitespace().count();
             assert!(line.chars().count() <= 80 || words == 1, "{args:?} is wider than 80 columns: {line:?}");
             assert!(!line.contains('\u{1b}') && line.trim_end() == line, "{args:?}: {line:?}");

@@ -1,5 +1,5 @@
-//! A damaged or foreign ledger, a disk that is full or read-only, an old backup put back: nothing is delivered on the word
-//! of such a ledger, and the error says what to do.
+//! A damaged or foreign ledger, a full or read-only disk, an old backup put back: makegood delivers nothing from such a ledger,
+//! and the error says what to do.
 
 use std::{fs, path::Path};
 
@@ -16,7 +16,7 @@ fn owed(id: i64) -> Commission {
     commission(id).approved(LONG_AGO)
 }
 
-/// A world that has delivered 1 and 2, and is to deliver 3; every delivery takes effect, also a second one.
+/// A world that has delivered 1 and 2, and is about to deliver 3. Every delivery takes effect, even a second one.
 pub(crate) fn with_history() -> World {
     let mut world = given([owed(1), owed(2)]);
     world.sandbox.merchant.lock().deduplicates = false;
@@ -26,7 +26,7 @@ pub(crate) fn with_history() -> World {
     world
 }
 
-/// A pass on this ledger ends with exit code 1, these words in its error, and nothing delivered or marked; so does a plan.
+/// A pass on this ledger exits with 1 and these words, and delivers and marks nothing. So does a plan.
 #[track_caller]
 pub(crate) fn refused(world: &World, words: &[&str]) -> Ran {
     let (deliveries, writes) = (world.sandbox.merchant.requests(), world.sandbox.firstpromoter.writes());
@@ -39,7 +39,7 @@ pub(crate) fn refused(world: &World, words: &[&str]) -> Ran {
     ran
 }
 
-/// The same words tell somebody who only looks.
+/// Commands that only read say the same.
 #[track_caller]
 fn plan_refuses(world: &World, words: &[&str]) {
     let plan = world.plan().exits(1);
@@ -49,7 +49,7 @@ fn plan_refuses(world: &World, words: &[&str]) {
     assert_eq!(plan.ids(), Vec::<i64>::new(), "{plan}");
 }
 
-/// Copies the ledger and what belongs to it (`-wal`, `-shm`), not its mark and lock, as a backup with no program running does.
+/// Copies the ledger with `-wal` and `-shm`, without mark and lock, like a backup while no program runs.
 fn copy_ledger(from: &Path, to: &Path) {
     fs::copy(from, to).expect("a ledger to copy");
     for suffix in ["-wal", "-shm"] {
@@ -160,9 +160,9 @@ fn a_read_only_ledger_delivers_nothing() {
     at_rest(&world, &[1, 2, 3]);
 }
 
-/// One new reward after another, and a pass for each that meets this harm at its n-th call: it ends with an error that names
-/// the remedy, and what took effect had its intent on disk. Then the disk is well again, and all comes to rest, nothing twice.
-/// Until n is beyond the last call of a pass; returns how many passes failed.
+/// Takes one new reward after another, and runs a pass for each that meets this harm at its n-th call. The pass ends with an
+/// error that names the remedy, and every effect has its intent on disk. Then the disk works again, and the world comes to rest
+/// with nothing twice. Goes on until n is beyond the last call of a pass; returns how many passes failed.
 fn disk_fails(
     nths: impl Iterator<Item = u64>,
     harm: impl Fn(u64) -> Harm,
@@ -196,7 +196,7 @@ fn disk_fails(
     failed
 }
 
-// Every write is met by one of the next two, which run at the same time.
+// One of the next two tests, which run at the same time, covers every write.
 
 #[test]
 fn a_disk_that_is_full_from_any_odd_write_on_ends_the_pass_and_nothing_is_delivered_twice() {
@@ -210,8 +210,8 @@ fn a_disk_that_is_full_from_any_even_write_on_ends_the_pass_and_nothing_is_deliv
     assert!(failed > 25, "{failed} passes met the full disk");
 }
 
-/// Nothing is there yet: ledger, lock and mark are made on a disk that fills up at this write. Then there is room, and nobody needs
-/// to help.
+/// Nothing exists yet: ledger, lock and mark are made on a disk that is full from this write on. Then there is room, and nobody
+/// needs to help.
 #[test]
 fn a_disk_that_is_full_from_any_write_of_the_very_first_pass_on_wedges_nothing() {
     let mut failed = 0;
@@ -234,12 +234,12 @@ fn a_disk_that_is_full_from_any_write_of_the_very_first_pass_on_wedges_nothing()
 #[test]
 fn a_disk_that_fails_at_any_one_sync_ends_the_pass_and_nothing_is_delivered_twice() {
     let failed = disk_fails(1.., Harm::SyncFails, |calls| calls.syncs, "disk");
-    // An outcome is written again, so that a sync which fails once costs a pass only before an attempt.
+    // An outcome is written again, so a sync that fails once fails the pass only before an attempt.
     assert!(failed > 4, "{failed} passes met the failing disk");
 }
 
-/// A world whose ledger was copied after 1 and 2; 3 was delivered since, and the copy put back. FirstPromoter lost the mark of
-/// 3 (somebody took it back): the ledger is all that knew of the delivery.
+/// A world whose ledger was copied after 1 and 2. Then 3 was delivered, and the copy was put back. FirstPromoter lost the mark
+/// of 3 (somebody took it back): only the old ledger knew of the delivery.
 pub(crate) fn restored_from_an_old_backup() -> World {
     let world = with_history();
     let backup = world.path("backup.db");
@@ -301,7 +301,7 @@ fn an_accepted_backup_goes_on_from_where_it_is() {
     world.then_nothing_more_happens().exits(0);
 }
 
-/// The numbers of journal entries do not tell: the old copy may come to the same ones by itself.
+/// The numbers of journal entries prove nothing: the old copy may reach the same ones on its own.
 #[test]
 fn an_old_backup_is_found_out_also_after_it_went_on_by_itself() {
     let world = restored_from_an_old_backup();
@@ -309,7 +309,7 @@ fn an_old_backup_is_found_out_also_after_it_went_on_by_itself() {
     fs::remove_file(world.path("ledger.db.mark")).unwrap();
     world.sandbox.firstpromoter.fulfil(3);
     world.sandbox.firstpromoter.add_all([owed(4), owed(5)]);
-    // A person, who knows nothing of the mark, lets it go on.
+    // A person who knows nothing about the high-water mark goes on with it.
     world.run(&["ledger", "accept", "--yes"]).exits(0);
     world.once().exits(0);
     fs::write(world.path("ledger.db.mark"), mark).unwrap();
@@ -324,7 +324,7 @@ fn a_ledger_that_is_gone_while_its_mark_is_left_delivers_nothing() {
         fs::remove_file(world.path(&format!("ledger.db{suffix}"))).ok();
     }
     world.sandbox.firstpromoter.unfulfil(1);
-    // A plan makes no ledger; there is none to be behind, and the mark is there all the same.
+    // A plan makes no ledger. There is none that could be behind, but the mark is there.
     plan_refuses(&world, &BEHIND);
     refused(&world, &["behind its mark", "removed", "makegood ledger accept"]);
     plan_refuses(&world, &BEHIND);

@@ -1,4 +1,4 @@
-//! The main job, end to end: what is missing, and nothing else, is delivered as the manual says, marked, and read back.
+//! The main job, end to end: the missing rewards, and no others, are delivered as the manual says, marked, and read back.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use crate::{
     world::{LONG_AGO, World, given},
 };
 
-/// Missing: one of each unit, for both parties. Not ours: cash, pending, denied, and what the handler delivered.
+/// Missing: one of each unit, for both parties. Out of scope: cash, pending, denied, and those that the handler delivered.
 fn believable_world() -> World {
     let owed = |id| commission(id).approved(LONG_AGO);
     let world = given([
@@ -114,7 +114,7 @@ fn a_referrals_reward_is_posted_with_the_documented_fields() {
     world.then_nothing_more_happens().exits(0);
 }
 
-/// The headers of the one delivery; that the signature is good is the merchant's to say.
+/// The headers of the one delivery. The merchant checks the signature.
 fn assert_headers(world: &World, key: &str) {
     assert_eq!(world.sandbox.merchant.rejections(), Vec::<String>::new());
     let asked = world.sandbox.merchant.lock().received[0].clone();
@@ -198,7 +198,7 @@ fn marked_rewards_are_read_back() {
     let after: Vec<_> = log.iter().skip(mark + 1).map(Ask::pairs).collect();
     let asked_for = |name: &str, value: &str| after[0].contains(&(name.to_owned(), value.to_owned()));
     assert!(after.len() == 2 && asked_for("ids[]", "1") && asked_for("filters[fulfilled]", "yes"), "{after:?}");
-    // Under `no` it must not come back: nothing else vouches for the filter yet.
+    // Under `no` it must not come back, because nothing else vouches for the filter yet.
     assert!(after[1].contains(&("filters[fulfilled]".to_owned(), "no".to_owned())), "{after:?}");
     assert_eq!(world.sandbox.firstpromoter.requests_to(Endpoint::Mark), 1);
 }

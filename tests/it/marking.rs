@@ -1,5 +1,5 @@
-//! Delivered, and FirstPromoter does not mark it: the reward stays `delivered`, is marked by a later pass, shown after
-//! three that could not, then asked for less often, and never delivered again.
+//! FirstPromoter does not mark a delivered reward. The reward stays `delivered`, a later pass marks it, `attention` shows it
+//! after three passes that could not, then marking is tried less often, and it is never delivered again.
 
 use serde_json::{Value, json};
 
@@ -9,7 +9,7 @@ use crate::{
     world::{Ran, World, given},
 };
 
-/// What the ledger says of marking: state, failures in a row, FirstPromoter's words.
+/// What the ledger says about marking: state, failures in a row, FirstPromoter's words.
 fn marking_of(world: &World, id: i64) -> (String, u64, String) {
     let reward = world.reward(id);
     let words = reward["mark_error"].as_str().unwrap_or_default().to_owned();
@@ -20,7 +20,7 @@ fn marks(world: &World) -> u64 {
     world.sandbox.firstpromoter.requests_to(Endpoint::Mark)
 }
 
-/// Three passes that cannot mark this reward; what stands in its way in these words.
+/// Three passes that cannot mark this reward, for the reason in these words.
 #[track_caller]
 fn three_passes_cannot_mark(world: &World, id: i64, words: &str) -> Ran {
     for pass in 1..=3 {
@@ -38,7 +38,7 @@ fn three_passes_cannot_mark(world: &World, id: i64, words: &str) -> Ran {
     ran
 }
 
-/// FirstPromoter marks again: the next pass whose time has come makes it good, without a second delivery.
+/// FirstPromoter marks again: the next due pass marks it, without a second delivery.
 #[track_caller]
 fn then_it_is_marked(world: &World, ids: impl IntoIterator<Item = i64>) {
     the_time_has_come(world);
@@ -52,7 +52,7 @@ fn then_it_is_marked(world: &World, ids: impl IntoIterator<Item = i64>) {
     world.then_nothing_more_happens().exits(0);
 }
 
-/// Milliseconds from the newest pass to the next time that it is marked.
+/// Milliseconds from the newest pass to the next time that marking is tried.
 fn next_mark_ms(world: &World, id: i64) -> i64 {
     let [next, pass] = [&world.reward(id)["next_attempt_at"], &world.last_pass()["started"]]
         .map(|time| instant(time.as_str().unwrap()));
@@ -87,7 +87,7 @@ fn a_reward_marked_by_hand_is_seen_at_once() {
     world.sandbox.firstpromoter.lock().switches.mark_lies = true;
     three_passes_cannot_mark(&world, 1, "reads back as unfulfilled");
     world.sandbox.firstpromoter.fulfil(1);
-    // Not before its time, and without being asked to mark.
+    // Not before its time, and without a request to mark.
     let ran = world.once().exits(0);
     assert_eq!((marking_of(&world, 1).0.as_str(), marks(&world)), ("fulfilled", 3), "{ran}");
     assert_eq!(world.reward(1)["delivered_by"], "makegood", "we delivered it, whoever marked it");
@@ -128,7 +128,7 @@ fn a_commission_without_a_payout_record_is_shown_in_firstpromoters_words() {
     then_it_is_marked(&world, [1]);
 }
 
-/// A world in which every call becomes a batch, however small.
+/// A world in which every call becomes a batch, even a small one.
 fn batches(end: BatchEnd) -> World {
     let world = given([owed(1)]);
     let mut state = world.sandbox.firstpromoter.lock();
@@ -165,7 +165,7 @@ fn three_failed_batches_are_shown() {
 #[test]
 fn a_batch_that_vanishes_after_its_work_is_believed_when_it_reads_back() {
     let world = batches(BatchEnd::VanishesDone);
-    // The sandbox carries it out when it is first asked for, and says 404.
+    // The sandbox works on it at the first poll, and answers 404.
     let ran = world.once().exits(0);
     assert_eq!((world.state_of(1).as_str(), ran.count("fulfilled")), ("fulfilled", 1), "{ran}");
     world.then_nothing_more_happens().exits(0);
@@ -266,7 +266,7 @@ fn a_filter_ignored_from_the_marking_on_makes_nothing_fulfilled() {
         let mut state = world.sandbox.firstpromoter.lock();
         (state.switches.mark_all_or_nothing, state.switches.batch_polls) = (true, 0);
         drop(state);
-        // FirstPromoter refuses to mark, and from then on answers everything to every question.
+        // FirstPromoter refuses to mark, and from then on answers every question with everything.
         world.sandbox.firstpromoter.after(Endpoint::Mark, 1, |firstpromoter| {
             firstpromoter.lock().switches.ignored_filters.fulfilled = true;
         });
@@ -299,7 +299,7 @@ fn eleven_commissions_that_cannot_be_marked_do_not_stop_ten_good_ones() {
             assert_eq!(state, expected, "{id} of {bad:?}");
             assert_eq!(failures > 0, bad.contains(&id), "{id}: what was not asked for has not failed");
         }
-        // What is new does not wait for what is known to spoil a call.
+        // New rewards do not wait for those that are known to spoil a call.
         world.sandbox.firstpromoter.add(owed(22));
         world.once();
         assert_eq!(marking_of(&world, 22), ("fulfilled".to_owned(), 0, String::new()));
@@ -319,7 +319,7 @@ fn an_answer_to_marking_without_a_word_is_settled_by_what_reads_back() {
         let ran = world.once().exits(0);
         assert_eq!((world.state_of(1).as_str(), ran.error()), ("fulfilled", ""), "{answer:?}: {ran}");
         world.then_nothing_more_happens().exits(0);
-        // Without an effect it is a mark that failed, and no failed pass.
+        // A call without an effect is a failed marking, and not a failed pass.
         let world = given([owed(1)]);
         let mut without = answer;
         without.takes_effect = false;

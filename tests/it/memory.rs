@@ -1,4 +1,4 @@
-//! Memory follows the backlog, not what is listed.
+//! Memory follows the backlog, not the listing.
 
 use std::sync::{
     Arc, OnceLock,
@@ -11,9 +11,9 @@ use crate::{
 };
 
 const ROWS: usize = 50_000;
-/// A page has a hundred: by then everything that is needed once is there.
+/// A page has a hundred rows: by then everything that is needed once is in memory.
 const EARLY_PAGE: u64 = 20;
-/// What is kept of a row takes at least as much; 48,000 rows kept are 12 MB.
+/// A row that is kept takes at least this much: 48,000 rows take 12 MB.
 const KEPT_ROW_BYTES: usize = 256;
 
 #[test]

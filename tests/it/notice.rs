@@ -1,5 +1,5 @@
-//! Being noticed: what a monitor, a chat room and `node_exporter` get to see of a service, and that none of them is in its
-//! way.
+//! Heartbeats, alerts and metrics of a service: what a monitor, a chat room and `node_exporter` get, and that none of them
+//! delays the service.
 
 use std::{
     fs,
@@ -20,10 +20,10 @@ use crate::{
     world::{World, given},
 };
 
-/// In the path of each address; a secret that nothing may show.
+/// Part of the path of each address: a secret that nothing may show.
 const TOKEN: &str = "7b0c4e-monitor-token-d9f2";
 
-/// Somebody who listens to the service.
+/// A server that receives the service's calls.
 struct Listener {
     address: SocketAddr,
     state: Arc<Mutex<Heard>>,
@@ -32,7 +32,7 @@ struct Listener {
 struct Heard {
     /// `METHOD PATH`, and the body.
     requests: Vec<(String, String)>,
-    /// What it answers; none: nothing, for ever.
+    /// Its answer; none: it never answers.
     status: Option<u16>,
 }
 
@@ -113,7 +113,7 @@ fn answer(stream: &TcpStream, heard: &Mutex<Heard>) {
         Some(status) => {
             drop((&*stream).write_all(format!("HTTP/1.1 {status} X\r\ncontent-length: 0\r\n\r\n").as_bytes()));
         }
-        // Until the other end hangs up.
+        // Until the other end closes the connection.
         None => drop(reader.read_to_end(&mut Vec::new())),
     }
 }
@@ -285,7 +285,7 @@ fn a_ledger_that_cannot_be_written_is_alerted_too() {
     world.set("alert.failing_for", "0s");
     let service = Service::start(&world);
     service.pass(&world);
-    // As from an old backup: the pass ends before it begins.
+    // As from an old backup: the pass fails before it begins.
     fs::rename(world.ledger_path(), world.path("aside.db")).unwrap();
     service.ring();
     room.eventually_has(1);
@@ -302,7 +302,7 @@ fn a_handler_that_leaves_most_to_makegood_is_alerted() {
     let recently = now() - Duration::from_mins(40);
     let mut world = on_demand([]);
     let room = with_alert(&mut world);
-    // What was approved long ago says nothing of the handler.
+    // Rewards that were approved long ago say nothing about the handler.
     world.sandbox.firstpromoter.add_all((1..=4).map(|id| commission(id).approved_at(recently)));
     world.sandbox.firstpromoter.add_all((11..=15).map(owed));
     let service = Service::start(&world);

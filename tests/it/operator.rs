@@ -1,4 +1,4 @@
-//! What an operator asks: `show` by id and by email.
+//! The operator's questions: `show` by id and by email.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use crate::{
     world::{LONG_AGO, Ran, World, given},
 };
 
-/// Pat got one, waits for one, and one is held; Noor, whom Pat referred, gets one.
+/// Pat got one, waits for one, and one is held. Noor, whom Pat referred, gets one.
 fn pats_world() -> World {
     let pat = |c: crate::sandbox::Commission| {
         c.promoter(501, "Pat@Ellis.example", "Pat Ellis").referral(9001, "noor@haddad.example", Some("lumen_1841"))
@@ -28,7 +28,7 @@ fn ids(ran: &Ran) -> Vec<i64> {
     cases.iter().map(|case| case["reward"]["commission_id"].as_i64().unwrap()).collect()
 }
 
-/// stdout on one line, so that wrapping does not matter.
+/// stdout on one line, without the wrapping.
 fn said(ran: &Ran) -> String {
     ran.stdout.split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -1,4 +1,4 @@
-//! `makegood check`: what is wrong is found, told with what to do, and nothing is changed anywhere.
+//! `makegood check` finds what is wrong, says what to do, and changes nothing anywhere.
 
 use std::{fs, os::unix::fs::PermissionsExt};
 
@@ -47,7 +47,7 @@ fn line(ran: &Ran, name: &str) -> Value {
     checks.iter().find(|it| it["name"] == name).unwrap_or_else(|| panic!("{name}: {ran}")).clone()
 }
 
-/// The check came to this, and its words are these, detail and what to do together.
+/// The check has this result, and its detail and remedy contain these words.
 #[track_caller]
 fn comes_to(ran: &Ran, name: &str, result: &str, words: &[&str]) {
     let line = line(ran, name);
@@ -59,7 +59,7 @@ fn comes_to(ran: &Ran, name: &str, result: &str, words: &[&str]) {
     }
 }
 
-/// All but these are ok. How full this machine's disk is does not count.
+/// All but these are ok. The free space of this machine's disk does not count.
 #[track_caller]
 fn all_is_well_but(ran: &Ran, but: &[&str]) {
     let unwell: Vec<_> = results(ran).into_iter().filter(|(name, it)| it != "ok" && name != "disk space").collect();
@@ -300,7 +300,7 @@ fn a_target_that_cannot_be_reached_has_failed() {
     );
     world.toml(&script);
     let ran = check(&world);
-    // Whoever may do everything may not execute what nobody may.
+    // root may execute anything, except a file that nobody may execute.
     comes_to(&ran.exits(1), "target script", "failed", &["may not be executed", "chmod +x"]);
     mode(&world, "grant", 0o755);
     let ran = check(&world);
@@ -372,8 +372,8 @@ fn a_check_without_the_network_asks_nobody_and_warns_without_failing() {
     world.run(&["check", "--offline", "--json"]).exits(2);
 }
 
-/// systemd gives credentials to the main process at its start, and none to what `ExecReload=` runs: Debian 12's names their folder
-/// and shuts it, Debian 13's does not name it. Every `systemctl reload` failed on both.
+/// systemd gives credentials to the main process at its start, and none to `ExecReload=`: Debian 12 names their folder and
+/// closes it, Debian 13 does not name it. Every `systemctl reload` failed on both.
 #[test]
 fn a_reload_does_not_miss_the_credentials_that_only_the_service_has() {
     let mut world = a_world_in_order();
@@ -393,7 +393,7 @@ fn a_reload_does_not_miss_the_credentials_that_only_the_service_has() {
     assert!(ran.stdout.contains("policy.grace"), "{ran}");
 }
 
-/// What systemd runs first; where it fails, `systemctl reload` does, and no signal is sent.
+/// systemd runs this first. If it fails, `systemctl reload` fails, and no signal is sent.
 #[test]
 fn the_units_reload_checks_the_configuration_before_the_signal() {
     for unit in ["makegood.service", "makegood@.service"] {
@@ -456,7 +456,7 @@ fn a_target_that_is_paused_is_a_warning_that_says_until_when() {
     let over = health("strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '-10 minutes')");
     let ran = check(&world).exits(3);
     comes_to(&ran, "deliveries to app", "warning", &["waited until", &over[..19], "the next pass tries a few"]);
-    // A clock that was ahead wrote it: nothing waits so long.
+    // Written by a clock that was ahead: nobody waits so long.
     health("'2099-01-01T00:00:00.000Z'");
     all_is_well_but(&check(&world), &[]);
 }

@@ -1,6 +1,6 @@
-//! What every command prints, as text and as JSON, on one fixed world; and the manual's examples of JSON beside it.
+//! The output of every command, as text and as JSON, on one fixed world, compared with the manual's examples of JSON.
 //!
-//! After a change that is meant: `INSTA_UPDATE=always cargo test --test it operator_output`, and read the difference.
+//! After an intended change: `INSTA_UPDATE=always cargo test --test it operator_output`, then read the difference.
 
 use std::{
     collections::BTreeSet,
@@ -17,8 +17,8 @@ use crate::{
     world::{LONG_AGO, World, given},
 };
 
-/// One of each kind that an operator meets, after one pass: fulfilled, tried in vain, held with the longest of emails, of an
-/// unknown unit with the longest of names, in its grace period, refused.
+/// One reward of each kind that an operator meets, after one pass: fulfilled, waiting after a failed attempt, held with the
+/// longest email, of an unknown unit with the longest name, in its grace period, refused.
 fn fixed_world() -> World {
     let mut world = given([
         commission(88901).promoter(501, "pat@ellis.example", "Pat Ellis").approved(LONG_AGO),
@@ -31,7 +31,7 @@ fn fixed_world() -> World {
         commission(88905).promoter(501, "pat@ellis.example", "Pat Ellis").points(250).approved_at(now()),
         commission(88906).promoter(501, "pat@ellis.example", "Pat Ellis").points(75).approved("2025-01-20T10:30:00Z"),
     ]);
-    // In order, and each step in a millisecond of its own: or lines would change places.
+    // In order, each step in a millisecond of its own. Otherwise lines would change places.
     world.set("targets.app.concurrency", "1").set("ledger.path", "ledger.db").env("SUDO_USER", "kim");
     let pause = Duration::from_millis(5);
     {
@@ -43,7 +43,7 @@ fn fixed_world() -> World {
     world
 }
 
-/// What it prints, and its exit code. Paths are short and the same everywhere: relative to the world's folder.
+/// The output and the exit code. Paths are relative to the world's folder, so they are the same everywhere.
 fn print(world: &World, args: &[&str]) -> String {
     let template = world.command(&[]);
     fs::set_permissions(world.path("makegood.toml"), fs::Permissions::from_mode(0o600)).unwrap();
@@ -56,7 +56,7 @@ fn print(world: &World, args: &[&str]) -> String {
     format!("{}[exit {}]\n", String::from_utf8(out.stdout).unwrap(), out.status.code().unwrap_or(-1))
 }
 
-/// How full the disk is, is this machine's affair, and so is what follows from it.
+/// The free space depends on this machine.
 fn without_disk_space(printed: &str) -> String {
     let summary = |line: &&str| line.contains(" checks: ") || line.starts_with("[exit");
     let lines: Vec<&str> = printed.lines().filter(|line| !line.contains("disk space: ") && !summary(line)).collect();
@@ -70,7 +70,7 @@ fn json_without_disk_space(printed: &str) -> String {
     format!("{document:#}\n")
 }
 
-/// Compares with the snapshot of this name; times, ports and sizes are blotted out.
+/// Compares with the snapshot of this name. Times, ports and sizes are masked.
 fn holds(name: &str, printed: &str) {
     let mut settings = insta::Settings::clone_current();
     settings.set_prepend_module_to_snapshot(false);
@@ -85,7 +85,7 @@ fn holds(name: &str, printed: &str) {
     settings.bind(|| insta::assert_snapshot!(name, printed));
 }
 
-/// Lines are at most 80 columns wide, but for a single word that is longer, and end without blanks.
+/// Lines are at most 80 columns wide, unless a single word is longer, and do not end with blanks.
 fn is_tidy(printed: &str) {
     for line in printed.lines() {
         assert!(line.chars().count() <= 80 || !line.trim().contains(' '), "too wide: {line:?}\n{printed}");
@@ -170,7 +170,7 @@ fn examples() -> Vec<(Vec<String>, Value)> {
     found
 }
 
-/// The same keys all the way down. A null says nothing about what could be there; `states` has what there is.
+/// The same keys at every level. A null says nothing about its keys; the keys of `states` depend on the world.
 fn same_keys(place: &str, example: &Value, real: &Value) {
     match (example, real) {
         (Value::Object(example), Value::Object(real)) => {

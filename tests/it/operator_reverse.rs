@@ -1,4 +1,4 @@
-//! `makegood reverse`: only what FirstPromoter confirms is reversed, and it is never delivered again.
+//! `makegood reverse` reverses only what FirstPromoter confirms, and a reversed reward is never delivered again.
 
 use serde_json::json;
 
@@ -129,7 +129,7 @@ fn a_batch_that_takes_effect_after_the_reversal_is_reported_and_can_be_reversed_
     let world = delivered();
     reverse(&world, "1").exits(0);
     world.then_nothing_more_happens().exits(0);
-    // What was under way lands.
+    // The batch under way takes effect.
     world.sandbox.firstpromoter.fulfil(1);
     world.once().exits(3);
     assert_eq!(
@@ -145,7 +145,7 @@ fn a_batch_that_takes_effect_after_the_reversal_is_reported_and_can_be_reversed_
     assert!(world.attention().is_empty());
     world.then_nothing_more_happens().exits(0);
 
-    // Said again, and over by itself when somebody else takes the mark back.
+    // Reported again, and over by itself when somebody else takes the mark back.
     world.sandbox.firstpromoter.fulfil(1);
     world.once().exits(3);
     world.sandbox.firstpromoter.unfulfil(1);

@@ -1,4 +1,4 @@
-//! What an operator and a packager keep at hand: backups, completions, the manual; and colour, which is for terminals.
+//! Tools for operators and packagers: backups, completions, the manual, and colour on terminals.
 
 use std::{
     fs,
@@ -27,7 +27,7 @@ fn a_backup_is_taken_at_any_time_and_never_over_another_file() {
     assert!(ran.stderr.contains("exists already"), "{ran}");
 }
 
-/// As the manual says it.
+/// As the manual shows it.
 #[test]
 fn a_restored_backup_delivers_nothing_before_a_person_has_accepted_it() {
     let world = given([commission(1).approved(LONG_AGO)]);
@@ -116,7 +116,7 @@ fn the_short_help_fits_eighty_columns_and_hides_what_packagers_need() {
     assert!(!help.contains("completions") && help.contains("reverse") && help.contains("check"), "{help}");
 }
 
-/// stdout of a command that is given no configuration.
+/// stdout of a command without any configuration.
 fn bare(world: &World, args: &[&str]) -> String {
     let out = Command::new(env!("CARGO_BIN_EXE_makegood"))
         .env_clear()
@@ -129,7 +129,7 @@ fn bare(world: &World, args: &[&str]) -> String {
     String::from_utf8(out.stdout).unwrap()
 }
 
-/// Runs it on a terminal of its own; what is to be seen there.
+/// Runs it on a terminal of its own, and returns what it shows.
 fn on_a_terminal(world: &World, args: &[&str]) -> String {
     let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&ours).unwrap();
@@ -140,7 +140,7 @@ fn on_a_terminal(world: &World, args: &[&str]) -> String {
     let mut child = command.stdin(Stdio::null()).stdout(theirs()).stderr(theirs()).spawn().unwrap();
     drop(command); // closes our copies of their side
     let mut shown = Vec::new();
-    // Once the last of their side is closed, reading fails: that is the end.
+    // Reading fails when the last copy of their side is closed: that is the end.
     let _end = fs::File::from(ours).read_to_end(&mut shown);
     child.wait().unwrap();
     String::from_utf8_lossy(&shown).into_owned()

@@ -1,5 +1,5 @@
-//! What people and webhook handlers say to the ledger: `claim`, `record`, `resolve`; their exit codes, what they refuse, and
-//! what the journal keeps of them.
+//! The commands of people and webhook handlers on the ledger: `claim`, `record`, `resolve`. Their exit codes, what they refuse,
+//! and what the journal keeps.
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ fn owed() -> World {
     given([commission(7).approved(LONG_AGO)])
 }
 
-/// Held because an attempt may or may not have taken effect; it did.
+/// Held because an attempt may have taken effect; in fact it did.
 fn held_unknown() -> World {
     let mut world = owed();
     world.set("targets.app.idempotent", "false");
@@ -59,7 +59,7 @@ fn minutes_from_now(time: &Value) -> i64 {
     ((at - now()).num_seconds() + 30).div_euclid(60)
 }
 
-/// Each entry of the journal: to which state, by whom, and whether its reason has these words.
+/// The journal's entries: each goes to this state, by this actor, with these words in its reason.
 #[track_caller]
 fn last_entry(world: &World, to: &str, actor: &str, words: &[&str]) {
     let entry = world.journal(7).pop().unwrap_or_default();
@@ -236,7 +236,7 @@ fn a_delivery_recorded_during_our_attempt_stays_recorded() {
     let pass = world.start(&["once", "--json"]);
     assert!(world.sandbox.gate.wait_until_stopped(PATIENCE));
     world.run(&["record", "7", "--receipt", "h-17"]).exits(0);
-    // What was stopped is cut off: the attempt ends without an answer.
+    // The stopped process leaves an interrupted attempt without an answer.
     world.sandbox.gate.open();
     assert_eq!(pass.wait().exits(0).error(), "");
     assert_eq!(world.attempts(7)[0]["outcome"], "unknown");

@@ -1,4 +1,4 @@
-//! `plan` tells what a pass would do, and changes nothing anywhere.
+//! `plan` says what a pass would do, and changes nothing anywhere.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ fn owed(id: i64) -> Commission {
     commission(id).approved(LONG_AGO)
 }
 
-/// Plans, and looks at everything that could have changed.
+/// Plans, and compares everything that could have changed.
 #[track_caller]
 fn plan(world: &World) -> Ran {
     let requests = world.sandbox.firstpromoter.requests();
@@ -21,8 +21,8 @@ fn plan(world: &World) -> Ran {
     let before = (world.ledger_files(), calls());
     let ran = world.plan();
     for (name, content) in world.ledger_files() {
-        // The WAL's index is shared memory, in which readers leave their marks.
-        // A log that another program took away is made again, empty, with its index.
+        // The WAL's index is shared memory, and readers write to it.
+        // A WAL that another program removed is made again, empty, with its index.
         let empty_log = name.ends_with("-shm") || (name.ends_with("-wal") && content.is_empty());
         let same = empty_log || before.0.get(&name).is_some_and(|it| *it == content);
         assert!(same, "plan changed {name}: {ran}");
@@ -62,7 +62,7 @@ fn before_the_first_pass_no_ledger_is_made() {
     world.then_nothing_more_happens().exits(3);
 }
 
-/// A ledger with something of everything, and what the world did to it since.
+/// A ledger with something of everything, after which the world changed.
 fn eventful_world() -> World {
     let mut world =
         given((1..=8).map(owed).chain([commission(9).approved_at(now()), commission(10).approved_at(now())]));

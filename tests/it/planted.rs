@@ -1,5 +1,5 @@
-//! A ledger that somebody else put there, or wrote to: what is in it keeps nobody waiting, fills nobody's memory, and stops no pass
-//! that it need not stop.
+//! A ledger that somebody else put there, or wrote to. Its content keeps nobody waiting, fills nobody's memory, and stops no
+//! pass without need.
 
 use crate::{
     audit::at_rest,
@@ -53,7 +53,7 @@ fn a_text_of_100_mb_is_not_read_into_memory() {
     assert_eq!(world.sandbox.merchant.requests(), 1);
 }
 
-/// What another program wrote into the journal is for people; a pass does not hang on its form.
+/// Another program's text in the journal is for people. A pass does not depend on its form.
 #[test]
 fn an_empty_time_in_the_journal_stops_no_pass() {
     let world = with_history();

@@ -1,4 +1,4 @@
-//! What policy says against a delivery, as a person sees it: the reason in the report, gone when its cause goes.
+//! Policy's objections to a delivery, as a person sees them: the reason is in the report, and is gone when its cause is.
 
 use serde_json::{Value, json};
 
@@ -11,7 +11,7 @@ fn owed(id: i64) -> Commission {
     commission(id).approved(LONG_AGO)
 }
 
-/// Commission 1 is held for this reason, twice over, and nothing is delivered.
+/// Commission 1 is held for this reason in two passes, and nothing is delivered.
 #[track_caller]
 fn held(world: &World, reason: &str) -> Ran {
     let ran = world.once().exits(3);
@@ -28,7 +28,7 @@ fn held(world: &World, reason: &str) -> Ran {
     ran
 }
 
-/// Its cause is gone: the next pass delivers it.
+/// The cause is gone: the next pass delivers it.
 #[track_caller]
 fn released(world: &World) {
     world.once().exits(0);
@@ -261,7 +261,7 @@ fn units_and_campaigns_that_are_not_configured_do_not_enter_the_ledger() {
     world.set("policy.units", "points,free_months").set("policy.campaigns", "17,19");
     world.once().exits(3);
     assert_eq!(world.sandbox.merchant.rewarded_ids(), [1, 4]);
-    // 5 names no campaign at all: it may be one of these.
+    // 5 names no campaign. It may be one of these.
     assert_eq!(world.hold_reason(5), "unreadable");
     assert_eq!(world.query("SELECT 1 FROM rewards").len(), 3);
     world.then_nothing_more_happens().exits(3);

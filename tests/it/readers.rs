@@ -1,5 +1,5 @@
-//! "Open it read-only at any time": by another user, a member of the ledger's group, with the tools that people have, while the service
-//! runs, after a stop, and after a kill.
+//! "Open it read-only at any time": another user in the ledger's group reads it with common tools, while the service runs,
+//! after a stop, and after a kill.
 
 use std::{
     fs,
@@ -21,11 +21,11 @@ const PYTHON: &str = "import sqlite3, sys
 db = sqlite3.connect(sys.argv[1], uri=True)
 print(db.execute('SELECT count(*) FROM rewards').fetchone()[0])";
 
-/// What reads, as the arguments of a command; those that this machine does not have are named and left out.
+/// The commands that read. Those that this machine does not have are named and left out.
 fn tools() -> Vec<(&'static str, Vec<&'static str>)> {
     let all = [
         ("sqlite3", vec!["sqlite3"]),
-        // Not whatever is first in the PATH: it may lie in a home that others cannot look into.
+        // Not simply the first in the PATH: it may be in a home directory that others cannot read.
         ("python3", vec!["/usr/bin/python3", "-c", PYTHON]),
     ];
     let there = |(name, argv): &(&str, Vec<&str>)| {
@@ -74,7 +74,7 @@ fn a_member_of_the_group_reads_while_it_runs_after_a_stop_and_after_a_kill() {
     let tools = tools();
     let world = given([commission(1).approved(LONG_AGO)]);
     world.command(&["status"]);
-    // The folder as systemd makes it: StateDirectoryMode=0750.
+    // With the mode that systemd gives it: StateDirectoryMode=0750.
     chown(world.path("."), Some(SERVICE), Some(SERVICE)).unwrap();
     fs::set_permissions(world.path("."), fs::Permissions::from_mode(0o750)).unwrap();
     fs::copy(env!("CARGO_BIN_EXE_makegood"), world.path("makegood")).unwrap();

@@ -1,4 +1,4 @@
-//! Rows that are not as documented: what cannot be read is held and shown, never guessed.
+//! Rows that differ from the documentation. An unreadable row is held and shown, never guessed.
 
 use serde_json::{Value, json};
 
@@ -109,7 +109,7 @@ fn a_rule_that_was_read_a_day_ago_is_read_again_before_it_decides() {
     delivered_to(&world, "promoter");
     world.sandbox.firstpromoter.lock().rewards.get_mut(&9).unwrap().is_promoter_reward = false;
     for (read, recipient) in [("-0 hours", "promoter"), ("-24 hours", "referral"), ("+1 hours", "referral")] {
-        // The answer of the pass before, as if it had been read then.
+        // The answer of an earlier pass, read at that time.
         world.forge(&format!(
             "UPDATE reward_rules SET recipient = 'promoter', fetched_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '{read}')"
         ));
@@ -120,8 +120,8 @@ fn a_rule_that_was_read_a_day_ago_is_read_again_before_it_decides() {
     }
 }
 
-/// Suppose rule 9 was given to the other party an hour ago. A pass that asks for rule 99, which it does not know, has the
-/// answer about rule 9 in its hands.
+/// Suppose rule 9 was given to the other party an hour ago. A pass that asks about an unknown rule 99 also gets the answer
+/// about rule 9.
 #[test]
 fn one_request_for_the_rules_serves_all_rewards() {
     let world = given([owed(1)]);
@@ -166,7 +166,7 @@ fn a_status_that_is_not_known_is_held_and_shown() {
     }
 }
 
-/// Suppose it waits for its time, and FirstPromoter invents a word: cancelled, it would be out of everybody's sight.
+/// Suppose it waits for its time, and FirstPromoter invents a status. If it were cancelled, nobody would see it again.
 #[test]
 fn an_unknown_status_does_not_cancel_a_waiting_reward() {
     let mut world = given([owed(1)]);

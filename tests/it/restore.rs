@@ -1,4 +1,4 @@
-//! `makegood ledger restore`: a copy in the place of the ledger, the ledger beside it, nobody disturbed.
+//! `makegood ledger restore` puts a copy in the place of the ledger and keeps the ledger beside it, without disturbing anybody.
 
 use std::{fs, os::unix::fs::MetadataExt};
 
@@ -11,7 +11,7 @@ use crate::{
     world::{LONG_AGO, PATIENCE, World, given},
 };
 
-/// A world that has delivered 1, was copied, and has delivered 2 since, which FirstPromoter has forgotten.
+/// A world that delivered 1, was copied, and then delivered 2, which FirstPromoter has forgotten.
 fn copied_and_gone_on() -> World {
     let world = given([commission(1).approved(LONG_AGO)]);
     world.once().exits(0);

@@ -1,4 +1,4 @@
-//! The sandbox is as nasty as it says: a fake that is too kind proves nothing.
+//! The sandbox has all the faults that it claims to have: a fake without them would prove nothing.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -12,7 +12,7 @@ use crate::sandbox::{
     next, now, once, overlong, page, redirect as redirected, small_world, status, text,
 };
 
-/// Longer than anything here takes; a scenario that waits this long fails.
+/// Longer than anything here takes. A scenario that waits this long fails.
 const PATIENCE: Duration = Duration::from_secs(20);
 const APPROVED: &str = "2025-01-19T10:30:00Z";
 
@@ -127,7 +127,7 @@ async fn offset_pages_shift_while_rows_leave_between_them() {
         firstpromoter.fulfil(2);
     });
     assert_eq!(ids(&sandbox, &format!("{query}&page=1")).await, [1, 2]);
-    // 3 and 4 moved to page 1, where nobody looks any more.
+    // 3 and 4 moved to page 1, which nobody reads again.
     assert_eq!(ids(&sandbox, &format!("{query}&page=2")).await, [5, 6]);
     assert_eq!(ids(&sandbox, &format!("{query}&page=3")).await, Vec::<i64>::new());
 }

@@ -1,4 +1,4 @@
-//! No secret appears in output, log or ledger: not at any verbosity, not in any failure, however it was given.
+//! No secret appears in output, log or ledger, at any verbosity, in any failure, and however it was given.
 
 use std::process::Command;
 
@@ -12,7 +12,7 @@ use crate::{
     world::{LONG_AGO, PATIENCE, Ran, Running, World, given},
 };
 
-/// In all the shapes in which it would still be one.
+/// All forms of the secret that would still show it.
 fn shapes(secret: &str) -> Vec<String> {
     let bare = secret.trim_start_matches("whsec_").to_owned();
     let encoded = url::form_urlencoded::byte_serialize(bare.as_bytes()).collect();
@@ -29,10 +29,10 @@ fn nothing_shows(what: &str, text: &str, secrets: &[&str]) {
 
 const ALL: [&str; 3] = [API_KEY, SIGNING_SECRET, BEARER];
 
-/// Runs it in every tone of voice, and greps all that is left behind.
+/// Runs it at every verbosity, and searches everything that it leaves behind.
 #[track_caller]
 fn run(world: &mut World, args: &[&str], secrets: &[&str]) -> Ran {
-    // While somebody reads, what is written stays in the WAL, too.
+    // While somebody reads, writes stay in the WAL as well.
     let reader = world.ledger_path().exists().then(|| world.ledger());
     let mut last = None;
     for (log, flags) in [("", vec!["-q"]), ("", vec!["-vv"]), ("trace", vec!["-vv", "--json"])] {
@@ -103,7 +103,7 @@ fn when_firstpromoter_quotes_the_request_back() {
     }
 }
 
-/// Escaped, in other case, or in a place where nobody looks for it: whoever reads it can still tell the key.
+/// Escaped, in other case, or in an unexpected place: a reader could still recover the key.
 #[test]
 fn when_an_answer_holds_the_key_in_disguise() {
     let tail = &API_KEY[API_KEY.len() - 10..];

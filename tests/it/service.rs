@@ -1,5 +1,5 @@
-//! `makegood run` as a real process: what makes it pass, how it stops, what it says of trouble, and who else may work on
-//! its ledger meanwhile.
+//! `makegood run` as a real process: what triggers a pass, how it stops, what it logs about failures, and who else may use its
+//! ledger meanwhile.
 
 use std::{
     fs::File,
@@ -15,7 +15,7 @@ use crate::{
     world::{PATIENCE, World, given},
 };
 
-/// Longer than any test runner waits: what is bounded by this alone, and is never let go, is not over when the test is.
+/// Longer than any test runner waits. A wait that only this bounds does not end before the test.
 const FOR_EVER: &str = "365d";
 
 /// The service under way, its log in a file; killed when dropped.
@@ -31,7 +31,7 @@ impl Drop for Service {
     }
 }
 
-/// Looks again and again, for at most [`PATIENCE`].
+/// Checks again and again, for at most [`PATIENCE`].
 #[track_caller]
 pub(crate) fn eventually(what: &str, mut happened: impl FnMut() -> bool) {
     let begun = Instant::now();
@@ -41,7 +41,7 @@ pub(crate) fn eventually(what: &str, mut happened: impl FnMut() -> bool) {
     }
 }
 
-/// A world whose service passes only when it is told to.
+/// A world whose service makes a pass only when told to.
 pub(crate) fn on_demand(ids: impl IntoIterator<Item = i64>) -> World {
     let mut world = given(ids.into_iter().map(owed));
     world.set("schedule.on_start", "false").set("schedule.poll", "0 0 0 1 1 *").without_backoff();
@@ -91,8 +91,8 @@ impl Service {
         world.last_pass()
     }
 
-    /// Waits for its end. What a stop must not wait for never happens in a test that calls this: a stop that waits for it does
-    /// not end.
+    /// Waits for its end. In a test that calls this, nothing ever happens that a stop must not wait for: a stop that did wait
+    /// would not end.
     pub(crate) fn ends(&mut self) -> ExitStatus {
         self.child.wait().unwrap()
     }
@@ -170,14 +170,14 @@ fn signals_during_a_pass_make_exactly_one_more() {
     assert_eq!(finished(&world), 0, "the first pass is still held");
     world.sandbox.gate.open();
     eventually("two passes end", || finished(&world) == 2);
-    // A third would have begun before this one is asked for.
+    // A third pass would have begun before this one is asked for.
     service.pass(&world);
     service.stops();
     assert_eq!(triggers(&world), ["signal", "signal", "signal"]);
     assert_eq!(world.sandbox.merchant.requests(), 1);
 }
 
-/// Rewards go to a command, one at a time, that says that it has begun and ends when it is let go.
+/// Rewards go to a command, one at a time. It reports that it has begun, and ends when the test lets it.
 fn delivered_when_let_go(world: &mut World) {
     let script = world.file("grant.sh", ": > begun-$MAKEGOOD_COMMISSION_ID; until [ -e let-go ]; do sleep 0.05; done");
     let argv = json!(["/bin/sh", script]);
@@ -301,7 +301,7 @@ fn a_stop_does_not_wait_for_a_batch_that_never_ends() {
     let asked = world.sandbox.firstpromoter.requests_to(Endpoint::Batch);
     assert_eq!(service.ends().code(), Some(0), "{}", service.log());
     let asked_after = world.sandbox.firstpromoter.requests_to(Endpoint::Batch);
-    // One may be under way. A pass that waits for the batch asks every few seconds for two minutes.
+    // One may be under way. A pass that polls a batch asks every few seconds for two minutes.
     assert!(asked_after <= asked + 1, "{asked} questions before the signal was heard, {asked_after} in all");
     assert_eq!(world.state_of(1), "delivered");
     world.sandbox.firstpromoter.lock().switches.batch_end = crate::sandbox::BatchEnd::Completes;
@@ -390,7 +390,7 @@ fn commands_that_only_read_do_not_wait_for_a_pass() {
     let listings = world.sandbox.firstpromoter.requests_to(Endpoint::Listing);
     service.ring();
     assert!(world.sandbox.wait_until(PATIENCE, |it| it.firstpromoter.requests_to(Endpoint::Listing) > listings));
-    // The pass is never over. Who waits for it finds it there after 30 s, and exits with 4.
+    // The pass never ends. A second one finds it there after 30 s, and exits with 4.
     assert_eq!(world.plan().exits(0).line(2)["decision"], "deliver");
     let status = world.status().exits(0);
     assert_eq!(
@@ -406,7 +406,7 @@ fn commands_that_only_read_do_not_wait_for_a_pass() {
 fn a_once_beside_a_short_pass_waits_for_it() {
     let world = on_demand([1, 2]);
     let service = Service::start(&world);
-    // The service stands still in the middle of its deliveries; a pass of the other would deliver the same.
+    // The service is stopped in the middle of its deliveries. A second pass would deliver the same rewards.
     world.sandbox.merchant.lock().faults = once(delayed(Duration::from_secs(2)));
     service.ring();
     assert!(world.sandbox.wait_until(PATIENCE, |sandbox| sandbox.merchant.requests() >= 1));
@@ -521,7 +521,7 @@ fn a_signal_without_a_meaning_yet_does_not_end_the_service() {
     service.stops();
 }
 
-/// A shell, a backup, a script: somebody holds the write lock for longer than a write waits.
+/// A shell, a backup or a script holds the write lock for longer than a write waits.
 #[test]
 fn an_outcome_is_written_when_the_ledger_was_locked_for_longer_than_a_write_waits() {
     let mut world = on_demand([1]);

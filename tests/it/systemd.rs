@@ -1,4 +1,4 @@
-//! `makegood run` as systemd sees it: the messages on `$NOTIFY_SOCKET`, the watchdog, and SIGHUP.
+//! `makegood run` under systemd: the messages on `$NOTIFY_SOCKET`, the watchdog, and SIGHUP.
 
 use std::{
     fs::File,
@@ -13,7 +13,7 @@ use crate::{
     world::{PATIENCE, World, given},
 };
 
-/// The service under way, with an ear at its notify socket.
+/// The running service, and its notify socket.
 struct Watched {
     child: Child,
     ear: UnixDatagram,
@@ -42,7 +42,7 @@ impl Watched {
         Self { child: command.spawn().unwrap(), ear, heard: Vec::new(), log }
     }
 
-    /// Listens until a message holds `words`; that message. What was heard before counts no more.
+    /// Waits for a message with these words and returns it. Earlier messages are dropped.
     #[track_caller]
     fn until(&mut self, words: &str) -> String {
         let begun = Instant::now();

@@ -1,5 +1,5 @@
-//! The manual's table of answers, row by row, at an endpoint that deduplicates and at one that does not: where each
-//! leaves the reward, when it is tried again, and that it takes effect once.
+//! The manual's table of answers, row by row, at an endpoint that deduplicates and at one that does not: the state that each
+//! leaves, the time of the next attempt, and that the reward takes effect once.
 
 use std::{collections::BTreeMap, net::TcpListener};
 
@@ -14,14 +14,14 @@ use crate::{
     world::{LONG_AGO, PATIENCE, World, given},
 };
 
-/// What an answer means.
+/// The meaning of an answer.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Means {
     /// Taken.
     Delivered,
-    /// Certainly not taken; tried again after so many seconds.
+    /// Certainly not taken. Tried again after this many seconds.
     NotDelivered(u64),
-    /// Nobody knows; tried again after so many seconds where the endpoint deduplicates.
+    /// Unknown. Tried again after this many seconds where the endpoint deduplicates.
     Unknown(u64),
     /// No, for good.
     Refused,
@@ -65,7 +65,7 @@ fn answers() -> Vec<(&'static str, Fault, Means)> {
     answers.extend(unknown.map(|(name, code)| (name, status(code), Unknown(60))));
     let refused = [("400", 400), ("403", 403), ("404", 404), ("410", 410), ("422", 422), ("300", 300), ("304", 304)];
     answers.extend(refused.map(|(name, code)| (name, empty(code), Refused)));
-    // Mixed, for a target that fails many times in a row is left alone.
+    // Mixed, because a target that fails many times in a row is paused.
     let (well, ill): (Vec<_>, Vec<_>) =
         answers.into_iter().partition(|(_, _, means)| matches!(means, Delivered | Refused));
     let mut well = well.into_iter();
@@ -81,7 +81,7 @@ pub(crate) fn owed(id: i64) -> Commission {
     commission(id).approved(LONG_AGO)
 }
 
-/// Waits that were written are over.
+/// Lets the written waits end.
 pub(crate) fn the_time_has_come(world: &World) {
     world.forge("UPDATE rewards SET next_attempt_at = '2025-01-20T00:00:00.000Z' WHERE next_attempt_at IS NOT NULL");
 }
@@ -98,7 +98,7 @@ fn wait_ms(world: &World, id: i64) -> i64 {
 
 /// One pass in which the reward with the number of each answer meets that answer.
 fn a_pass_with_every_answer(idempotent: bool) -> (World, BTreeMap<i64, (&'static str, Means)>) {
-    // One that is delivered goes after each, so that the refusals in a row are never the target's.
+    // A delivered one goes after each, so that the refusals in a row never count as the target's.
     let answers: BTreeMap<i64, _> = (1..).step_by(2).zip(answers()).collect();
     let mut world = given(answers.keys().flat_map(|id| [*id, id + 1]).map(owed));
     world.set("policy.retry.max", "10m").set("targets.app.timeout", "3s").set("targets.app.concurrency", "1");
@@ -160,7 +160,7 @@ fn every_answer_has_its_meaning(idempotent: bool) {
     }
     assert_eq!(world.attention().len() as u64, ran.count("held"), "what is held needs a person: {ran}");
 
-    // Nobody waits, nothing happens; then the endpoint is well and the time has come.
+    // Before its time nothing happens. Then the endpoint works, and the time comes.
     world.then_nothing_more_happens().exits(3);
     world.sandbox.merchant.lock().faults_of.clear();
     the_time_has_come(&world);
@@ -243,7 +243,7 @@ fn waits_grow_by_the_factor_up_to_the_longest_and_begin_anew_after_a_success() {
         world.then_nothing_more_happens().exits(0);
         the_time_has_come(&world);
     }
-    // A target that asks for more than the longest wait gets it.
+    // A target may ask for more than the longest wait.
     world.sandbox.merchant.lock().faults = always(status(503).retry_after(90));
     world.once().exits(0);
     assert_eq!(wait_ms(&world, 1), 90_000);
@@ -266,7 +266,7 @@ fn a_reward_that_nobody_takes_for_too_long_is_given_up_and_shown() {
         assert_eq!(world.attention(), [(1, "gave_up".to_owned())].into());
         let what_to_do = world.query("SELECT what_to_do FROM attention")[0]["what_to_do"].clone();
         assert!(what_to_do.as_str().unwrap().contains("makegood resolve 1 --retry"), "{what_to_do}");
-        // Only a person moves it, however well the target is.
+        // Only a person moves it, even when the target works again.
         world.sandbox.merchant.lock().faults = never();
         world.then_nothing_more_happens().exits(3);
     }
@@ -326,7 +326,7 @@ fn a_redirect_is_a_refusal_and_is_not_followed() {
 fn a_proxy_of_the_environment_does_not_stand_between_us_and_this_machine() {
     let mut world = given([owed(1)]);
     for name in ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"] {
-        // The discard port: nobody listens.
+        // The discard port: nobody listens there.
         world.env(name, "http://127.0.0.1:9");
     }
     world.once().exits(0);
@@ -352,7 +352,7 @@ fn a_target_that_hangs_does_not_hold_up_another() {
     with_a_target_for_credits(&mut world, "concurrency = 1\ntimeout = \"4s\"");
     world.sandbox.merchant.lock().faults_of = (1..=2).map(|id| (id, always(hang()))).collect();
     let pass = world.start(&["once", "--json"]);
-    // All of the one have arrived while the first of the other still hangs. Which of the two is heard first is chance.
+    // All of the one have arrived while the first of the other still hangs. Which of the two is handled first is chance.
     let hanging = |merchant: &Merchant| (1..=2).map(|id| merchant.bodies_of(id).len()).sum::<usize>();
     let both = |sandbox: &Sandbox| {
         let arrived = sandbox.merchant.lock().effects.len();
@@ -388,7 +388,7 @@ fn a_delivery_that_may_have_taken_effect_never_goes_to_another_target() {
     let mut world = given([owed(1), owed(2)]);
     world.sandbox.merchant.lock().faults_of = [(1, once(dropped().after_effect())), (2, once(status(429)))].into();
     world.once().exits(0);
-    // Meanwhile somebody sends everything elsewhere.
+    // Meanwhile somebody routes everything elsewhere.
     with_a_target_for_credits(&mut world, "[[routes]]\nunit = \"points\"\ntarget = \"credits\"");
     the_time_has_come(&world);
     let ran = world.once().exits(0);
