@@ -1,7 +1,7 @@
-//! The auditor: what must hold in every world, whatever happened in it.
+//! The auditor: the rules that must hold in every world, whatever happened in it.
 //!
-//! It judges by the evidence of the world (what was true, sent, done and marked, and when), by the ledger as a stranger
-//! reads it, and by the rules in its own words ([`super::owed`]). It knows nothing of how makegood decides.
+//! It judges by the evidence of the world (what was true, sent, done and marked, and when), by the ledger as an outside reader
+//! sees it, and by its own model of the rules ([`super::owed`]). It does not know how makegood decides.
 
 use std::collections::BTreeMap;
 
@@ -17,63 +17,63 @@ use super::{
     world::World,
 };
 
-/// What must hold.
+/// The rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rule {
-    /// At most one effect a key because of makegood, also beside careful handlers.
+    /// makegood causes at most one effect for each key, even beside careful handlers.
     NeverTwice,
-    /// A delivery is sent only for what was owed when FirstPromoter was last asked, or since.
+    /// A delivery is sent only for a reward that was owed when FirstPromoter was last asked, or since then.
     OnlyWhatIsOwed,
-    /// The right unit, amount and recipient, as they were then.
+    /// A delivery has the right unit, amount and recipient of that time.
     RightContent,
     RightKey,
     /// The intent is on disk when a request leaves.
     IntentFirst,
     /// FirstPromoter was asked again, both ways; the older question left at most a minute before.
     ConfirmedFirst,
-    /// What may have taken effect is repeated only at the same target, which looks at keys, with the same content.
+    /// An attempt that may have taken effect is repeated only at the same target, which deduplicates, with the same content.
     RepeatedInPlace,
     /// Nothing is delivered, and no claim given, from a ledger that may have forgotten deliveries.
     ForgottenIsLocked,
-    /// After five refusals in a row a target is left alone, but for a probe a pass.
+    /// After five refusals in a row a target gets no more than one probe in each pass.
     RefusalsPause,
-    /// What makegood heard of a delivery stands in its ledger, also where somebody held the ledger's write lock meanwhile.
+    /// An outcome that makegood heard is in its ledger, even where somebody held the ledger's write lock meanwhile.
     KnownIsKept,
-    /// What nothing stands against is delivered within a bounded time, whatever becomes of the others.
+    /// A reward without any obstacle is delivered within a bounded time, whatever happens to the others.
     HealthyIsDelivered,
-    /// What was delivered and can be marked is marked within a bounded time, whatever becomes of the others.
+    /// A delivered reward that can be marked is marked within a bounded time, whatever happens to the others.
     MarkedInTime,
-    /// What FirstPromoter calls fulfilled after it was taken back is shown to a person.
+    /// A reversed reward that FirstPromoter calls fulfilled is shown to a person.
     ReversalIsWatched,
     /// One attempt at a time.
     OneAtATime,
-    /// Not before the webhook handler had its chance.
+    /// No delivery before the webhook handler had its chance.
     GraceIsKept,
-    /// At most so many deliveries a pass.
+    /// No pass delivers more than it may.
     FuseHolds,
-    /// Everything owed ends fulfilled, or in front of a person.
+    /// Everything owed ends fulfilled, or is shown to a person.
     NeverLost,
-    /// What is not owed ends neither waiting nor under way.
+    /// A reward that is not owed ends neither waiting nor under way.
     NothingHangs,
-    /// `fulfilled` only for what was fulfilled, or what FirstPromoter, asked by id, called so.
+    /// `fulfilled` is written only for a reward that was fulfilled, or that FirstPromoter, asked by id, called fulfilled.
     FulfilledIsTrue,
     /// `delivered_by = makegood` only where the recipient has it.
     DeliveredIsTrue,
-    /// What the ledger says was delivered is what was.
+    /// The ledger records exactly what was delivered.
     LedgerMatchesEffect,
-    /// Makegood has marked only what somebody has.
+    /// makegood has marked only rewards that somebody has.
     MarkedIsDelivered,
     /// The journal leads, entry by entry, to the state.
     JournalLeadsToState,
-    /// What was delivered is never again on its way.
+    /// A delivered reward is never on its way again.
     DeliveredStays,
     /// Attempts are numbered without a gap, and all have an outcome.
     AttemptsAreWhole,
     /// Every pass has an end.
     PassesEnd,
-    /// A person is told why, and what to do.
+    /// A person gets the reason, and what to do.
     AttentionSpeaks,
-    /// When nothing goes wrong any more, everything comes to rest.
+    /// When all faults are over, the world comes to rest.
     ComesToRest,
     /// Then one more pass changes nothing.
     RestIsRest,
@@ -136,7 +136,7 @@ impl Audit<'_> {
             self.hold(Rule::IntentFirst, request.intended, || told("no intent on disk"));
             self.hold(Rule::OneAtATime, !request.overlaps, || told("another attempt was under way"));
             let asked_at = request.confirmed.since();
-            // Nobody can look at the clock in mid-commit.
+            // Nobody can look at the clock during a commit.
             let valid = ANSWER_VALID + request.commit_took;
             let fresh = asked_at.is_some_and(|at| later(at, valid) >= request.at);
             self.hold(Rule::ConfirmedFirst, fresh, || told(&format!("{:?}", request.confirmed)));
@@ -153,7 +153,7 @@ impl Audit<'_> {
         }
     }
 
-    /// There was a moment since makegood asked at which exactly this was owed, also of what was cut off before.
+    /// Whether, at some moment since makegood asked, exactly this was owed; also for an interrupted delivery.
     fn request_is_owed(&mut self, request: &Request, commission: &Commission, since: Timestamp) {
         let world = self.world;
         let terms = &request.terms;
@@ -168,7 +168,7 @@ impl Audit<'_> {
         let right = owed.is_empty() || owed.contains(&request.content);
         self.hold(Rule::RightContent, right, || told(&format!("owed were {owed:?}")));
         let grace_over = commission.approved_at.map(|at| later(at, terms.grace));
-        // A ledger whose clock was behind has found it before it was there.
+        // A ledger whose clock was behind found it before it existed.
         let in_time = world.clock.was_behind() || grace_over.is_some_and(|over| over <= request.local);
         self.hold(Rule::GraceIsKept, in_time, || told("still in its grace period"));
     }
@@ -214,12 +214,12 @@ impl Audit<'_> {
         }
     }
 
-    /// What the rows say is true.
+    /// Checks that the rows are true.
     fn rows(&mut self) {
         let world = self.world;
         let evidence = world.evidence.borrow();
         let firstpromoter = world.firstpromoter.borrow();
-        // Times of the ledger compare with those of the world.
+        // Times of the ledger can be compared with those of the world.
         let times_compare = !world.clock.was_wrong();
         let finished = world.witness.passes_finished();
         for (id, row) in self.ledger.clone() {
@@ -231,7 +231,7 @@ impl Audit<'_> {
             }
             if let Some(fulfilled_at) = row.fulfilled_at {
                 let commission = firstpromoter.get(id);
-                // A pass writes one time for all that it decides; what it saw may be from before its end.
+                // A pass writes one time for all its decisions, and may have seen things before its end.
                 let until = finished.iter().copied().find(|at| *at >= fulfilled_at).unwrap_or(fulfilled_at);
                 let until = if times_compare { until } else { world.now() };
                 let was = commission.is_some_and(|it| it.during(it.created_at, until).any(|it| it.fulfilled));
@@ -247,7 +247,7 @@ impl Audit<'_> {
         }
     }
 
-    /// Where everything stands at rest.
+    /// The state of everything at rest.
     fn ends(&mut self) {
         let world = self.world;
         let attention: Vec<i64> = world.witness.attention().into_iter().map(|it| it.id).collect();
@@ -344,7 +344,7 @@ impl Audit<'_> {
     }
 }
 
-/// What a row says was given to whom.
+/// What a row says about who got what.
 fn content(row: &Reward) -> Option<Content> {
     let (party, recipient) = match row.recipient.as_deref()? {
         "promoter" => (Party::Promoter, row.promoter?),

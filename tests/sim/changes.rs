@@ -1,4 +1,4 @@
-//! The configuration changes between two processes: targets move, are renamed, begin to look at keys or cease to; units,
+//! Changes of the configuration between two processes: targets move, get other names, begin or stop to deduplicate; units,
 //! campaigns, limits and holds come and go.
 
 use std::{collections::BTreeSet, rc::Rc};
@@ -63,8 +63,8 @@ impl World {
         }
     }
 
-    /// Most often one of those at which something may have taken effect that makegood does not know of: who changes a target
-    /// does it because there is trouble with it.
+    /// Most often a target where something may have taken effect without makegood's knowledge: people change a target when
+    /// there is trouble with it.
     fn a_target<'a>(&self, terms: &'a mut Terms) -> &'a mut Target {
         let rewards = self.witness.rewards().into_values();
         let doubtful = rewards.filter(|it| it.uncertain || it.state == "delivering").filter_map(|it| it.target);
@@ -78,7 +78,7 @@ impl World {
         self.later.pick_mut(&mut terms.targets)
     }
 
-    /// For the processes to come.
+    /// For later processes.
     pub fn reconfigure(&self, change: impl FnOnce(&mut Terms)) {
         let mut terms = Terms::clone(&self.terms.borrow());
         change(&mut terms);

@@ -26,11 +26,11 @@ use sim::{
     story::{Scratch, Verdict},
 };
 
-/// From so many worlds on, a fault that none of them met is a fault of the simulator's.
+/// From this many worlds on, a fault that none of them met is a mistake in the simulator.
 const MEETS_EVERYTHING: u64 = 10_000;
 /// Between two lines that say how far it is.
 const NEWS: Duration = Duration::from_secs(10);
-/// After so many broken worlds there is enough to look at.
+/// After this many broken worlds there is enough to look at.
 const ENOUGH: usize = 50;
 
 #[derive(Parser)]
@@ -110,7 +110,7 @@ fn run(args: &Args) -> (u64, Mix, Vec<Verdict>) {
                     worlds += 1;
                     mix.add(&verdict.mix);
                     if !verdict.violations.is_empty() {
-                        // At once: what a long run has found must not be lost with it.
+                        // At once, so that a long run cannot lose what it has found.
                         eprintln!("seed {} is broken: {:?}", verdict.seed, verdict.violations[0].rule);
                         broken.push(verdict);
                     }

@@ -1,4 +1,4 @@
-//! The clock of the machine on which makegood, its ledger and the webhook handler are: somebody sets it ahead and back.
+//! The clock of the machine of makegood, its ledger and the webhook handler. Somebody sets it ahead and back.
 //!
 //! FirstPromoter, the targets and the auditor have the world's time.
 
@@ -24,12 +24,12 @@ impl HostClock {
         self.ahead.get()
     }
 
-    /// Times of the ledger compare with nothing else then.
+    /// Then times of the ledger cannot be compared with others.
     pub fn was_wrong(&self) -> bool {
         self.was_wrong.get()
     }
 
-    /// Then the ledger may have found something before it was there.
+    /// Then the ledger may have found something before it existed.
     pub fn was_behind(&self) -> bool {
         self.was_behind.get()
     }
@@ -47,7 +47,7 @@ impl World {
         }
     }
 
-    /// Right again, where it is wrong.
+    /// Sets it right if it is wrong.
     pub fn set_clock(&self, ahead: Ms) {
         if self.clock.ahead() == ahead {
             return;

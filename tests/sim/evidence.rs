@@ -1,4 +1,4 @@
-//! What happened in a world: for the auditor as data, for a person as a trace.
+//! What happened in a world: as data for the auditor, as a trace for a person.
 
 use std::{cell::RefCell, fmt::Write, rc::Rc};
 
@@ -10,7 +10,7 @@ use super::{
     timeline::Ms,
 };
 
-/// A delivery that makegood sent, whatever became of it.
+/// A delivery that makegood sent, whatever its outcome.
 #[derive(Debug)]
 pub struct Request {
     pub at: Timestamp,
@@ -28,7 +28,7 @@ pub struct Request {
     pub content: Content,
     /// Counted by the ledger, from 1.
     pub attempt: i64,
-    /// What makegood heard of it; nothing where it died before.
+    /// The outcome that makegood heard; none if it died before.
     pub heard: Option<Heard>,
     /// How the ledger stood when it left, read over another connection: the intent was on disk.
     pub intended: bool,
@@ -58,7 +58,7 @@ pub enum Said {
     Refused,
 }
 
-/// When the questions about a commission left that were answered, under `fulfilled=no` and under `yes`; the last of each.
+/// When the last answered questions about a commission left, under `fulfilled=no` and under `yes`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Confirmed {
     pub no_asked_at: Option<Timestamp>,
@@ -66,7 +66,7 @@ pub struct Confirmed {
 }
 
 impl Confirmed {
-    /// How old what a delivery rests on is: as old as the first of the two questions.
+    /// The age of what a delivery depends on: that of the older question.
     pub fn since(self) -> Option<Timestamp> {
         Some(self.no_asked_at?.min(self.yes_asked_at?))
     }
@@ -83,7 +83,7 @@ pub enum By {
     History,
 }
 
-/// Something that a recipient has now.
+/// An effect: something that a recipient has now.
 #[derive(Debug)]
 pub struct Effect {
     pub at: Timestamp,
@@ -101,8 +101,8 @@ pub struct Mark {
     pub commission: i64,
 }
 
-/// One run of the webhook handler. A careful one delivers and records within its claim; for what another one does at a
-/// target that does not deduplicate, nobody can make up.
+/// One run of the webhook handler. A careful one delivers and records within its claim. Nobody can repair what a careless one
+/// does at a target that does not deduplicate.
 #[derive(Debug, Default)]
 pub struct HandlerRun {
     pub commission: i64,
@@ -110,7 +110,7 @@ pub struct HandlerRun {
     pub claimed_until: Option<Timestamp>,
     /// By its clock.
     pub recorded_at: Option<Timestamp>,
-    /// Its clock was set, or its ledger replaced, while it held the claim: nobody can make up for that either.
+    /// Its clock was set, or its ledger replaced, while it held the claim. Nobody can repair that either.
     pub disturbed: bool,
 }
 
@@ -134,7 +134,7 @@ pub struct Word {
     pub commission: i64,
 }
 
-/// What the auditor judges by.
+/// The evidence for the auditor.
 #[derive(Debug, Default)]
 pub struct Evidence {
     pub requests: Vec<Request>,

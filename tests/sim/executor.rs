@@ -1,6 +1,6 @@
-//! Whose turn it is: one task at a time, chosen by chance among those that can go on; when none can, time moves.
+//! Chooses the next step: chance picks one of the tasks that can go on. When none can, time moves.
 //!
-//! Every `Pending` of a process is an instant at which it may die, and at which everybody else may act.
+//! At every `Pending` of a process it may die, and everybody else may act.
 
 use std::{
     pin::Pin,
@@ -21,7 +21,7 @@ use super::{
     world::World,
 };
 
-/// Far more than any world takes; one that takes more is going round in circles.
+/// Far more than any world takes. A world that takes more runs in circles.
 const TURNS_MAX: u64 = 2_000_000;
 
 /// Something that goes on in steps.
@@ -99,7 +99,7 @@ impl World {
             (Some(process), poll) => {
                 let process = Rc::clone(process);
                 if process.dies_here(self) || poll.is_ready() {
-                    // Dropping the future is the death: its connection goes with it, and nothing of it runs any more.
+                    // Dropping the future is the death: its connection goes too, and nothing of it runs any more.
                     drop(task);
                     process.ended.set(true);
                 } else {

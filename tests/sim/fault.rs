@@ -1,4 +1,4 @@
-//! What can go wrong, how often it does in a world, and whether it ever did.
+//! The faults, how often each strikes in a world, and whether it ever did.
 //!
 //! Each world enables some of the faults and gives each a rate of its own (swarm testing: Groce et al. 2012): a world with
 //! three faults reaches states that a world with all of them never does.
@@ -100,7 +100,7 @@ faults! {
     OnlySome = "a pass over just some commissions",
     FuseLifted = "a pass with a fuse of its own",
     FuseBlows = "the fuse blows",
-    // What came later: rates from a stream of chance of their own, so that a world without them is the world it was.
+    // Faults that were added later draw from a stream of chance of their own, so that a world without them stays the same.
     // FirstPromoter, asked.
     ReadPutsOff = "FirstPromoter puts a question off, and answers it then",
     PagesAreTiny = "pages of fewer than twenty rows, whatever is asked for",
@@ -156,7 +156,7 @@ impl Weather {
     /// `later` is the chance of what came later.
     pub fn new(rng: &Rng, later: &Rng) -> Self {
         let enabled = *rng.pick(&[0, 60, 150, 300, 600, 1000]);
-        // A pass asks often, and one failure ends it: more of them, and nothing would ever be delivered.
+        // A pass asks often, and one failure ends it. With more failures nothing would ever be delivered.
         let rates = |fault: Fault| if fault as usize <= Fault::RewardsFail as usize { 2..5 } else { 0..4 };
         let rates = |fault| &[400, 150, 60, 20, 5][rates(fault)];
         let rate = |fault: &Fault| if rng.chance(enabled) { *rng.pick(rates(*fault)) } else { 0 };
@@ -181,7 +181,7 @@ impl Weather {
         strikes
     }
 
-    /// Whether it should strike; the caller says by [`Weather::meet`] if there was anything to strike.
+    /// Whether it should strike. The caller reports by [`Weather::meet`] whether there was something to strike.
     pub fn threatens(&self, fault: Fault, rng: &Rng) -> bool {
         let rate = self.per_mille.borrow()[fault as usize];
         rate > 0 && !self.fair.get() && rng.chance(rate)
@@ -201,7 +201,7 @@ impl Weather {
         self.met.borrow_mut()[fault as usize] += 1;
     }
 
-    /// From now on nothing goes wrong any more.
+    /// Ends all faults.
     pub fn clear_up(&self) {
         self.fair.set(true);
     }

@@ -1,7 +1,7 @@
-//! FirstPromoter, asked: commissions by page, computed live, and all the ways in which an answer can be wrong.
+//! FirstPromoter's answers: commissions by page, computed live, with every way in which an answer can be wrong.
 //!
-//! A request travels, is answered from what is true when it arrives (or was, a while before), and travels back. Each of
-//! the three may fail.
+//! A request travels, is answered with what is true when it arrives (or was true a while before), and travels back. Each of the
+//! three steps may fail.
 
 use std::{collections::BTreeMap, rc::Rc};
 
@@ -60,7 +60,7 @@ impl FirstPromoter {
             86..97 => 27 + rng.below(40),
             _ => 100 + rng.below(40),
         };
-        // A backlog in which everything is owed: what else would fill a batch?
+        // A backlog in which everything is owed: otherwise no batch would be full.
         let plain = count > 20 && rng.chance(300);
         let ids = (0..count).map(|n| 1001 + i64::try_from(n).unwrap_or_default());
         Self {

@@ -1,7 +1,7 @@
-//! The webhook handler: another program, in another language, that delivers what makegood is the safety net for.
+//! The webhook handler: another program, in another language, whose failures makegood makes good.
 //!
-//! It wakes up seconds or hours after the approval, knows what the webhook said then, and may die between any two steps. At
-//! a target that deduplicates it relies on the key; elsewhere it shares the ledger through the table `claims`.
+//! It starts seconds or hours after the approval, knows what the webhook said then, and may die between any two steps. At a
+//! target that deduplicates it depends on the key; elsewhere it shares the ledger through the table `claims`.
 
 use std::rc::Rc;
 

@@ -1,4 +1,4 @@
-//! The simulator's tests: thousands of worlds in which nothing is broken, and broken steps that the auditor sees.
+//! The simulator's tests: thousands of worlds without a sabotage, and sabotaged steps that the auditor must notice.
 //!
 //! More worlds: `cargo run --release --example sim -- --worlds N [--seed S]`; one of them, with its trace:
 //! `--worlds 1 --seed S`.
@@ -16,12 +16,12 @@ use std::{
 
 use sim::{auditor::Rule, sabotage::Sabotage, story::Scratch};
 
-/// Worlds in which the auditor once found something: kept, so that it stays mended.
+/// Worlds in which the auditor once found a mistake. They are kept so that it stays fixed.
 const FOUND_ONCE: [u64; 20] = [
     4, 383, 848, 1330, 2092, 2855, 21_334, 21_427, 21_874, 60_293, 104_857, 1_025_623, 1_042_543, 1_107_194, 1_115_183,
     2_072_753, 4_008_948, 4_040_057, 5_000_416, 7_000_092,
 ];
-/// Worlds that show what makegood does about what came later; each was red where the step that is named was taken out of `src`.
+/// Worlds that later rules matter for. Each was red where the named step was taken out of `src`.
 const SHOWN_IN: [u64; 7] = [
     2051, // What was reversed is watched for a day.
     2190, // What may have taken effect is repeated only at the same target, by fingerprint.
@@ -72,7 +72,7 @@ fn the_same_seed_gives_the_same_world_to_the_letter() {
     }
 }
 
-/// Which broken step breaks which promise.
+/// Which sabotage breaks which rule.
 const SEEN: [(Sabotage, Rule); 39] = [
     (Sabotage::RecordAfterwards, Rule::IntentFirst),
     (Sabotage::RecordAfterwards, Rule::NeverTwice),
@@ -115,7 +115,7 @@ const SEEN: [(Sabotage, Rule); 39] = [
     (Sabotage::ReadAnything, Rule::OnlyWhatIsOwed),
 ];
 
-/// Within so many worlds a broken step is seen, or the auditor is blind.
+/// A sabotage must be noticed within this many worlds, or the auditor is blind.
 const WORLDS: u64 = 300;
 
 #[test]

@@ -1,5 +1,4 @@
-//! FirstPromoter, told to mark: small calls at once, large ones as batches that take their time, and the answers that do
-//! not say what happened.
+//! FirstPromoter's marking: small calls at once, large ones as slow batches, and answers that do not say what happened.
 
 use std::{collections::BTreeMap, rc::Rc};
 
@@ -81,7 +80,7 @@ impl World {
         Some(answer.ok_or_else(|| rejected("GET /batch_processes")))
     }
 
-    /// Batches are few: where they fail at all, they fail often.
+    /// Batches are rare. Where they fail at all, they fail often.
     fn strikes_batch(&self, fault: Fault) -> bool {
         let strikes = self.weather.enables(fault) && self.rng.chance(600);
         if strikes {

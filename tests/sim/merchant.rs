@@ -1,4 +1,4 @@
-//! The merchant's systems: what they are asked for, what they do, and what they say.
+//! The merchant's systems: the requests they get, what they do, and what they answer.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -135,7 +135,7 @@ impl World {
         Outcome::Delivered { receipt: Some(format!("{}-{id}", target.name)) }
     }
 
-    /// What the target does with this reward whatever else it does, or with all of them for a while.
+    /// What the target does with this reward in any case, or with all rewards for a while.
     fn never_delivers(&self, target: &Target, id: i64) -> Option<Outcome> {
         let poison = self.firstpromoter.borrow().get(id).and_then(|it| it.poison);
         if let Some(poison) = poison {
@@ -157,7 +157,7 @@ impl World {
         refuses.then(|| Outcome::Refused { detail: "401".to_owned() })
     }
 
-    /// The recipient gets it; unless the target has seen the key, and looks at keys.
+    /// Gives it to the recipient, unless the target has seen the key and deduplicates.
     pub fn take(&self, target: &Target, by: By, key: &str, id: i64, content: &Content) {
         let seen = (target.place, key.to_owned());
         if target.idempotent && !self.merchant.borrow_mut().seen.insert(seen) {

@@ -1,4 +1,4 @@
-//! The rules once more, in other words: what is owed, to whom, and what stands against it.
+//! The rules a second time: what is owed, to whom, and what forbids a delivery.
 //!
 //! Written from the promises (`src/manual/decisions.md`), not from `src/plan`: it shares no code with what it judges.
 
@@ -14,8 +14,8 @@ pub fn key(id: i64) -> String {
     format!("fp-{ACCOUNT}-{id}")
 }
 
-/// Any of makegood's business: approved, not money, of a unit and campaign that are configured (or that nobody
-/// knows). Whether it is fulfilled is another question.
+/// Whether it is in scope: approved, not money, of a configured (or unknown) unit and of a configured campaign. This does not
+/// include whether it is fulfilled.
 pub fn in_scope(version: &Version, terms: &Terms) -> bool {
     let unit = version.unit != "cash" && (terms.units.contains(&version.unit) || !UNITS.contains(&version.unit));
     let campaign = terms.campaigns.is_empty() || version.campaign.is_none_or(|id| terms.campaigns.contains(&id));
@@ -30,7 +30,7 @@ pub enum Rules {
     Withheld,
 }
 
-/// What is to be given to whom, if that can be told.
+/// The content of the delivery, if it is known.
 pub fn content(version: &Version, terms: &Terms, rules: Rules) -> Option<Content> {
     if version.amount <= 0 || !UNITS.contains(&version.unit) {
         return None;
@@ -57,12 +57,12 @@ fn party(version: &Version, terms: &Terms, rules: Rules) -> Option<Party> {
     }
 }
 
-/// Whether all that a decision hangs on can be read.
+/// Whether everything that the decision depends on can be read.
 fn is_readable(version: &Version, terms: &Terms) -> bool {
     !version.odd_word && (terms.campaigns.is_empty() || version.campaign.is_some())
 }
 
-/// Owed, and nothing stands against delivering it: then this is what is to be delivered.
+/// The delivery, if the reward is owed and nothing forbids it.
 pub fn deliverable(commission: &Commission, version: &Version, terms: &Terms, rules: Rules) -> Option<Content> {
     let approved_at = version.status_at.or(commission.created_told());
     let from_ever = terms.deliver_from == Timestamp::UNIX_EPOCH;

@@ -76,7 +76,7 @@ impl World {
             let fitting = firstpromoter.commissions.values().filter(|it| it.now().there && (act.makes_sense)(it.now()));
             fitting.map(|it| it.id).collect()
         };
-        // Rare and final: or soon there would be nothing left to go wrong.
+        // Rare, because it is final: otherwise nothing would be left soon.
         let final_one = matches!(act.fault, Fault::Deleted | Fault::CashInstead);
         if ids.is_empty() || !self.weather.enables(act.fault) || (final_one && !self.rng.chance(300)) {
             return;
@@ -90,7 +90,7 @@ impl World {
         }
     }
 
-    /// An operator looks at a held reward, and in the target: carefully, when nothing can be under way any more.
+    /// An operator looks at a held reward and into the target, carefully: only when nothing can be under way any more.
     fn operator_acts(&self) {
         let held: Vec<Reward> = self.witness.rewards().into_values().filter(|it| it.state == "held").collect();
         if held.is_empty() {

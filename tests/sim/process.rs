@@ -1,4 +1,4 @@
-//! One process of makegood: the real passes on the real ledger, until it ends or somebody pulls the plug.
+//! One process of makegood: the real passes on the real ledger, until it ends or the power is cut.
 
 use std::{
     cell::{Cell, RefCell},
@@ -37,7 +37,7 @@ use super::{
     world::World,
 };
 
-/// How a process is to end, if not by itself. Commits and awaits are counted from 0.
+/// How a process ends, if not by itself. Commits and awaits are counted from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
     Lives,
@@ -61,7 +61,7 @@ pub struct Life {
 }
 
 impl Life {
-    /// A life without trouble.
+    /// A process without faults.
     pub fn of(passes: Vec<(Ms, Order)>) -> Self {
         Self { passes, fate: Fate::Lives, commit_fails: None, stopped_at: None, reverses: None }
     }
@@ -79,7 +79,7 @@ pub struct Plug {
 }
 
 impl Plug {
-    /// What the ledger asks before each commit: whether it fails. After death nothing reaches the disk any more.
+    /// The ledger asks this before each commit; true fails it. After the death nothing reaches the disk any more.
     fn commit_fails(&self) -> bool {
         if self.is_pulled() {
             return true;
@@ -173,7 +173,7 @@ impl Process {
         self.plug.gives_up.store(true, Ordering::Relaxed);
     }
 
-    /// Never returns for the dead: nothing that they do has an effect.
+    /// Never returns for a dead process: nothing that it does has an effect.
     pub async fn alive(&self) {
         if self.is_dead() {
             future::pending::<()>().await;
@@ -258,7 +258,7 @@ impl Process {
     }
 }
 
-/// Whether a request arrives does not hang on its sender's life alone.
+/// A request may arrive even if its sender died.
 pub struct Departure {
     sender: Rc<Process>,
     outlives: bool,

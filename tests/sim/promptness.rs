@@ -1,6 +1,6 @@
-//! What others may not hold up: a stage in which the world is fair, but for rewards that can never be delivered or
-//! marked, and passes come every hour. Within so many of them every reward that nothing stands against has been delivered, and every
-//! delivered one that can be marked is.
+//! A stage to check that nothing delays others. The world has no faults except rewards that can never be delivered or marked,
+//! and there is a pass every hour. Within a number of passes every reward without an obstacle has been delivered, and every
+//! delivered one that can be marked is marked.
 
 use std::rc::Rc;
 
@@ -15,8 +15,8 @@ use super::{
     world::World,
 };
 
-/// How many passes each process makes: 60 in all, which is longer than any Retry-After and grace period, and than any backoff
-/// after it. A process costs more time than its passes.
+/// How many passes each process makes: 60 in all, which is longer than any Retry-After, grace period and backoff. A process
+/// costs more time than its passes.
 const PASSES: [usize; 5] = [1, 3, 8, 16, 32];
 
 impl World {

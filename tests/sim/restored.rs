@@ -1,7 +1,7 @@
 //! Copies of the ledger: somebody takes one, somebody puts it back, and a person who has looked goes on with it.
 //!
-//! What was delivered since the copy, the restored ledger has forgotten. The person who accepts it has waited until
-//! nothing is under way any more, and records all that the recipients have.
+//! The restored ledger has forgotten the deliveries since the copy. The person who accepts it has waited until nothing is under
+//! way any more, and records everything that the recipients have.
 
 use std::{collections::BTreeSet, path::PathBuf, rc::Rc};
 
@@ -21,7 +21,7 @@ const DELIVERIES: &str = "SELECT coalesce(max(id), 0) FROM journal WHERE to_stat
 pub struct Copies {
     taken: Option<Taken>,
     forgetful: Option<Forgetful>,
-    /// A copy was restored, and nobody has accepted it: also where only a handler's entries are lost, makegood may ask.
+    /// A copy was restored and nobody has accepted it. makegood may ask even where only a handler's entries are lost.
     pending: bool,
 }
 
@@ -49,7 +49,7 @@ impl Copies {
         self.forgetful.is_some()
     }
 
-    /// A person has to accept the ledger before all can come to rest.
+    /// A person must accept the ledger before the world can come to rest.
     pub fn is_pending(&self) -> bool {
         self.pending
     }
@@ -107,7 +107,7 @@ impl World {
     }
 
     fn somebody_copies_the_ledger(&self) {
-        // A copy of a copy would be another story.
+        // A copy of a copy is not simulated.
         let (backup, copy) = (self.strikes_later(Fault::BackupTaken), self.strikes_later(Fault::CopyTaken));
         if self.copies.borrow().is_forgetful() || !(backup || copy) {
             return;
@@ -134,7 +134,7 @@ impl World {
 
     fn somebody_restores_a_copy(&self) {
         let (here, elsewhere) = (self.strikes_later(Fault::RestoredHere), self.strikes_later(Fault::RestoredElsewhere));
-        // Without a mark, a copy from before the first delivery looks like a new ledger: no guarantee is given for it.
+        // Without a mark, a copy from before the first delivery looks like a new ledger. There is no guarantee for it.
         let tells = |it: &Taken| here || (elsewhere && (it.stamped || it.last_delivery > 0));
         let taken = self.copies.borrow().taken.filter(tells);
         let Some(taken) = taken else { return };
@@ -165,8 +165,7 @@ impl World {
         std::fs::rename(self.copy_path(), &self.ledger).expect("the copy takes the ledger's place");
     }
 
-    /// What a handler did under a claim that is gone, nobody can make up for; nor for a record that is gone, where
-    /// nothing tells makegood that it is.
+    /// Nobody can repair what a handler did under a lost claim, nor a lost record where nothing tells makegood that it is lost.
     fn disturb_handlers(&self, forgetful: bool) {
         let rewards = self.witness.rewards();
         for run in &mut self.evidence.borrow_mut().handlers {

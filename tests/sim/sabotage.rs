@@ -1,7 +1,7 @@
-//! Deliberately broken steps, to see whether the auditor sees.
+//! Sabotages: steps that are broken on purpose, to see whether the auditor notices.
 //!
-//! Each replaces one step of makegood from outside: by other settings, by what is done to the ledger between two processes,
-//! or in [`super::sabotaged`] by standing between the pass and what it works with. Nothing in `src` knows of this.
+//! Each replaces one step of makegood from outside: by other settings, by a change of the ledger between two processes, or in
+//! [`super::sabotaged`] by a layer between the pass and its surroundings. Nothing in `src` knows of this.
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a sabotage breaks one step, and leaves the others as they are")]
 
@@ -17,7 +17,7 @@ macro_rules! sabotages {
         /// A step that is broken on purpose.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
         pub enum Sabotage {
-            /// Makegood as it is.
+            /// makegood unchanged.
             #[default]
             None,
             $($(#[$meta])* $name,)*
@@ -34,7 +34,7 @@ sabotages! {
     RecordAfterwards,
     /// Does not ask again before delivering.
     DropConfirm,
-    /// Believes a mark that was answered with 2xx.
+    /// Takes a 2xx for a mark.
     TrustThe2xx,
     /// Sends each delivery twice.
     DeliverTwice,
@@ -55,11 +55,11 @@ sabotages! {
     IgnoreFuse,
     /// Delivers whatever policy says.
     IgnorePolicy,
-    /// Overlooks some of what is listed.
+    /// Overlooks some of the listed commissions.
     OverlookSome,
-    /// Marks everything that is listed.
+    /// Marks everything that it lists.
     MarkEverything,
-    /// Takes back that something was delivered.
+    /// Undoes the record of a delivery.
     ForgetDelivered,
     /// The ledger says another amount than was delivered.
     WriteOtherAmount,
@@ -75,25 +75,25 @@ sabotages! {
     Fidget,
     /// Never completes a pass again.
     GiveUp,
-    /// Takes the time of a whole pass for its beginning: no answer grows old.
+    /// Uses the time of a pass's beginning throughout the pass: no answer grows old.
     StopTheClock,
-    /// Takes a target that has moved for the one it was.
+    /// Takes a target that has moved for the old one.
     OverlookMoves,
-    /// Goes on with a restored ledger.
+    /// Uses a restored ledger without asking.
     TrustCopies,
     /// Forgets how often a target has refused.
     ForgetRefusals,
-    /// Takes a delivery that it has heard of for unknown.
+    /// Takes an outcome that it heard for unknown.
     LoseOutcome,
-    /// Never gets around to some deliveries.
+    /// Never makes some deliveries.
     StarveSome,
-    /// Never gets around to some marks.
+    /// Never marks some rewards.
     MarkSome,
-    /// Looks away from what was taken back.
+    /// Ignores reversed rewards.
     ForgetReversed,
-    /// Takes words that nobody knows for approved.
+    /// Takes unknown statuses for approved.
     ReadAnything,
-    /// Gives an outcome up where somebody holds the ledger's write lock for long.
+    /// Gives up an outcome when somebody holds the ledger's write lock for long.
     GiveUpLocked,
 }
 
@@ -177,7 +177,7 @@ impl Sabotage {
     pub fn prepare(self, world: &World) {
         if self == Self::IgnoreClaims {
             world.witness.execute(
-                // For this connection alone: a ledger whose schema was changed is opened by nobody.
+                // For this connection alone: makegood opens no ledger whose schema was changed.
                 "CREATE TEMP TRIGGER ignored AFTER INSERT ON main.claims WHEN NEW.owner <> 'makegood' \
                  BEGIN DELETE FROM claims WHERE commission_id = NEW.commission_id; END",
                 &[],
@@ -189,7 +189,7 @@ impl Sabotage {
     pub fn after_life(self, world: &World, path: &Path) {
         let id = |sql: &str| world.witness.query(sql, &[], |row| row.get::<_, i64>(0)).pop();
         let run = |sql: &str| world.witness.execute(sql, &[]);
-        // The guard is back before anybody opens the ledger again, or its schema would be found to be altered.
+        // The guard is back before anybody opens the ledger again. Otherwise makegood would notice the altered schema.
         let unguarded = |guard: &str, sql: &str| {
             let text = format!("SELECT sql FROM main.sqlite_schema WHERE name = '{guard}'");
             let text = world.witness.query(&text, &[], |row| row.get::<_, String>(0)).pop().expect("a guard");

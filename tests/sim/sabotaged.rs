@@ -1,5 +1,5 @@
-//! What stands between a pass and the world where a step is broken on purpose: an API that answers the confirmation from
-//! memory *is* a pass without a confirmation.
+//! The layer between a pass and the world in which a step is broken on purpose. An API that answers the confirmation from
+//! memory has the effect of a pass without a confirmation.
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a sabotage breaks one step, and leaves the others as they are")]
 
