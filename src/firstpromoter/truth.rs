@@ -24,7 +24,7 @@
 //! At one request a minute (`firstpromoter.requests_per_minute = 1`, or after many 429) both questions cannot leave within one
 //! minute, and the answer under `yes` is always older than a minute when the one under `no` comes. So the questions leave when
 //! there is room for both. Where the pace never has room for both, the age counts from the question under `no`, because only
-//! that one says that something is still unfulfilled. The question under `yes` proves the filter, and may be [`PROOF_VALID`]
+//! that one says that something is still unfulfilled. The question under `yes` proves the filter, and may be `PROOF_VALID`
 //! older. Suppose somebody fulfils a commission between the two: it is not in the answer under `no`, and is not delivered.
 //! Suppose FirstPromoter ignores the filter from then on: the canaries that came under `yes` come under `no` as well, and
 //! nothing is believed. Before there is a first canary, nobody notices a filter that breaks between the two questions. This
