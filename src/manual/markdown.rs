@@ -1,6 +1,6 @@
 //! Markdown as the manual uses it: headings, paragraphs, flat lists, code, tables; code spans, emphasis, strong.
 //!
-//! Read by pulldown-cmark, which rustdoc uses too: what rustdoc shows and what we print agree on what is a table.
+//! Read by pulldown-cmark, which rustdoc uses too, so both agree on what is a table.
 #![allow(clippy::wildcard_enum_match_arm, reason = "pulldown-cmark's events are not ours; the tests let no other in")]
 
 use pulldown_cmark::{CodeBlockKind, Event, HeadingLevel, Options, Parser, Tag, TagEnd};
@@ -50,7 +50,7 @@ pub fn plain(text: &[Span]) -> String {
     text.iter().map(|span| span.text.as_str()).collect()
 }
 
-/// What names a cell behind the first, where a table is shown as a list: nothing where the column is the explanation itself.
+/// The label of a cell behind the first, where a table is shown as a list. None where the column is the explanation itself.
 pub fn label(head: &[Text], column: usize) -> Option<String> {
     let name = plain(head.get(column).map_or(&[][..], Vec::as_slice));
     (head.len() > 2 && !["meaning", "cause"].contains(&name.as_str())).then_some(name)

@@ -17,7 +17,7 @@ pub(super) fn page(name: &str, section: u8, blocks: &[Block]) -> String {
     roff.to_roff()
 }
 
-/// The sections for a page that has its beginning already.
+/// The sections, for a page that already has its beginning.
 pub(super) fn sections(blocks: &[Block]) -> String {
     let mut roff = Roff::new();
     let first = blocks.iter().position(|block| matches!(block, Block::Heading(2, _))).unwrap_or(blocks.len());

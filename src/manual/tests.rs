@@ -1,4 +1,4 @@
-//! The form of the manual: what it is written in, and where its topics are told. Its words are held in `words`.
+//! The form of the manual: its Markdown, and where its topics are listed. `words` checks its words.
 
 use clap::CommandFactory;
 use pulldown_cmark::{Event, Options, Parser, Tag};

@@ -1,6 +1,6 @@
-//! The manual's words against the code: neither knows one that the other does not.
+//! The manual's words against the code: neither has one that the other lacks.
 //!
-//! Keys of the configuration are held in `config`, headers and answers in `delivery`, JSON in `tests/it/operator_output.rs`.
+//! `config` checks the configuration's keys, `delivery` the headers and answers, and `tests/it/operator_output.rs` the JSON.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -81,7 +81,7 @@ fn sources() -> BTreeMap<String, String> {
     found
 }
 
-/// What stands between `before` and the first character that fits no name, wherever `before` stands in the sources.
+/// The text between `before` and the first character that fits no name, for every `before` in the sources.
 fn named_after(before: &str) -> BTreeSet<String> {
     let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let name = |rest: &str| rest.split(|c| !is_name(c)).next().unwrap_or_default().to_owned();

@@ -15,7 +15,8 @@ use crate::{
     plan::{self, Context, Entry, Item, Observation, Step, Why},
 };
 
-/// How many canaries are known: of those that nothing speaks against, and of those that FirstPromoter contradicted before.
+/// How many canaries are candidates, separately for those without any contradiction and for those that FirstPromoter
+/// contradicted before.
 pub(crate) const CANDIDATES: u32 = 40;
 /// First-time holds are confirmed as well, so that no person is asked about a fulfilled reward. Of a backlog only the first
 /// rows.
@@ -71,7 +72,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
     }
 }
 
-/// Whether nothing that this pass does makes FirstPromoter call it fulfilled.
+/// Whether nothing in this pass makes FirstPromoter call it fulfilled.
 fn stays_unfulfilled(step: &Step) -> bool {
     match step {
         Step::Leave(_) | Step::Write(Transition::Wait { .. } | Transition::Hold { .. }) => true,
@@ -87,7 +88,7 @@ fn stays_unfulfilled(step: &Step) -> bool {
     }
 }
 
-/// What is confirmed besides deliveries.
+/// The commissions to confirm besides the deliveries.
 pub(super) fn to_confirm(plan: &Plan) -> Vec<CommissionId> {
     let mut holds = 0;
     plan.items
@@ -110,7 +111,7 @@ fn confirm_one(
     claimed_until: Option<Timestamp>,
     cx: Context<'_>,
 ) {
-    // A hold stays as it was decided: else what the fuse holds would be delivered after all.
+    // A hold stays as it was decided. Otherwise rewards that the fuse holds would be delivered after all.
     let hold = matches!(item.step, Step::Write(Transition::Hold { .. }));
     if !hold {
         item.reward = rewards.remove(&id);
@@ -127,11 +128,11 @@ fn confirm_one(
     }
 }
 
-/// Decides again on what FirstPromoter says now.
+/// Decides again with FirstPromoter's present answer.
 fn still_unfulfilled(item: &mut Item, commission: Commission, claimed_until: Option<Timestamp>, cx: Context<'_>) {
     match &commission.status {
-        // A status that nobody knows is decided upon as the listing's was: what is owed is held, what was delivered is marked, and
-        // stands in `attention` when that fails. Left alone here, it would be left alone in every pass.
+        // An unknown status is decided as in the listing: an owed reward is held; a delivered one is marked, and is in
+        // `attention` if that fails. If it were left alone here, it would be left alone in every pass.
         CommissionStatus::Approved | CommissionStatus::Unknown(_) => {}
         CommissionStatus::Pending | CommissionStatus::Denied => {
             item.step = Step::Leave(Why::NotApprovedJustNow);

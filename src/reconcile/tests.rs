@@ -76,7 +76,7 @@ fn commission(id: i64) -> Commission {
 struct Outside {
     /// Each with whether it is fulfilled.
     commissions: RefCell<BTreeMap<CommissionId, (Commission, bool)>>,
-    /// Who receives what comes from rule 9.
+    /// Who receives the rewards of rule 9.
     rule: Cell<Option<bool>>,
     requests: Cell<u64>,
     /// After this many requests somebody marks everything as fulfilled.
@@ -114,7 +114,7 @@ impl Outside {
         self.requests.set(self.requests.get() + 1);
     }
 
-    /// Whether the pace lets it through; else its wait is over now. Nothing where it never does.
+    /// Whether the pace lets it through; if not, its wait is over now. None where it never does.
     fn passes_after_a_wait(&self, ask: impl Fn(&mut Pacer, u64) -> Option<Admission>) -> Option<bool> {
         let mut pace = self.pace.borrow_mut();
         let Some((_, pacer)) = &mut *pace else { return Some(true) };
@@ -200,7 +200,7 @@ impl Deliver for Outside {
         for yes in [true, false] {
             let asked_at = self.asked_at.borrow()[&(delivery.commission_id, yes)];
             let age = (self.clock.now() - asked_at).num_milliseconds();
-            // What proves the filter may be older where the pace lets no two questions leave within a minute.
+            // The proof of the filter may be older where the pace does not let two questions leave within a minute.
             let slow = self.pace.borrow().as_ref().is_some_and(|(per_minute, _)| *per_minute < 4);
             let valid_ms = if yes && slow { 180_000 } else { 60_000 };
             assert!((0..=valid_ms).contains(&age), "{} is delivered on an answer {age} ms old", delivery.commission_id);
@@ -293,7 +293,7 @@ impl World {
         pass.run(&Order { trigger: Trigger::Command, only, max_deliveries: None }).await
     }
 
-    /// That the filter does not work.
+    /// Finds out that the filter does not work, and does not deliver.
     async fn finds_out_and_does_not_deliver(&self, only: &[i64], id: i64) {
         let report = self.try_pass(only).await.unwrap();
         assert!(

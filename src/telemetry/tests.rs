@@ -1,4 +1,4 @@
-//! Who is heard, how it looks, and who never is.
+//! Which entries are logged, in which form, and which never are.
 
 use std::{
     io,
@@ -23,7 +23,7 @@ impl io::Write for Sink {
     }
 }
 
-/// What is written while `speak` runs.
+/// The output while `speak` runs.
 fn heard(verbosity: Verbosity, wish: Option<&str>, speak: impl FnOnce()) -> String {
     heard_as(|sink| human(sink, false, false), filter(verbosity, wish).0, |_| speak())
 }

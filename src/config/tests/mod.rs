@@ -1,4 +1,4 @@
-//! What the configuration room promises, in the words of its user.
+//! The promises of the configuration, in the words of its user.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ mod secrets;
 mod shipped;
 mod values;
 
-/// The least that is valid.
+/// The smallest valid configuration.
 pub(super) const LEAST: &str = r#"
 [firstpromoter]
 account_id = "12345"

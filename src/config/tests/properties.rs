@@ -1,4 +1,4 @@
-//! Whatever stands in a file or a variable: no panic, and no secret in what is printed.
+//! Whatever a file or a variable contains, there is no panic and no secret in the output.
 
 use proptest::prelude::*;
 
@@ -103,8 +103,7 @@ fn messy_file() -> impl Strategy<Value = String> {
     prop::collection::vec(section, 0..5).prop_map(|sections| sections.concat())
 }
 
-/// What parses, so that the values are looked at: keys that there are, each at most once, with a value that is mostly
-/// not theirs.
+/// Text that parses, so that the values are examined: existing keys, each at most once, mostly with a value of the wrong type.
 fn tidy_file() -> impl Strategy<Value = String> {
     const SECTIONS: [(&str, &[&str]); 8] = [
         ("[firstpromoter]", &["account_id", "api_key", "api_key_file", "base_url", "requests_per_minute", "timeout"]),
@@ -154,7 +153,7 @@ fn variables() -> impl Strategy<Value = Vec<(String, String)>> {
     prop::collection::vec((name, value), 0..5)
 }
 
-/// All that anybody may print of what loading came to.
+/// Everything that anybody may print about the result of loading.
 fn everything_printed(text: &str, env: &[(String, String)]) -> String {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("makegood.toml");

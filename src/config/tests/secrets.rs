@@ -1,4 +1,4 @@
-//! Where secrets may stand, and that they stay there.
+//! Where secrets may be, and that they stay there.
 
 use secrecy::ExposeSecret;
 

@@ -1,4 +1,4 @@
-//! The shipped files against the code: neither can drift from the other.
+//! The shipped files against the code: neither may differ from the other.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -27,7 +27,7 @@ fn uncommented(skip: impl Fn(&str) -> bool) -> String {
     MAKEGOOD.lines().map(uncomment).collect::<Vec<_>>().join("\n")
 }
 
-/// The secrets themselves, which stand beside their files.
+/// The secrets themselves, given beside their files.
 fn is_secret(line: &str) -> bool {
     let secrets = ["api_key =", "secret =", "bearer =", "url = \"https://hc-ping.com", "url = \"https://hooks."];
     secrets.iter().any(|key| line.starts_with(key))
@@ -103,7 +103,7 @@ fn leaves(path: &str, kind: &ValueKind, found: &mut BTreeSet<String>) {
     }
 }
 
-/// Every key there is, as the code asks for it when it reads the shipped file. `policy.max_amount` has a key a unit.
+/// Every key that the code asks for when it reads the shipped file. `policy.max_amount` has a key for each unit.
 pub(super) fn uncommented_keys() -> BTreeSet<String> {
     let text = uncommented(|_| false);
     let (mut reader, root) = layers::merge(Path::new("FILE"), &text, &[]).unwrap();

@@ -1,4 +1,4 @@
-//! What each key takes, and what it refuses.
+//! The values that each key accepts and refuses.
 
 use std::{path::PathBuf, time::Duration};
 

@@ -1,4 +1,4 @@
-//! What alerts are decided on, and that what was alerted is remembered.
+//! The facts that alerts depend on, and that sent alerts are remembered.
 
 use std::collections::BTreeSet;
 
@@ -27,7 +27,7 @@ fn sent_alerts_are_remembered_over_a_restart_with_their_time() {
 
 fn pass(world: &World, kind: &str, minutes: i64, failure: Option<FailureKind>) {
     let pass = world.ledger.begin_pass("schedule", kind, at(minutes)).unwrap();
-    // In words that tell nothing.
+    // In words that decide nothing.
     let failure = failure.map(|kind| PassFailure { kind, text: "it ended".to_owned() });
     world.ledger.finish_pass(pass, &Counts::default(), failure.as_ref(), at(minutes + 1)).unwrap();
 }

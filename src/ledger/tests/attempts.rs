@@ -1,4 +1,4 @@
-//! Attempts to deliver: the intent before, the outcome after, and what a crash in between leaves.
+//! Attempts to deliver: the intent before, the outcome after, and the state that a crash in between leaves.
 
 use super::*;
 

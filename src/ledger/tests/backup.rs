@@ -31,7 +31,7 @@ fn a_copy_is_a_ledger_of_its_own_in_one_file() {
         (ACCOUNT, world.ledger.dossier(id(1)).unwrap())
     );
     drop(copy);
-    // And goes on as one.
+    // It can be used as a ledger.
     let copy = Ledger::open(&to, ACCOUNT, at(9)).unwrap();
     copy.change(by_us(9), |change| change.apply(&world.row(2), &cancel("denied"))).unwrap();
     assert_eq!(world.row(2).state.word(), RewardState::Waiting, "the original does not");

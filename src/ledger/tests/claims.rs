@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// What stands in `claims` of commission 1, if anything.
+/// The claim on commission 1, if any.
 fn claim(world: &World) -> String {
     world.one("SELECT owner || ' ' || expires_at FROM claims WHERE commission_id = 1")
 }
@@ -114,7 +114,7 @@ fn only_one_of_two_handlers_gets_a_claim_and_none_while_we_have_it() {
     assert!(takes("a", 22, 32), "the claim of a process that died ends by itself");
 }
 
-/// What a handler that asks for commission 1 at noon, for ten minutes, is told.
+/// The answer to a handler that asks for commission 1 at noon, for ten minutes.
 fn asks(world: &World) -> Claimed {
     world.ledger.claim(id(1), "handler", at(0), at(10)).unwrap()
 }
@@ -195,7 +195,8 @@ fn a_claim_taken_by_a_clock_that_was_ahead_lasts_as_long_as_it_was_asked_for_fro
     }
 }
 
-/// Found while the clock was ahead, held by the fuse meanwhile, and the clock set back: the grace period counts down from now, once.
+/// Found while the clock was ahead, then held by the fuse, and the clock was set back: the grace period counts down once from
+/// now.
 #[test]
 fn a_reward_found_by_a_clock_that_was_ahead_counts_as_found_now() {
     let world = World::new();

@@ -1,4 +1,4 @@
-//! What people and handlers decide.
+//! Decisions of people and handlers.
 
 use super::*;
 

@@ -2,7 +2,7 @@
 
 use super::{high_water_mark::restored, *};
 
-/// Why nothing may be delivered; none where nothing stands against it.
+/// Why nothing may be delivered, if there is a reason.
 fn forgot(ledger: &Ledger) -> Option<Forgot> {
     ledger.require_not_behind().err().map(|error| error.forgot().unwrap_or_else(|| panic!("{error}")))
 }
@@ -16,7 +16,7 @@ fn mark(world: &World) -> Option<Position> {
     world.ledger.marked_position().unwrap()
 }
 
-/// The claims of handlers, in the ways in which SQL says it. Whether they fail, all alike.
+/// Claims of handlers, in the different forms of SQL. Returns whether they fail; all must agree.
 #[track_caller]
 fn claims_fail(place: &Place) -> bool {
     let shell = place.shell();
@@ -114,7 +114,7 @@ fn a_ledger_that_knows_deliveries_and_has_no_mark_is_locked_and_gets_none_by_bei
     let again = world.place.open();
     assert_eq!((forgot(&again), mark(&world), stamp(&world).as_str()), (Some(Forgot::NoMark), None, "no_mark"));
     assert!(claims_fail(&world.place));
-    // A mark that is put there later does not undo what was found out.
+    // A mark that is put there later does not undo the finding.
     std::fs::write(world.place.beside(".mark"), "makegood ledger mark: journal 0000000000000000000 at never\n")
         .unwrap();
     let error = world.ledger.require_not_behind().unwrap_err();

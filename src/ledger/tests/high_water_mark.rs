@@ -1,4 +1,4 @@
-//! The mark beside the ledger.
+//! The high-water mark beside the ledger.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! What a person, a monitoring system and the next pass read.
+//! Reads of a person, a monitoring system and the next pass.
 
 use chrono::TimeDelta;
 use serde_json::{Map, Value};

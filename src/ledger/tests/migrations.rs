@@ -1,6 +1,6 @@
-//! Ledgers of earlier schema versions: `tests/fixtures/ledgers/N.db` was written by a makegood whose schema was version N,
-//! with `cargo run --example sandbox -- N.db`; version 2 went on from there into every state, version 3 through passes that did not
-//! complete. Each is the whole ledger: nothing was left in its WAL.
+//! Ledgers of earlier schema versions. A makegood with schema version N wrote `tests/fixtures/ledgers/N.db`, with `cargo run
+//! --example sandbox -- N.db`. Version 2 then went into every state, version 3 through passes that did not complete. Each file
+//! is the whole ledger: nothing was left in its WAL.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -100,7 +100,7 @@ fn the_ledger_of_version_2_has_every_state_and_every_hold_of_its_time() {
     assert_eq!((app.failures, app.refusals, app.retry_at, app.last_error.clone()), (10, 0, Some(at(9)), None));
 }
 
-/// Nothing else can be told of an old pass, and no kind is guessed.
+/// Nothing else is known about an old pass, and no kind is guessed.
 #[test]
 fn passes_of_earlier_versions_get_a_kind_where_every_version_wrote_the_same_words() {
     let kinds = |ledger: &Ledger| {
@@ -155,7 +155,7 @@ fn the_ledger_of_version_4_has_every_state_and_every_hold() {
     assert_eq!(reasons, all.into_iter().chain(drifts).chain(["not_marked"]).map(str::to_owned).collect());
 }
 
-/// What `show` said of earlier ledgers by comparing two times is what the ledger says now.
+/// The ledger now stores what `show` used to derive for earlier ledgers by comparing two times.
 #[test]
 fn a_reward_that_waited_in_an_earlier_ledger_gets_the_reason_that_its_journal_tells() {
     let waits = |version: i64| {
@@ -182,7 +182,7 @@ fn a_reward_that_waited_in_an_earlier_ledger_gets_the_reason_that_its_journal_te
     assert_eq!(waits(4), expected.into_iter().chain([(7, Wait::Backoff), (88910, Wait::Grace)]).collect());
 }
 
-/// No makegood writes one, but a ledger that has one must open, and keep the doubt.
+/// No makegood writes such a row. But a ledger that has one must open, and keep the doubt.
 #[test]
 fn a_doubt_without_a_target_stays_a_doubt() {
     let place = copy_of(&fixtures()[&4]);
@@ -264,7 +264,7 @@ fn a_ledger_is_copied_as_it_was_before_it_is_migrated() {
         assert_eq!((version_of(&copy), rewards(&copy)), (version, rows), "version {version}");
         drop(place.open());
         assert_eq!(beside(&place), [name.as_str()], "it is migrated once");
-        // An older one was put back: the copy that is there is perhaps the only one.
+        // Somebody put an older ledger back. The existing copy may be the only one.
         for suffix in ["", "-wal", "-shm"] {
             let _may_be_gone = std::fs::remove_file(place.beside(suffix));
         }

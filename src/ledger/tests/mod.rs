@@ -1,4 +1,4 @@
-//! The ledger, on real files: what it takes, what it refuses, and that nothing of it is half-written.
+//! The ledger on real files: what it accepts, what it refuses, and that it never writes half of anything.
 
 use std::path::PathBuf;
 
@@ -179,7 +179,7 @@ impl World {
         statement.query_map([number], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
     }
 
-    /// Everything that stands in the ledger.
+    /// The whole content of the ledger.
     fn dump(&self) -> String {
         ["account", "rewards", "passes", "attempts", "journal", "claims", "reward_rules", "alerts"]
             .map(|it| self.table(it))
@@ -223,7 +223,7 @@ impl World {
         self.change_at(1, |it| it.finish(id(number), attempt, outcome, after));
     }
 
-    /// A row in this state, the way there taken through the transitions as far as there are any.
+    /// A row in this state, made through the transitions as far as possible.
     fn in_state(&self, number: i64, state: RewardState) -> Reward {
         match state {
             RewardState::Waiting => return self.waiting(number),

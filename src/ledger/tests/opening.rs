@@ -320,7 +320,7 @@ fn a_value_that_no_version_writes_is_named_with_its_column() {
     explains(&error, &world.place);
 }
 
-/// Made, and then the process ended: for a pass it is a new one, for a person there is none.
+/// Its process made it and then ended. For a pass it is a new ledger, for a reader there is none.
 #[test]
 fn an_empty_file_is_no_ledger_to_look_into() {
     let place = Place::new();
@@ -339,7 +339,7 @@ fn two_slashes_are_one() {
     assert_eq!(Ledger::open_read_only(&path).unwrap().account_id().unwrap(), ACCOUNT);
 }
 
-/// Looks as a user whom modes stop into the folder that `prepare` makes: root runs the test `name` again as nobody.
+/// Looks, as a user without rights, into the folder that `prepare` makes: root runs the test `name` again as nobody.
 fn as_somebody(name: &str, prepare: impl FnOnce() -> Place, look: impl FnOnce(&Path)) {
     const FOLDER: &str = "LEDGER_TEST_FOLDER_OF_NOBODY";
     const NOBODY: u32 = 65534;

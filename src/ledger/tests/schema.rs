@@ -1,4 +1,4 @@
-//! What no program, ours or another's, can write into a ledger.
+//! The guards: what no program, ours or another's, can write into a ledger.
 
 use rusqlite::ErrorCode;
 
@@ -76,7 +76,7 @@ fn nonsense_in_a_reward_is_refused() {
     refuses(&world, &statements.iter().map(String::as_str).collect::<Vec<_>>());
 }
 
-/// A time that we cannot read would stop every pass: a handler is told so when it writes one.
+/// An unreadable time would stop every pass, so a handler gets an error when it writes one.
 #[test]
 fn times_are_utc_text_of_rfc_3339_in_whole_seconds_or_milliseconds() {
     let world = World::new();
@@ -191,7 +191,7 @@ fn rewards_are_never_deleted() {
     refuses(&world, &["DELETE FROM rewards", "DELETE FROM rewards WHERE state = 'waiting'"]);
 }
 
-/// REPLACE deletes without a word to the triggers on DELETE.
+/// REPLACE deletes without firing the triggers on DELETE.
 #[test]
 fn rewards_are_never_replaced_either() {
     let world = World::new();

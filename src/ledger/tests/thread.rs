@@ -1,4 +1,4 @@
-//! What deliveries write together.
+//! Deliveries that write together.
 
 use std::sync::{
     Arc, Mutex, PoisonError,
@@ -129,7 +129,7 @@ async fn a_panic_on_the_thread_is_an_error_of_who_waits() {
     assert!(matches!(after, Err(LedgerError::WriterEnded { .. })), "{after:?}");
 }
 
-/// What was logged on this thread.
+/// The log of this thread.
 #[derive(Debug, Clone, Default)]
 struct Said(Arc<Mutex<Vec<u8>>>);
 

@@ -1,4 +1,4 @@
-//! The file, read by a parser as strict as promtool, and what stands in it.
+//! The metrics file and its content, read by a parser as strict as promtool.
 
 #![allow(clippy::float_cmp, reason = "counts, and times in whole seconds: exact")]
 

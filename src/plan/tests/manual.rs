@@ -1,5 +1,5 @@
-//! The table of the manual (`decisions`, "What the ledger has"), made by the code: every state times every observation. What it
-//! should say is in `table`, which was written from the promise.
+//! The manual's table (`decisions`, "What the ledger has"), made by the code: every state times every observation. `table` has
+//! the expected decisions, written from the promise.
 
 use super::{
     table::{delivered, observations, waiting},
@@ -7,7 +7,7 @@ use super::{
 };
 use crate::manual::Topic;
 
-/// Rows of each state, as far as it matters how they came to it. The label names the state as the ledger does.
+/// Rows of each state, in the variants that matter. The label names the state as the ledger does.
 fn kinds() -> Vec<(&'static str, Option<Reward>)> {
     let long_ago = |row: Reward| Reward { owed_since: in_minutes(-9_000), first_attempt_at: None, ..row };
     let due_long_ago = until(in_minutes(-1_441), reward(RewardState::Waiting));

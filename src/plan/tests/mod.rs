@@ -1,4 +1,4 @@
-//! The decision, held against the manual (sections "The promise", "Configuration" and "The ledger").
+//! The decisions, compared with the manual.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -41,7 +41,7 @@ fn referral() -> Referral {
     Referral { id: 4, email: Some("r@example.com".to_owned()), uid: Some("cus_4".to_owned()) }
 }
 
-/// 500 points for the promoter by rule 9, approved an hour ago: nothing stands against it.
+/// 500 points for the promoter by rule 9, approved an hour ago, without any obstacle.
 fn commission() -> Commission {
     Commission {
         id: CommissionId(7),
@@ -179,7 +179,7 @@ fn route(target: &str) -> Route {
     Route { unit: None, recipient: None, campaign: None, target: target.to_owned() }
 }
 
-/// All that a decision depends on: the manual's defaults, and three targets, of which everything goes to `app`.
+/// Everything that a decision depends on: the manual's defaults, and three targets; everything goes to `app`.
 #[derive(Debug)]
 struct World {
     policy: Policy,
@@ -517,7 +517,7 @@ fn a_reward_in_neither_answer_for_more_than_a_day_needs_a_person() {
             assert_eq!(holds(&decision), Some((reason, NEITHER)), "{late} minutes");
         }
     }
-    // Asking again would not tell where the target does not deduplicate.
+    // Asking again would not help where the target does not deduplicate.
     assert_eq!(said(&world.decide(&Observation::Unclear, Some(&delivering_at("script")))), "hold outcome_unknown");
 }
 
@@ -557,7 +557,7 @@ fn policy_holds_an_interrupted_delivery_like_a_waiting_reward() {
         assert_eq!(strict.says(commission(), Some(&row)), "hold over_limit");
         assert_eq!(units.says(commission(), Some(&row)), "hold no_route");
     }
-    // The routes count for neither: it may have taken effect.
+    // The routes do not matter for either, because it may have taken effect.
     let routed = World::with(|it| it.policy.routes = vec![route("spare")]);
     assert_eq!(routed.says(commission(), Some(&delivering_at("app"))), "resume app");
 }

@@ -1,4 +1,4 @@
-//! What is owed: the grace period, scope, policy, recipients, routes, backoff and claims.
+//! Owed rewards: the grace period, scope, policy, recipients, routes, backoff and claims.
 
 use super::*;
 
@@ -266,7 +266,7 @@ fn rules_that_are_refused_say_so_and_those_known_before_still_count() {
 
 type Objection = (&'static str, fn(&mut Commission));
 
-/// Everything that can be said against a commission, in the order in which it is said.
+/// Every objection to a commission, in the order of the checks.
 fn objections() -> Vec<Objection> {
     vec![
         ("hold bad_amount", |it| it.amount = Amount::Odd("-500".to_owned())),
@@ -306,7 +306,7 @@ fn of_several_objections_the_first_in_the_order_of_asking_is_the_reason() {
     let world = strict();
     let objections = objections();
     for from in 0..objections.len() {
-        // In reverse, so that an earlier objection to the same field (the amount) is the one that stands.
+        // In reverse, so that an earlier objection to the same field (the amount) is the one that remains.
         let all = but(|it| objections[from..].iter().rev().for_each(|(_, object)| object(it)));
         assert_eq!(world.says(all, None), objections[from].0);
     }
@@ -467,10 +467,10 @@ fn a_wait_is_written_when_its_end_or_its_reason_is_another_and_else_once() {
         let step = World::new().listed(fresh(), Some(&recorded));
         assert_eq!(step.transition(), writes.then_some(&grace), "{:?}", recorded.state);
     }
-    // A claim is not written over a wait that ends before it: it may end at any time.
+    // A claim does not replace a wait that ends before it, because a claim may end at any time.
     let claimed = World::with(|it| it.claimed_until = Some(in_minutes(12)));
     assert_eq!(claimed.listed(fresh(), Some(&row(10, Wait::Grace))).transition(), None);
-    // What waits for a target, and has failed before, still waits for that.
+    // A reward that waits for a target after a failure still waits for the target.
     let target = || Wait::Target("app".to_owned());
     let failed = Reward { failures: 1, ..row(30, target()) };
     assert_eq!(World::new().listed(fresh(), Some(&failed)), Step::Leave(Why::Waits(in_minutes(30), target())));
@@ -489,7 +489,7 @@ fn a_reward_found_by_a_clock_that_was_ahead_waits_one_grace_period_from_now() {
     assert_eq!(waits(&world.listed(undated(), Some(&waiting(days + 15)))), anew);
     let held = Reward { owed_since: in_minutes(days), ..held(HoldReason::Fuse) };
     assert_eq!(waits(&world.listed(undated(), Some(&held))), anew);
-    // What was written of that counts down.
+    // The wait that was written counts down.
     assert_eq!(waits(&world.listed(undated(), Some(&waiting(9)))), Some((in_minutes(9), Wait::Grace)));
     assert_eq!(world.says(undated(), Some(&waiting(0))), "deliver app");
     let cut_off = Reward { owed_since: in_minutes(days), ..delivering_at("app") };

@@ -1,10 +1,10 @@
-//! What holds of every decision, whatever the world looks like.
+//! Properties of every decision, in any world.
 
 use proptest::{option, prelude::*, sample::select};
 
 use super::{table::held_for, *};
 
-/// 1970 to 9999: what the API's reader lets through.
+/// 1970 to 9999: the times that the API's reader accepts.
 fn any_time() -> impl Strategy<Value = Timestamp> {
     (0_i64..253_402_300_799, 0_u32..1_000_000_000).prop_map(|(s, ns)| Timestamp::from_timestamp(s, ns).unwrap())
 }
@@ -179,7 +179,7 @@ proptest! {
     ) {
         let Some(doubt) = reward.doubt() else { return Ok(()) };
         // The ledger itself does not let these two be uncertain and cancelled or unheld.
-        // The ledger does not let what may have taken effect be cancelled; and what stands as unknown stays so.
+        // The ledger refuses to cancel a reward that may have taken effect; and an unknown outcome stays unknown.
         if reward.state == State::Cancelled || held_for(&reward) == Some(HoldReason::OutcomeUnknown) {
             return Ok(());
         }

@@ -1,5 +1,5 @@
-//! Every state of the ledger times every observation of FirstPromoter's. What is expected is written from the manual,
-//! sections "The promise" and "The ledger", not from the code.
+//! Every state of the ledger times every observation of FirstPromoter. The expected decisions are written from the manual, not
+//! from the code.
 
 use super::*;
 
@@ -38,7 +38,7 @@ pub(super) fn delivered(failures: u32, error: Option<&str>, next: Option<i64>) -
     next.map(in_minutes).map_or(row.clone(), |next| until(next, row))
 }
 
-/// What nobody has delivered, or may have: owed, on its way, or cut off.
+/// Rewards that nobody delivered for certain: owed, on their way, or interrupted.
 fn undelivered() -> Vec<Row> {
     let unknown = "hold outcome_unknown";
     let certain = ["deliver app", "adopt", "cancel", "cancel", "nothing"];
@@ -78,7 +78,7 @@ fn undelivered() -> Vec<Row> {
     ]
 }
 
-/// What waits for a person, or for the cause to go.
+/// Rewards that wait for a person, or for the end of a cause.
 fn all_held() -> Vec<Row> {
     use HoldReason::{
         Backlog, BadAmount, Changed, FraudSuspicion, Fuse, GaveUp, NoRecipient, NoRoute, OutcomeUnknown, OverLimit,
@@ -86,7 +86,7 @@ fn all_held() -> Vec<Row> {
     };
     let unknown = "hold outcome_unknown";
     let mut rows = Vec::new();
-    // Made by policy, and nothing stands against it any more.
+    // Made by policy, which has no objection any more.
     for reason in [
         Backlog,
         FraudSuspicion,
@@ -142,7 +142,7 @@ fn all_held() -> Vec<Row> {
     rows
 }
 
-/// What somebody has delivered or decided: none of it is ever delivered again.
+/// Rewards that somebody delivered or decided: none is ever delivered again.
 fn settled() -> Vec<Row> {
     let denied = "FirstPromoter calls it denied now, and marks only approved ones";
     let gone = "FirstPromoter does not have it any more";
