@@ -43,12 +43,12 @@ pub struct Counted {
     /// Requests to FirstPromoter.
     pub api_requests: u64,
     /// From approval to delivery by makegood.
-    pub waits: Waits,
+    pub waits: WaitTimes,
 }
 
 /// How long rewards waited, in seconds.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Waits {
+pub struct WaitTimes {
     /// How many waited up to each of [`Self::BOUNDS_S`] and longer than the one before. The last counts those that waited
     /// longer.
     pub buckets: [u64; Self::BOUNDS_S.len() + 1],
@@ -56,7 +56,7 @@ pub struct Waits {
     pub sum_s: f64,
 }
 
-impl Waits {
+impl WaitTimes {
     /// A minute to a week.
     pub const BOUNDS_S: [u32; 10] = [60, 300, 900, 1_800, 3_600, 10_800, 21_600, 86_400, 259_200, 604_800];
 

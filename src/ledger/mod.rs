@@ -69,7 +69,7 @@ pub use health::Health;
 pub use high_water_mark::Position;
 pub use journal::{Attention, Dossier};
 pub use lock::{LockError, PassLock, acquire as acquire_pass_lock};
-pub use measures::{Counted, Standing, Tally, Waits};
+pub use measures::{Counted, Standing, Tally, WaitTimes};
 pub use passes::{Counts, PassId};
 pub use place::{as_owner, become_owner, find_ledger};
 pub use restore::{Copy, Staged};

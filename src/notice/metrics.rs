@@ -17,7 +17,7 @@ use super::channel::Quiet;
 use crate::{
     domain::Unit,
     ledger::{
-        Counted, FailureKind, Health, HoldReason, Ledger, LedgerError, Standing, Tally, Waits, replace_file,
+        Counted, FailureKind, Health, HoldReason, Ledger, LedgerError, Standing, Tally, WaitTimes, replace_file,
         sweep_drafts,
     },
     reconcile::in_full,
@@ -155,11 +155,11 @@ impl Text {
         self.waits(&counted.waits);
     }
 
-    fn waits(&mut self, waits: &Waits) {
+    fn waits(&mut self, waits: &WaitTimes) {
         let name = "makegood_reward_wait_seconds";
         self.head(name, "histogram", "How long rewards that makegood delivered had waited since their approval.");
         let mut so_far = 0;
-        for (bound, count) in Waits::BOUNDS_S.iter().zip(waits.buckets) {
+        for (bound, count) in WaitTimes::BOUNDS_S.iter().zip(waits.buckets) {
             so_far += count;
             self.series("makegood_reward_wait_seconds_bucket", &[("le", &bound.to_string())], so_far);
         }
