@@ -21,7 +21,7 @@ const BEGINNING_MIN: usize = 8;
 /// A part of a path that contains a digit counts as a token from this length on; `rewards` and `2025` do not.
 const TOKEN_MIN: usize = 12;
 
-static REGISTERED: RwLock<Secrets> = RwLock::new(Secrets(Vec::new()));
+static REGISTERED: RwLock<SecretTexts> = RwLock::new(SecretTexts(Vec::new()));
 
 /// Registers secrets: from now on [`redact`] takes them out.
 pub fn register<'a>(secrets: impl IntoIterator<Item = &'a str>) {
@@ -44,9 +44,9 @@ pub fn of_url(url: &Url) -> Vec<String> {
 
 /// Texts that must not be shown.
 #[derive(Debug, Default)]
-pub struct Secrets(Vec<SecretString>);
+pub struct SecretTexts(Vec<SecretString>);
 
-impl Secrets {
+impl SecretTexts {
     /// Makes a set of these. Leaves out those that are too short to be told from other text.
     pub fn new<'a>(secrets: impl IntoIterator<Item = &'a str>) -> Self {
         let mut all = Self::default();

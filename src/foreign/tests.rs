@@ -1,4 +1,4 @@
-use super::{secrets::Secrets, *};
+use super::{secrets::SecretTexts, *};
 
 /// All that a hostile name may hold.
 const HOSTILE: &str = "a\u{1b}[2J\u{9b}31m\u{7}\r\nb\u{202e}c\u{2028}d\u{2029}e\u{85}f\u{200b}\u{feff}\u{7f}\u{e0041}g";
@@ -48,7 +48,7 @@ fn a_room_is_not_called_and_gets_no_link_no_image_and_no_email() {
 
 #[test]
 fn a_secret_is_found_in_every_form() {
-    let secrets = Secrets::new(["fpk_Li/ve-1234567890", "fpk_Li", "short"]);
+    let secrets = SecretTexts::new(["fpk_Li/ve-1234567890", "fpk_Li", "short"]);
     for text in [
         "fpk_Li/ve-1234567890",
         "FPK_LI/VE-1234567890",
@@ -83,7 +83,7 @@ fn a_cut_is_visible_and_counts_characters() {
 proptest::proptest! {
     #[test]
     fn no_text_panics_and_none_acts(text: String) {
-        let secrets = Secrets::new(["secret-token"]);
+        let secrets = SecretTexts::new(["secret-token"]);
         for cleaned in [line(&text), chat(&text), quote(&text, 20), secrets.redact(&line(&text))] {
             proptest::prop_assert!(!cleaned.contains(acts));
         }
@@ -92,7 +92,7 @@ proptest::proptest! {
 
     #[test]
     fn a_secret_is_found_wherever_it_stands(before: String, after: String) {
-        let secrets = Secrets::new(["secret-token"]);
+        let secrets = SecretTexts::new(["secret-token"]);
         let shown = secrets.redact(&format!("{before}secret-token{after}"));
         proptest::prop_assert!(!shown.contains("secret-token"));
     }
