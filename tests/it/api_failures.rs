@@ -23,7 +23,7 @@ const ID: i64 = 88901;
 const BOUND: Duration = Duration::from_secs(30);
 
 /// One way to fail.
-struct Trouble {
+struct Failing {
     name: &'static str,
     fault: Fault,
     /// How often the same request is sent before the pass gives up.
@@ -36,16 +36,16 @@ struct Trouble {
     takes_effect: bool,
 }
 
-fn trouble(name: &'static str, fault: Fault, asked: u64, says: [&'static str; 2]) -> Trouble {
+fn trouble(name: &'static str, fault: Fault, asked: u64, says: [&'static str; 2]) -> Failing {
     let takes_effect = fault.takes_effect;
-    Trouble { name, fault, asked, says, only_refused: false, takes_effect }
+    Failing { name, fault, asked, says, only_refused: false, takes_effect }
 }
 
-fn refused(name: &'static str, fault: Fault, says: [&'static str; 2]) -> Trouble {
-    Trouble { only_refused: true, ..trouble(name, fault, 1, says) }
+fn refused(name: &'static str, fault: Fault, says: [&'static str; 2]) -> Failing {
+    Failing { only_refused: true, ..trouble(name, fault, 1, says) }
 }
 
-fn troubles() -> Vec<Trouble> {
+fn troubles() -> Vec<Failing> {
     let elsewhere = "http://127.0.0.1:9/api/v2/company/commissions";
     vec![
         trouble("401", status(401), 1, ["not accepted (401)", "check firstpromoter.api_key"]),
@@ -133,7 +133,7 @@ impl Place {
 }
 
 /// Runs a scenario with all kinds of failure at once: the passes wait more than they work.
-fn each(scenario: impl Fn(Trouble) + Sync) {
+fn each(scenario: impl Fn(Failing) + Sync) {
     thread::scope(|scope| {
         for trouble in troubles() {
             let scenario = &scenario;
@@ -144,7 +144,7 @@ fn each(scenario: impl Fn(Trouble) + Sync) {
 }
 
 /// A pass over one missed reward that meets the failure.
-fn pass_with(place: Place, trouble: &Trouble) -> (World, Ran) {
+fn pass_with(place: Place, trouble: &Failing) -> (World, Ran) {
     let mut world = given([commission(ID).approved(LONG_AGO)]);
     if trouble.name == "hang" {
         world.set("firstpromoter.timeout", "2s");
@@ -171,7 +171,7 @@ fn pass_with(place: Place, trouble: &Trouble) -> (World, Ran) {
 }
 
 #[track_caller]
-fn explains(text: &str, trouble: &Trouble) {
+fn explains(text: &str, trouble: &Failing) {
     for words in trouble.says {
         assert!(text.contains(words), "{words:?} is not said in: {text}");
     }
