@@ -234,12 +234,21 @@ impl Ledger {
         for request in requests.iter_mut() {
             self.run(|_| tx.execute_batch("SAVEPOINT request"))?;
             let written = request.write(&tx, self, began_at);
+            if tx.is_autocommit() {
+                return Err(self.taken_back());
+            }
             let end = if written.is_some() { "RELEASE request" } else { "ROLLBACK TO request; RELEASE request" };
-            // This fails when the disk failed; then SQLite has rolled everything back.
             self.run(|_| tx.execute_batch(end))?;
             all.push(written.unwrap_or_default());
         }
         self.run(|_| tx.commit())?;
         Ok(all)
+    }
+
+    /// SQLite takes back the whole transaction where a statement of it meets a disk that is full or fails. Suppose one of ten outcomes
+    /// does: it knows its own error, and for the nine others it was the disk, too.
+    fn taken_back(&self) -> LedgerError {
+        let error = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR);
+        self.explain(rusqlite::Error::SqliteFailure(error, Some("the transaction was taken back".to_owned())))
     }
 }

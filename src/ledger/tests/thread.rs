@@ -119,6 +119,29 @@ async fn somebody_elses_lock_is_told_to_all_and_blocks_only_those_who_wait() {
     assert!(released.load(Ordering::Relaxed) && begun.iter().all(Result::is_ok), "{begun:?}");
 }
 
+/// SQLite takes back the whole transaction where a statement finds the disk full: for those whose statements ran it was the disk, too,
+/// and they may be tried again.
+#[tokio::test]
+async fn a_disk_that_is_full_for_one_is_full_for_all() {
+    let world = World::new();
+    let (first, last) = (world.waiting(1), world.waiting(2));
+    let before = world.dump();
+    let pages: i64 = world.one("SELECT page_count FROM pragma_page_count").parse().unwrap();
+    world.ledger.run(|conn| conn.pragma_update(None, "max_page_count", pages + 1)).unwrap();
+    let writer = Writer::here(&world.ledger, || at(0));
+    let begin = |reward: &Reward| {
+        let reward = reward.clone();
+        writer.change(by_us(0), move |change| change.begin(&reward, "app", at(2)))
+    };
+    let too_much = "UPDATE rewards SET promoter_name = hex(zeroblob(1000000)) WHERE commission_id = 2";
+    let fill = writer.change(by_us(0), move |change| change.sql(too_much, &[]));
+    let (first, filled, last) = futures_util::join!(begin(&first), fill, begin(&last));
+    assert!(filled.as_ref().is_err_and(LedgerError::is_disk), "{filled:?}");
+    assert!(first.as_ref().is_err_and(LedgerError::is_disk), "{first:?}");
+    assert!(last.as_ref().is_err_and(LedgerError::is_disk), "{last:?}");
+    assert_eq!(world.dump(), before);
+}
+
 #[tokio::test]
 async fn a_panic_on_the_thread_is_an_error_of_who_waits() {
     let world = World::new();
