@@ -55,8 +55,14 @@ impl<'a> Round<'a> {
         }
     }
 
+    /// Keeps the first failure; but that an outcome could not be written goes before all else: the process must start nothing more.
     pub(super) fn fail(&self, error: impl Into<PassError>) {
-        self.failure.borrow_mut().get_or_insert(error.into());
+        let error = error.into();
+        let unwritten = matches!(error, PassError::Ledger(LedgerError::Unwritten { .. }));
+        let mut failure = self.failure.borrow_mut();
+        if unwritten || failure.is_none() {
+            *failure = Some(error);
+        }
     }
 }
 
