@@ -255,7 +255,7 @@ pub(super) fn repeatable(at: &Attempted, cx: Context<'_>) -> Result<String, (Hol
 /// The grace period counts from approval, but never from later than when the reward was found owed. So FirstPromoter's clock
 /// cannot postpone it for ever.
 fn not_before(commission: &Commission, reward: Option<&Reward>, cx: Context<'_>) -> (Timestamp, Wait) {
-    let found = reward.filter(|it| it.state != State::Cancelled).map_or(cx.now, |reward| reward.owed_since);
+    let found = reward.filter(|it| it.state != State::Cancelled).map_or(cx.now, |reward| found(reward, cx.now));
     let since = commission.approved_exactly_at().map_or(found, |approved| approved.min(found));
     let (recorded, backoff) = recorded(reward, cx);
     let grace = if since > cx.now {
@@ -270,6 +270,18 @@ fn not_before(commission: &Commission, reward: Option<&Reward>, cx: Context<'_>)
         Some((backoff, why)) if backoff > grace => (backoff, why),
         Some(_) | None => (grace, Wait::Grace),
     }
+}
+
+/// When a pass found it owed. Suppose the machine starts with its clock behind: what was found a minute before looks as if found in the
+/// future, and a pass writes that it is found then (`Ledger::found_by_now`). The clock is set right, and the grace period would be over
+/// before it was: nothing is found before it was seen first. What the fuse holds has had its grace period.
+fn found(reward: &Reward, now: Timestamp) -> Timestamp {
+    let first = Some(reward.first_seen_at).filter(|first| *first <= now && !held_by_fuse(reward));
+    first.map_or(reward.owed_since, |first| reward.owed_since.max(first))
+}
+
+fn held_by_fuse(reward: &Reward) -> bool {
+    matches!(reward.state, State::Held { reason: HoldReason::Fuse, .. })
 }
 
 /// What the ledger says about waiting: the time, and a wait that a failed attempt does not shorten.

@@ -519,3 +519,14 @@ fn no_wait_for_marking_or_for_an_answer_is_longer_than_the_longest_of_ours() {
     let later = Reward { first_attempt_at: Some(in_minutes(10 * day)), ..cut_off };
     assert_eq!(said(&unclear(&later)), "hold outcome_unknown", "nobody knows since when");
 }
+
+/// The machine started with its clock behind, and a pass wrote that what it knew was found then. Then the clock was set right.
+#[test]
+fn a_clock_that_was_behind_does_not_end_the_grace_period() {
+    let world = World::new();
+    let fresh = || but(|it| it.status_updated_at = Some(in_minutes(-5)));
+    let seen = |state| Reward { owed_since: in_minutes(-9_000), first_seen_at: in_minutes(-3), ..reward(state) };
+    assert_eq!(waits(&world.listed(fresh(), Some(&seen(RewardState::Waiting)))), Some((in_minutes(10), Wait::Grace)));
+    let held = Reward { owed_since: in_minutes(-9_000), first_seen_at: in_minutes(-3), ..held(HoldReason::Fuse) };
+    assert_eq!(world.says(fresh(), Some(&held)), "deliver app", "the fuse held what had waited");
+}
