@@ -33,8 +33,8 @@ pub(super) fn configuration(path: &Path, config: &Config) -> Check {
 }
 
 /// Where each secret comes from, and who else may read it there.
-pub(super) fn secrets(config_file: &Path, sources: &SecretSources) -> Vec<Check> {
-    let checks = sources.found().into_iter().map(|found| {
+pub(super) fn secrets(config_file: &Path, sources: &SecretSources, offline: bool) -> Vec<Check> {
+    let checks = sources.found(offline).into_iter().map(|found| {
         let name = format!("secret {}", found.key);
         match (found.problem, found.origin) {
             (Some(problem), _) => {

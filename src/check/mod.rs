@@ -100,7 +100,7 @@ impl Check {
 pub async fn all(path: &Path, config: &Config, offline: bool) -> Vec<Check> {
     let now = SystemClock.now();
     let mut checks = vec![here::configuration(path, config)];
-    checks.extend(here::secrets(path, &config.secret_sources));
+    checks.extend(here::secrets(path, &config.secret_sources, offline));
     checks.push(here::schedule(&config.settings, now));
     // Files that only root may read come first.
     let secrets = config::load_secrets(&config.secret_sources).ok();

@@ -20,7 +20,7 @@ struct Document {
 pub(super) async fn check(cli: &Cli, offline: bool) -> Result<Exit, Failure> {
     let env = config::environment();
     // A reload's journal needs only what is wrong.
-    let wrong_only = env.as_ref().is_ok_and(|env| config::reloads(env));
+    let wrong_only = offline && env.as_ref().is_ok_and(|env| config::reloads(env));
     let loaded = env.and_then(|env| config::load(&cli.config, &env));
     let (document, exit) = match loaded {
         Ok(config) => {

@@ -290,10 +290,11 @@ pub struct SecretFound {
 
 impl SecretSources {
     /// Where each secret is, and what is wrong with it. An optional secret that is not given has neither.
-    pub fn found(&self) -> Vec<SecretFound> {
+    /// `offline`: a reload cannot look at credentials, and needs none.
+    pub fn found(&self, offline: bool) -> Vec<SecretFound> {
         let credentials = self.credentials.as_deref();
         let found = self.slots.iter().map(|slot| {
-            if self.reloads && matches!(slot.given, Given::Nowhere) {
+            if offline && self.reloads && matches!(slot.given, Given::Nowhere) {
                 return SecretFound { key: slot.key.clone(), origin: Some(SecretOrigin::TakenAtStart), problem: None };
             }
             let (given, problem) = match (slot.fetch(credentials), &slot.kind) {
