@@ -17,7 +17,7 @@ use super::channel::Quiet;
 use crate::{
     domain::Unit,
     ledger::{
-        Counted, FailureKind, Health, HoldReason, Ledger, LedgerError, Standing, Tally, WaitTimes, replace_file,
+        Counted, Drift, FailureKind, Health, HoldReason, Ledger, LedgerError, Standing, Tally, WaitTimes, replace_file,
         sweep_drafts,
     },
     reconcile::in_full,
@@ -25,8 +25,6 @@ use crate::{
 
 /// The collector's user must be able to read it.
 const FILE_MODE: u32 = 0o644;
-/// In `attention` beside the reasons of holds.
-const OTHER_REASONS: [&str; 2] = ["not_marked", "unfulfilled_upstream"];
 /// Passes of versions that kept no kind.
 const KIND_UNKNOWN: &str = "unknown";
 const OUTCOMES: [&str; 4] = ["delivered", "not_delivered", "unknown", "refused"];
@@ -92,7 +90,8 @@ impl Text {
         }
 
         self.head("makegood_attention_rewards", "gauge", "Rewards that need a person, by reason.");
-        let reasons = HoldReason::ALL.iter().map(|reason| reason.as_str()).chain(OTHER_REASONS);
+        let reasons = HoldReason::ALL.iter().map(|reason| reason.as_str()).chain(["not_marked"]);
+        let reasons = reasons.chain(Drift::ALL.iter().map(|drift| drift.as_str()));
         for reason in reasons.filter(|reason| !standing.attention.contains_key(*reason)) {
             self.series("makegood_attention_rewards", &[("reason", reason)], 0);
         }
