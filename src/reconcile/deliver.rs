@@ -184,20 +184,32 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
             }
         };
         round.report.borrow_mut().moved(reward.id);
-        let outcome = self.targets.deliver(target, &delivery).await;
+        // Suppose the commit, or another target's turn after it, took a minute: the answer is too old by now.
+        let against = self.stands_against(confirmed, round);
+        let outcome = match against {
+            Some(why) => Outcome::NotDelivered { detail: format!("not sent: {why}"), retry_after: None },
+            None => self.targets.deliver(target, &delivery).await,
+        };
         let author = round.report.borrow().author(self.clock.now());
-        let after = self.aftermath(reward, target, &outcome, author.now);
+        let after = match against {
+            Some(_) => Aftermath::Retry(author.now),
+            None => self.aftermath(reward, target, &outcome, author.now),
+        };
         let was_refused = match outcome {
             // If the ledger cannot be read now, the outcome must still not be lost.
             Outcome::Refused { .. } => self.ledger.was_refused(target, reward.id).unwrap_or(false),
             Outcome::Delivered { .. } | Outcome::NotDelivered { .. } | Outcome::Unknown { .. } => false,
         };
-        let health = trouble.after(&outcome, was_refused, &self.settings.policy.retry, author.now);
+        // What was not tried has not failed.
+        let health = match against {
+            Some(_) => None,
+            None => Some(trouble.after(&outcome, was_refused, &self.settings.policy.retry, author.now)),
+        };
         let write = async || {
             let (id, target, health) = (reward.id, target.clone(), health.clone());
             let (came_to, after) = (outcome.clone(), after.clone());
             let finish = move |change: &Change<'_>| {
-                change.note_health(&target, &health)?;
+                health.map_or(Ok(()), |health| change.note_health(&target, &health))?;
                 match change.finish(id, attempt, &came_to, &after) {
                     // The attempt's row is still worth writing: somebody recorded or resolved the reward during the attempt.
                     Err(moved @ LedgerError::Moved { .. }) => Ok(Some(moved)),
@@ -211,16 +223,31 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
             Ok(moved.is_none())
         };
         let finished = self.write_outcome(reward.id, &outcome, write).await?;
-        if let Some(until) = health.retry_at {
+        if let Some((health, until)) = health.and_then(|health| health.retry_at.map(|until| (health, until))) {
             warn!("target {target}: {} in a row; its deliveries wait until {until}", health.in_words());
         }
         let mut report = round.report.borrow_mut();
         if finished && after == Aftermath::Delivered {
             round.delivered.borrow_mut().push(reward.id);
         }
-        report.attempted(&after);
+        if against.is_none() {
+            report.attempted(&after);
+        }
         (self.progress)(Progress::Delivering(report.attempts, round.total));
         Ok(())
+    }
+
+    /// Why a request must not leave any more, though its intent is on disk.
+    fn stands_against(&self, confirmed: &Confirmed, round: &Round<'_>) -> Option<&'static str> {
+        if self.stop.is_cancelled() {
+            Some("a signal said stop")
+        } else if round.failure.borrow().is_some() {
+            Some("the pass failed meanwhile")
+        } else if is_old(confirmed.asked_at, self.clock.now()) {
+            Some("FirstPromoter's answer was too old when the intent was on disk")
+        } else {
+            None
+        }
     }
 
     fn aftermath(&self, reward: &Reward, target: &str, outcome: &Outcome, now: Timestamp) -> Aftermath {

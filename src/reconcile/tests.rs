@@ -377,6 +377,41 @@ async fn an_answer_that_grew_old_while_the_ledger_was_locked_is_asked_for_again(
     assert_eq!(WAITED.get().num_seconds(), 14, "the lock was met");
 }
 
+/// The intent waits for the disk on another thread. What came meanwhile counts: a signal, or that the answer is too old now.
+#[tokio::test]
+async fn what_came_while_the_intent_was_written_keeps_the_request_back() {
+    for stopped in [true, false] {
+        let world = World::new();
+        world.outside.put(commission(1));
+        let stop = CancellationToken::new();
+        let while_it_is_written = || {
+            let began_at = world.outside.clock.now();
+            if stopped {
+                stop.cancel();
+            } else {
+                world.outside.clock.0.set(chrono::TimeDelta::seconds(61));
+            }
+            began_at
+        };
+        let pass = Pass {
+            api: &world.outside,
+            targets: &world.outside,
+            ledger: &world.ledger,
+            writer: &Writer::here(&world.ledger, while_it_is_written),
+            clock: &world.outside.clock,
+            settings: &world.settings,
+            stop: &stop,
+            progress: &|_| (),
+        };
+        let report = pass.run(&Order::poll(Trigger::Command)).await.unwrap();
+        assert_eq!((report.counts.delivered, report.counts.failed), (0, 0), "{report:?}");
+        assert!(world.outside.delivered.borrow().is_empty(), "{report:?}");
+        assert_eq!(world.state(1), "waiting", "it certainly did not take effect");
+        let report = world.try_pass(&[]).await.unwrap();
+        assert_eq!(report.counts.delivered, 1, "the next pass delivers it: {report:?}");
+    }
+}
+
 #[tokio::test]
 async fn an_id_that_nobody_knows_is_an_error_and_the_others_are_done() {
     let world = World::new();
