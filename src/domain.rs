@@ -337,9 +337,13 @@ impl Commission {
         self.status == CommissionStatus::Approved
     }
 
-    /// Whether FirstPromoter could call it fulfilled: neither denied nor turned into money.
+    /// Whether FirstPromoter could call it fulfilled: neither pending, denied nor turned into money. With a status that nobody
+    /// knows it could.
     pub fn can_be_fulfilled(&self) -> bool {
-        self.approved_now() && self.unit != Unit::Cash
+        match self.status {
+            CommissionStatus::Approved | CommissionStatus::Unknown(_) => self.unit != Unit::Cash,
+            CommissionStatus::Pending | CommissionStatus::Denied => false,
+        }
     }
 
     /// When it was approved, as far as FirstPromoter says.

@@ -16,6 +16,8 @@
 //!   gone, denied or pending. Where none of the three comes back under `yes`, the question is asked once more with up to 60.
 //! - **Unfulfilled canaries.** Up to two commissions that this pass listed as unfulfilled are part of each question. Where they
 //!   come back under `yes`, and nothing at all comes back under `no`, nothing counts as fulfilled.
+//! - **Money.** FirstPromoter calls no commission fulfilled that became money. One that comes back as money under `yes` does
+//!   not count as fulfilled: it may be in neither answer in truth, and then no question under `no` would contradict it.
 //! - **Age.** [`Answers::asked_at`] is the time before the oldest question left. An answer counts as that old, however long it
 //!   or a retry took.
 //!
@@ -35,7 +37,9 @@
 //! # Costs
 //!
 //! Up to 100 ids take two requests when they are still owed. After marking they take two, or three for more than 97 ids, or one
-//! where an unfulfilled canary replaces the second question.
+//! where an unfulfilled canary replaces the second question. It does where everything else that was asked for came back: a
+//! server that cuts its pages may have cut the canary off. A server that ignores the filter, cuts its pages to fewer than the
+//! documented 20 rows, and happens to cut off exactly the unfulfilled canaries, is not noticed.
 //!
 //! Guarantees: no conclusion from a question that was not proved. [`TruthError`] where an answer disproves the filter.
 //!
@@ -54,7 +58,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    domain::{Commission, CommissionId, Timestamp},
+    domain::{Commission, CommissionId, Timestamp, Unit},
 };
 
 /// How many ids one question has, besides the canaries: the documented maximum of a page.
@@ -219,10 +223,11 @@ impl<'a, A: Api, C: Clock> Truth<'a, A, C> {
             Expect::Fulfilled => (ids, &[][..]),
         };
         let question = Ids { asked: &all, wanted: &all, expected: yes, fulfilled: Some(true) };
-        let fulfilled = listing::ask_for(self.api, question).await?;
-        let fulfilled: HashSet<CommissionId> = fulfilled.into_iter().map(|row| row.id).collect();
+        let rows = listing::ask_for(self.api, question).await?;
+        let money: HashSet<CommissionId> = rows.iter().filter(|row| row.unit == Unit::Cash).map(|row| row.id).collect();
+        let fulfilled: HashSet<CommissionId> = rows.into_iter().map(|row| row.id).collect();
         let mut answers = Answers { unfulfilled: BTreeMap::new(), fulfilled, asked_at };
-        if expect == Expect::Fulfilled && answers.vouched_for(canaries, witnesses) {
+        if expect == Expect::Fulfilled && money.is_empty() && answers.vouched_for(ids, canaries, witnesses) {
             return Ok(answers);
         }
         let rest = |some: &[CommissionId]| -> Vec<CommissionId> {
@@ -238,6 +243,8 @@ impl<'a, A: Api, C: Clock> Truth<'a, A, C> {
         let question = Ids { asked: &all, wanted: &wanted, expected: &expected, fulfilled: Some(false) };
         let unfulfilled = listing::ask_for(self.api, question).await?;
         answers.unfulfilled = unfulfilled.into_iter().map(|row| (row.id, row)).collect();
+        // Money in both answers stays, and disproves the filter.
+        answers.fulfilled.retain(|id| !money.contains(id) || answers.unfulfilled.contains_key(id));
         Ok(answers)
     }
 }
@@ -257,10 +264,12 @@ impl Answers {
         all.asked_at = all.asked_at.min(answers.asked_at);
     }
 
-    /// Whether the answer under `yes` alone is proved: it contains a fulfilled canary and no unfulfilled one.
-    fn vouched_for(&self, canaries: &[CommissionId], witnesses: &[CommissionId]) -> bool {
+    /// Whether the answer under `yes` alone is proved: it contains everything but the unfulfilled canaries, also a fulfilled one.
+    /// Where anything else is missing, the unfulfilled ones may be missing for the same reason: the server cut its page.
+    fn vouched_for(&self, ids: &[CommissionId], canaries: &[CommissionId], witnesses: &[CommissionId]) -> bool {
         let honest = !witnesses.is_empty() && witnesses.iter().all(|id| !self.fulfilled.contains(id));
-        honest && self.find(canaries, Canary::Sings).is_some()
+        let whole = ids.iter().chain(canaries).all(|id| self.fulfilled.contains(id));
+        honest && whole && !canaries.is_empty()
     }
 
     /// The answers, or why nobody can trust them.

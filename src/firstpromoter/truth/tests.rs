@@ -1,5 +1,8 @@
 use super::*;
-use crate::firstpromoter::script::{Filter, QuickClock, Upstream, broken, ids};
+use crate::{
+    domain::CommissionStatus,
+    firstpromoter::script::{Filter, QuickClock, Upstream, broken, ids},
+};
 
 const ALL: [Filter; 4] = [Filter::Honoured, Filter::Ignored, Filter::Inverted, Filter::Nothing];
 
@@ -76,6 +79,37 @@ async fn a_person_who_changed_some_canaries_is_told_from_a_filter_that_does_not_
     let gone = upstream(9, 0);
     let answers = Truth::new(&gone, &clock, known()).still_unfulfilled(&ids([9])).await;
     assert_eq!(answers, Err(TruthError::SilentCanary(CommissionId(1))));
+}
+
+#[tokio::test]
+async fn a_canary_of_an_unknown_status_under_no_is_as_silent_as_an_approved_one() {
+    let mut turned = Upstream { yes: Filter::Nothing, no: Filter::Ignored, ..upstream(9, 5) };
+    for row in turned.rows.iter_mut().filter(|row| row.id == CommissionId(501)) {
+        row.status = CommissionStatus::from_wire("on_hold");
+    }
+    let clock = QuickClock::new();
+    let answers = Truth::new(&turned, &clock, canaries([501], [])).still_unfulfilled(&ids([9, 505])).await;
+    assert_eq!(answers, Err(TruthError::SilentCanary(CommissionId(501))));
+}
+
+#[tokio::test]
+async fn an_unfulfilled_canary_that_a_short_page_cut_off_does_not_vouch_for_it() {
+    // Nothing was marked, and `yes` answers with everything, five rows a page: 8 and 9 are on the second one.
+    let cut = Upstream { yes: Filter::Ignored, cap: 5, fulfilled: ids(4..=6), ..Upstream::of(9) };
+    let clock = QuickClock::new();
+    let read_back = Truth::new(&cut, &clock, canaries(4..=6, 8..=9)).read_back(&ids(1..=3)).await;
+    assert_eq!(read_back, (HashSet::new(), Some(TruthError::BothWays(CommissionId(1)))));
+}
+
+#[tokio::test]
+async fn what_became_money_is_not_fulfilled_because_it_comes_back_under_yes() {
+    // `yes` is ignored, and `no` never lists money.
+    let mut upstream = Upstream { yes: Filter::Ignored, no: Filter::Nothing, ..upstream(1, 0) };
+    upstream.rows[0].unit = Unit::Cash;
+    let clock = QuickClock::new();
+    let truth = Truth::new(&upstream, &clock, Canaries::default());
+    assert_eq!(truth.read_back(&ids([1])).await, (HashSet::new(), None));
+    assert_eq!(truth.either(&ids([1])).await.unwrap().fulfilled, HashSet::new());
 }
 
 #[tokio::test]
