@@ -231,10 +231,13 @@ impl World {
     }
 
     fn moves(&self, reward: &Reward) -> bool {
+        let shows = || self.firstpromoter.borrow().get(reward.id).is_some_and(Commission::will_show);
         match reward.state.as_str() {
             "waiting" | "delivering" => true,
             // A server that caps its pages shows only a few at a time of those that it calls fulfilled.
-            "delivered" if self.firstpromoter.borrow().get(reward.id).is_some_and(Commission::will_show) => true,
+            "delivered" if shows() => true,
+            // So does the end of a contradiction come into sight a few at a time.
+            "fulfilled" => reward.drift.as_deref() == Some("unfulfilled_upstream") && shows(),
             "delivered" => !self.witness.attention().iter().any(|it| it.id == reward.id),
             _ => false,
         }
