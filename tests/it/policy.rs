@@ -243,7 +243,9 @@ fn grace_of_an_unknown_approval_counts_from_when_it_was_first_seen() {
 fn an_approval_in_the_future_does_not_put_a_reward_off_for_ever() {
     let world = given([commission(1).approved_at(now() + chrono::TimeDelta::days(400))]);
     world.once().exits(0);
-    world.forge("UPDATE rewards SET owed_since = '2025-01-19T10:30:00.000Z'");
+    world.forge(
+        "UPDATE rewards SET owed_since = '2025-01-19T10:30:00.000Z', first_seen_at = '2025-01-19T10:30:00.000Z'",
+    );
     world.once().exits(0);
     assert_eq!(world.state_of(1), "fulfilled");
     world.then_nothing_more_happens().exits(0);
