@@ -226,8 +226,7 @@ impl<C: Clock> Client<C> {
                 Admission::Blocked(ms) => {
                     let wait = Duration::from_millis(ms);
                     if wait > PATIENCE {
-                        // A time, to the minute. The rest of the wait in seconds would make each pass's failure look like a new
-                        // one.
+                        // A time, to the minute: the seconds that are left would differ from pass to pass, and so would the lines.
                         let until = self.clock.now() + wait + Duration::from_secs(30);
                         let detail = format!(
                             "not sent: FirstPromoter asked to stay away until about {} UTC",

@@ -243,7 +243,7 @@ pub(super) fn repeatable(at: &Attempted, cx: Context<'_>) -> Result<String, (Hol
         Err((HoldReason::OutcomeUnknown, what + &why))
     };
     let Some(now) = cx.targets.get(target) else { return unknown(format!("{target} is no longer configured")) };
-    // An attempt of 0.1 has none before the first pass, which gives it that of today's target.
+    // An attempt of 0.1 has none until the first command that may write gives it that of today's target.
     let then = at.fingerprint.as_ref().unwrap_or(now);
     match then.difference(now) {
         Some(difference) => unknown(format!("{target} is another target now: {difference}")),

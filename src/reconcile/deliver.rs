@@ -17,7 +17,7 @@ use crate::{
     domain::{CommissionId, Timestamp},
     failure::{Outcome, backoff, given_up},
     firstpromoter::Api,
-    ledger::{Aftermath, Begun, Change, HoldReason, LedgerError, Reward},
+    ledger::{Aftermath, Begun, Change, Health, HoldReason, LedgerError, Reward},
 };
 
 /// No delivery starts on an older confirmation. The age counts from before the question.
@@ -148,65 +148,82 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
             );
             return Ok(());
         };
-        let Some(settings) = self.settings.targets.get(target) else { return Ok(()) };
-        let (timeout, fingerprint) = (settings.timeout, Fingerprint::of(settings));
-        let claim_until = self.clock.now() + timeout + CLAIM_MARGIN;
-        let begun = {
-            let (author, reward, target) =
-                (round.report.borrow().author(self.clock.now()), reward.clone(), target.clone());
-            let asked_at = confirmed.asked_at;
-            let begin = move |change: &Change<'_>| {
-                // Checks again: the write may have waited for a lock, and by now it has it.
-                if is_old(asked_at, change.began_at()) {
-                    return Ok(None);
-                }
-                let begun = change.begin(&reward, &target, claim_until)?;
-                if let Begun::Attempt(attempt) = begun {
-                    change.note_fingerprint(reward.id, attempt, &fingerprint)?;
-                }
-                Ok(Some(begun))
-            };
-            self.writer.change(author, begin)
-        };
-        let attempt = match begun.await? {
-            None => {
-                confirmed.late.borrow_mut().push(reward.id);
-                return Ok(());
-            }
-            Some(Begun::Attempt(attempt)) => attempt,
-            Some(Begun::Taken) => {
-                tracing::info!(
-                    commission.id = reward.id.0,
-                    "commission {}: somebody else took it; left alone",
-                    reward.id
-                );
-                return Ok(());
-            }
-        };
+        let Some(attempt) = self.begin(it, confirmed, round).await? else { return Ok(()) };
         round.report.borrow_mut().moved(reward.id);
         // Suppose the commit, or another target's turn after it, took a minute: the answer is too old by now.
-        let against = self.stands_against(confirmed, round);
-        let outcome = match against {
-            Some(why) => Outcome::NotDelivered { detail: format!("not sent: {why}"), retry_after: None },
-            None => self.targets.deliver(target, &delivery).await,
-        };
-        let author = round.report.borrow().author(self.clock.now());
-        let after = match against {
-            Some(_) => Aftermath::Retry(author.now),
-            None => self.aftermath(reward, target, &outcome, author.now),
-        };
+        if let Some(why) = self.stands_against(confirmed, round) {
+            // What was not tried has not failed: neither the target nor the pass counts it.
+            let outcome = Outcome::NotDelivered { detail: format!("not sent: {why}"), retry_after: None };
+            let after = Aftermath::Retry(self.clock.now());
+            return self.finish(it, attempt, &outcome, &after, None, round).await.map(|_| ());
+        }
+        let outcome = self.targets.deliver(target, &delivery).await;
+        let now = self.clock.now();
+        let after = self.aftermath(reward, target, &outcome, now);
         let was_refused = match outcome {
             // If the ledger cannot be read now, the outcome must still not be lost.
             Outcome::Refused { .. } => self.ledger.was_refused(target, reward.id).unwrap_or(false),
             Outcome::Delivered { .. } | Outcome::NotDelivered { .. } | Outcome::Unknown { .. } => false,
         };
-        // What was not tried has not failed.
-        let health = match against {
-            Some(_) => None,
-            None => Some(trouble.after(&outcome, was_refused, &self.settings.policy.retry, author.now)),
+        let health = trouble.after(&outcome, was_refused, &self.settings.policy.retry, now);
+        let finished = self.finish(it, attempt, &outcome, &after, Some(&health), round).await?;
+        if let Some(until) = health.retry_at {
+            warn!("target {target}: {} in a row; its deliveries wait until {until}", health.in_words());
+        }
+        let mut report = round.report.borrow_mut();
+        if finished && after == Aftermath::Delivered {
+            round.delivered.borrow_mut().push(reward.id);
+        }
+        report.attempted(&after);
+        (self.progress)(Progress::Delivering(report.attempts, round.total));
+        Ok(())
+    }
+
+    /// Writes the intent to disk. Returns the number of the attempt; none where nothing must be sent.
+    async fn begin(&self, it: &Ready, confirmed: &Confirmed, round: &Round<'_>) -> Result<Option<u32>, LedgerError> {
+        let Ready { reward, target } = it.clone();
+        let Some(settings) = self.settings.targets.get(&target) else { return Ok(None) };
+        let (id, asked_at) = (reward.id, confirmed.asked_at);
+        let (timeout, fingerprint) = (settings.timeout, Fingerprint::of(settings));
+        let author = round.report.borrow().author(self.clock.now());
+        let begin = move |change: &Change<'_>| {
+            // Checks again: the write may have waited for a lock, and by now it has it.
+            if is_old(asked_at, change.began_at()) {
+                return Ok(None);
+            }
+            let begun = change.begin(&reward, &target, change.began_at() + timeout + CLAIM_MARGIN)?;
+            if let Begun::Attempt(attempt) = begun {
+                change.note_fingerprint(reward.id, attempt, &fingerprint)?;
+            }
+            Ok(Some(begun))
         };
+        match self.writer.change(author, begin).await? {
+            Some(Begun::Attempt(attempt)) => Ok(Some(attempt)),
+            Some(Begun::Taken) => {
+                tracing::info!(commission.id = id.0, "commission {id}: somebody else took it; left alone");
+                Ok(None)
+            }
+            None => {
+                confirmed.late.borrow_mut().push(id);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Writes the outcome of an attempt, until it is written. Says whether the reward moved.
+    async fn finish(
+        &self,
+        it: &Ready,
+        attempt: u32,
+        outcome: &Outcome,
+        after: &Aftermath,
+        health: Option<&Health>,
+        round: &Round<'_>,
+    ) -> Result<bool, LedgerError> {
+        let id = it.reward.id;
+        let author = round.report.borrow().author(self.clock.now());
         let write = async || {
-            let (id, target, health) = (reward.id, target.clone(), health.clone());
+            let (target, health) = (it.target.clone(), health.cloned());
             let (came_to, after) = (outcome.clone(), after.clone());
             let finish = move |change: &Change<'_>| {
                 health.map_or(Ok(()), |health| change.note_health(&target, &health))?;
@@ -218,23 +235,11 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
             };
             let moved = self.writer.change(author, finish).await?;
             if let Some(moved) = &moved {
-                warn!(commission.id = reward.id.0, "outcome {} kept as an attempt only: {moved}", outcome.as_str());
+                warn!(commission.id = id.0, "outcome {} kept as an attempt only: {moved}", outcome.as_str());
             }
             Ok(moved.is_none())
         };
-        let finished = self.write_outcome(reward.id, &outcome, write).await?;
-        if let Some((health, until)) = health.and_then(|health| health.retry_at.map(|until| (health, until))) {
-            warn!("target {target}: {} in a row; its deliveries wait until {until}", health.in_words());
-        }
-        let mut report = round.report.borrow_mut();
-        if finished && after == Aftermath::Delivered {
-            round.delivered.borrow_mut().push(reward.id);
-        }
-        if against.is_none() {
-            report.attempted(&after);
-        }
-        (self.progress)(Progress::Delivering(report.attempts, round.total));
-        Ok(())
+        self.write_outcome(id, outcome, write).await
     }
 
     /// Why a request must not leave any more, though its intent is on disk.
