@@ -29,7 +29,7 @@ use crate::domain::{Commission, CommissionId, CommissionStatus};
 pub const PER_PAGE: u32 = 100;
 
 /// The documented default page size.
-const DEFAULT_PER_PAGE: usize = 20;
+pub const DEFAULT_PER_PAGE: usize = 20;
 
 /// Pages after which a listing is taken for endless: two million rows.
 const PAGES_MAX: u32 = 20_000;
@@ -41,6 +41,8 @@ pub struct Listed {
     pub rows: u64,
     /// Requests that were answered, the empty last page included.
     pub pages: u64,
+    /// Rows of the longest page. The server does not cap its pages to fewer.
+    pub longest_page: u64,
     /// Rows that are pending or denied although only approved ones were asked for. They are dropped. A row of an unknown status
     /// is passed on: the status may be a new word for approved, and nobody would notice that it is missing.
     pub off_filter: u64,
@@ -90,6 +92,7 @@ pub async fn unfulfilled(api: &impl Api, mut on_page: impl FnMut(Vec<Commission>
         let length = rows.len();
         listed.pages += 1;
         listed.rows += length as u64;
+        listed.longest_page = listed.longest_page.max(length as u64);
         end.refuse_repetition(page, &rows)?;
         rows.retain(|row| may_be_approved(&row.status));
         listed.off_filter += (length - rows.len()) as u64;
@@ -117,7 +120,8 @@ pub struct Ids<'a> {
 }
 
 /// Asks about single commissions, whatever their status, and returns them in the order of their ids. Commissions that do not
-/// exist, or that `fulfilled` excludes, do not come back.
+/// exist, or that `fulfilled` excludes, do not come back. An answer of [`DEFAULT_PER_PAGE`] rows or more that lacks a wanted one
+/// was read to its end.
 pub async fn ask_for(api: &impl Api, question: Ids<'_>) -> Result<Vec<Commission>, ListingError> {
     let asked: Vec<CommissionId> = question.asked.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
     let set = |ids: &[CommissionId]| -> BTreeSet<CommissionId> { ids.iter().copied().collect() };

@@ -16,6 +16,9 @@
 //!   gone, denied or pending. Where none of the three comes back under `yes`, the question is asked once more with up to 60.
 //! - **Unfulfilled canaries.** Up to two commissions that this pass listed as unfulfilled are part of each question. Where they
 //!   come back under `yes`, and nothing at all comes back under `no`, nothing counts as fulfilled.
+//! - **Pages.** A server that cuts its pages may have cut the unfulfilled canaries off. So they prove an answer without a
+//!   question under `no` only where it fits into the longest page that this pass has seen, or was read until an empty page
+//!   came (an answer of 20 rows or more is).
 //! - **Money.** FirstPromoter calls no commission fulfilled that became money. One that comes back as money under `yes` does
 //!   not count as fulfilled: it may be in neither answer in truth, and then no question under `no` would contradict it.
 //! - **Age.** [`Answers::asked_at`] is the time before the oldest question left. An answer counts as that old, however long it
@@ -37,9 +40,7 @@
 //! # Costs
 //!
 //! Up to 100 ids take two requests when they are still owed. After marking they take two, or three for more than 97 ids, or one
-//! where an unfulfilled canary replaces the second question. It does where everything else that was asked for came back: a
-//! server that cuts its pages may have cut the canary off. A server that ignores the filter, cuts its pages to fewer than the
-//! documented 20 rows, and happens to cut off exactly the unfulfilled canaries, is not noticed.
+//! where an unfulfilled canary replaces the second question.
 //!
 //! Guarantees: no conclusion from a question that was not proved. [`TruthError`] where an answer disproves the filter.
 //!
@@ -146,6 +147,8 @@ pub struct Truth<'a, A, C> {
     api: &'a A,
     clock: &'a C,
     canaries: Canaries,
+    /// Rows of the longest page that this pass has seen; 0 where none is known.
+    longest_page: u64,
     /// Held while asking at a slow pace: two askers would take each other's room.
     slow: Mutex<()>,
 }
@@ -155,7 +158,14 @@ impl<'a, A: Api, C: Clock> Truth<'a, A, C> {
     pub fn new(api: &'a A, clock: &'a C, mut canaries: Canaries) -> Self {
         canaries.fulfilled.truncate(FULFILLED_MAX);
         canaries.unfulfilled.truncate(UNFULFILLED);
-        Self { api, clock, canaries, slow: Mutex::new(()) }
+        Self { api, clock, canaries, longest_page: 0, slow: Mutex::new(()) }
+    }
+
+    /// The server gave a page of so many rows in this pass, so it did not cut a shorter one.
+    #[must_use]
+    pub fn having_seen_a_page_of(mut self, rows: u64) -> Self {
+        self.longest_page = rows;
+        self
     }
 
     /// Asks about commissions that may be fulfilled or not, in any number.
@@ -224,10 +234,12 @@ impl<'a, A: Api, C: Clock> Truth<'a, A, C> {
         };
         let question = Ids { asked: &all, wanted: &all, expected: yes, fulfilled: Some(true) };
         let rows = listing::ask_for(self.api, question).await?;
+        let fulfilled_rows = rows.len();
         let money: HashSet<CommissionId> = rows.iter().filter(|row| row.unit == Unit::Cash).map(|row| row.id).collect();
         let fulfilled: HashSet<CommissionId> = rows.into_iter().map(|row| row.id).collect();
         let mut answers = Answers { unfulfilled: BTreeMap::new(), fulfilled, asked_at };
-        if expect == Expect::Fulfilled && money.is_empty() && answers.vouched_for(ids, canaries, witnesses) {
+        let uncut = fulfilled_rows >= listing::DEFAULT_PER_PAGE || all.len() as u64 <= self.longest_page;
+        if expect == Expect::Fulfilled && uncut && money.is_empty() && answers.vouched_for(ids, canaries, witnesses) {
             return Ok(answers);
         }
         let rest = |some: &[CommissionId]| -> Vec<CommissionId> {

@@ -49,7 +49,8 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
 
     /// Makes the questions of this pass, with its canaries.
     pub(super) fn truth(&self, plan: &Plan) -> Result<Truth<'_, A, C>, LedgerError> {
-        Ok(Truth::new(self.api, self.clock, self.choose_canaries(plan)?))
+        let truth = Truth::new(self.api, self.clock, self.choose_canaries(plan)?);
+        Ok(truth.having_seen_a_page_of(plan.longest_page))
     }
 
     /// The canaries, best first. Prefers those that this pass did not see listed as unfulfilled, because a person may have

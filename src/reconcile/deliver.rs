@@ -32,6 +32,18 @@ pub(super) struct Ready {
     pub(super) target: String,
 }
 
+/// The end of an attempt.
+#[derive(Debug, Clone)]
+struct End {
+    attempt: u32,
+    outcome: Outcome,
+    /// When the outcome was known.
+    at: Timestamp,
+    after: Aftermath,
+    /// The target's health after it; none where nothing was sent.
+    health: Option<Health>,
+}
+
 /// The state of a pass's deliveries, shared by those under way.
 pub(super) struct Round<'a> {
     pub(super) report: RefCell<&'a mut Report>,
@@ -154,19 +166,21 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         if let Some(why) = self.stands_against(confirmed, round) {
             // What was not tried has not failed: neither the target nor the pass counts it.
             let outcome = Outcome::NotDelivered { detail: format!("not sent: {why}"), retry_after: None };
-            let after = Aftermath::Retry(self.clock.now());
-            return self.finish(it, attempt, &outcome, &after, None, round).await.map(|_| ());
+            let at = self.clock.now();
+            let end = End { attempt, outcome, at, after: Aftermath::Retry(at), health: None };
+            return self.finish(it, &end, round).await.map(|_| ());
         }
         let outcome = self.targets.deliver(target, &delivery).await;
-        let now = self.clock.now();
-        let after = self.aftermath(reward, target, &outcome, now);
+        let at = self.clock.now();
+        let after = self.aftermath(reward, target, &outcome, at);
         let was_refused = match outcome {
             // If the ledger cannot be read now, the outcome must still not be lost.
             Outcome::Refused { .. } => self.ledger.was_refused(target, reward.id).unwrap_or(false),
             Outcome::Delivered { .. } | Outcome::NotDelivered { .. } | Outcome::Unknown { .. } => false,
         };
-        let health = trouble.after(&outcome, was_refused, &self.settings.policy.retry, now);
-        let finished = self.finish(it, attempt, &outcome, &after, Some(&health), round).await?;
+        let health = trouble.after(&outcome, was_refused, &self.settings.policy.retry, at);
+        let end = End { attempt, outcome, at, after: after.clone(), health: Some(health.clone()) };
+        let finished = self.finish(it, &end, round).await?;
         if let Some(until) = health.retry_at {
             warn!("target {target}: {} in a row; its deliveries wait until {until}", health.in_words());
         }
@@ -211,23 +225,15 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
     }
 
     /// Writes the outcome of an attempt, until it is written. Says whether the reward moved.
-    async fn finish(
-        &self,
-        it: &Ready,
-        attempt: u32,
-        outcome: &Outcome,
-        after: &Aftermath,
-        health: Option<&Health>,
-        round: &Round<'_>,
-    ) -> Result<bool, LedgerError> {
-        let id = it.reward.id;
-        let author = round.report.borrow().author(self.clock.now());
+    async fn finish(&self, it: &Ready, end: &End, round: &Round<'_>) -> Result<bool, LedgerError> {
+        let (id, outcome) = (it.reward.id, &end.outcome);
+        // The wait counts from the end of the attempt, so both are the same time, however long the write takes.
+        let author = round.report.borrow().author(end.at);
         let write = async || {
-            let (target, health) = (it.target.clone(), health.cloned());
-            let (came_to, after) = (outcome.clone(), after.clone());
+            let (target, end) = (it.target.clone(), end.clone());
             let finish = move |change: &Change<'_>| {
-                health.map_or(Ok(()), |health| change.note_health(&target, &health))?;
-                match change.finish(id, attempt, &came_to, &after) {
+                end.health.map_or(Ok(()), |health| change.note_health(&target, &health))?;
+                match change.finish(id, end.attempt, &end.outcome, &end.after) {
                     // The attempt's row is still worth writing: somebody recorded or resolved the reward during the attempt.
                     Err(moved @ LedgerError::Moved { .. }) => Ok(Some(moved)),
                     result => result.map(|()| None),

@@ -13,8 +13,8 @@
 //!
 //! Requests to FirstPromoter, for `n` rewards owed at 100 a page: listing `n/100 + 1`, `GET /rewards` 1 when a rule is not known yet, confirming
 //! `2 * n/100` (where none of three canaries is called fulfilled, it is asked again with up to 60, which takes `2 * n/40`
-//! more), marking as `firstpromoter::marking` says, reading back 2, or 1 where something unfulfilled can vouch for it, and 3
-//! above 97. With `n` = 100: 2 + 1 + 2 + 1 + 3 + 3 = 12 at the most, when the batch is asked for three times.
+//! more), marking as `firstpromoter::marking` says, reading back 2, or 1 where something unfulfilled can vouch for it and the
+//! pages are long enough, and 3 above 97. With `n` = 100: 2 + 1 + 2 + 1 + 3 + 3 = 12 at the most, when the batch is asked for three times.
 
 mod carry_out;
 mod confirm;
@@ -280,6 +280,8 @@ pub struct Plan {
     now: Timestamp,
     /// Rows that FirstPromoter listed.
     pub listed: u64,
+    /// Rows of the longest page of the listing; 0 where nothing was listed.
+    longest_page: u64,
     /// One for each commission that is owed, or open in the ledger.
     pub items: BTreeMap<CommissionId, Item>,
     /// How many deliveries were wanted when the fuse blew.

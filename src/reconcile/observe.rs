@@ -99,6 +99,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         }
         let listed = listed.unwrap_or(Err(PassError::Stopped))?;
         plan.listed = listed.rows;
+        plan.longest_page = listed.longest_page;
         let mut vanished: Vec<CommissionId> = open.into_iter().collect();
         vanished.sort_unstable();
         let listed: BTreeSet<CommissionId> = observed.keys().copied().collect();

@@ -32,6 +32,11 @@ fn now() -> Timestamp {
 struct Noon(Cell<chrono::TimeDelta>);
 
 thread_local! {
+    /// What a look at the clock takes: no two are at the same time.
+    static A_LOOK_TAKES: Cell<chrono::TimeDelta> = const { Cell::new(chrono::TimeDelta::zero()) };
+}
+
+thread_local! {
     /// A shell in which somebody holds the ledger's write lock.
     static LOCKING: RefCell<Option<rusqlite::Connection>> = const { RefCell::new(None) };
     /// What waiting for it took.
@@ -46,6 +51,7 @@ fn wait_for_the_lock(_: i32) -> bool {
 
 impl Clock for Noon {
     fn now(&self) -> Timestamp {
+        self.0.set(self.0.get() + A_LOOK_TAKES.get());
         now() + self.0.get() + WAITED.get()
     }
 
@@ -97,6 +103,8 @@ struct Outside {
     asked_at: RefCell<BTreeMap<(CommissionId, bool), Timestamp>>,
     /// How many requests a minute may leave, if there is a ceiling.
     pace: RefCell<Option<(u32, Pacer)>>,
+    /// The target's answer; none: it is delivered.
+    answer: RefCell<Option<Outcome>>,
     /// Happens at FirstPromoter during each delivery.
     meanwhile: RefCell<Option<fn(&mut Commission)>>,
     clock: Noon,
@@ -210,7 +218,7 @@ impl Deliver for Outside {
         if let Some(change) = *self.meanwhile.borrow() {
             self.commissions.borrow_mut().values_mut().for_each(|(commission, _)| change(commission));
         }
-        Outcome::Delivered { receipt: None }
+        self.answer.borrow().clone().unwrap_or(Outcome::Delivered { receipt: None })
     }
 }
 
@@ -375,6 +383,23 @@ async fn an_answer_that_grew_old_while_the_ledger_was_locked_is_asked_for_again(
     let report = pass.run(&Order::poll(Trigger::Command)).await.unwrap();
     assert_eq!((report.error, report.counts.delivered), (None, 2));
     assert_eq!(WAITED.get().num_seconds(), 14, "the lock was met");
+}
+
+/// An attempt has one end: the wait counts from it, and the attempt's row names it.
+#[tokio::test]
+async fn a_wait_counts_from_the_end_of_the_attempt_however_long_its_writing_takes() {
+    let world = World::new();
+    world.outside.put(commission(1));
+    world.outside.answer.replace(Some(Outcome::NotDelivered { detail: "down".to_owned(), retry_after: None }));
+    A_LOOK_TAKES.set(chrono::TimeDelta::milliseconds(1));
+    world.pass().await;
+    let times = "SELECT next_attempt_at, finished_at FROM rewards JOIN attempts USING (commission_id)";
+    let [next, end] = world
+        .shell()
+        .query_row(times, [], |row| Ok([row.get::<_, String>(0)?, row.get(1)?]))
+        .unwrap()
+        .map(|time| time.parse::<Timestamp>().unwrap());
+    assert_eq!((next - end).num_milliseconds(), 60_000);
 }
 
 /// The intent waits for the disk on another thread. What came meanwhile counts: a signal, or that the answer is too old now.

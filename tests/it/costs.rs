@@ -68,11 +68,11 @@ fn a_single_owed_reward_costs_at_most_eight_requests() {
     assert!(cost_of_a_pass(&world) <= 8, "listing 2, rules 1, confirming 2, marking 1, reading back both ways 2");
     world.sandbox.firstpromoter.add(commission(2).approved(LONG_AGO));
     assert!(cost_of_a_pass(&world) <= 7, "the rules are known");
-    // An unfulfilled canary vouches for the answer that is read back.
-    world.sandbox.firstpromoter.add(commission(3).approved(LONG_AGO).suspected("ad_source"));
+    // Unfulfilled canaries vouch for the answer that is read back, where the listing had a page as long.
+    world.sandbox.firstpromoter.add_all((3..=9).map(|id| commission(id).approved(LONG_AGO).suspected("ad_source")));
     world.once().exits(3);
-    world.sandbox.firstpromoter.add(commission(4).approved(LONG_AGO));
-    assert!(cost_of_a_pass(&world) <= 6, "reading back 1");
+    world.sandbox.firstpromoter.add(commission(10).approved(LONG_AGO));
+    assert_eq!(cost_of_a_pass(&world), 6, "reading back 1");
     assert_eq!(world.then_nothing_more_happens().exits(3).count("api_requests"), 2);
 }
 

@@ -32,7 +32,12 @@ async fn every_listing_is_read_to_its_end_in_as_few_requests_as_prove_it() {
         let upstream = Upstream { cap, ..Upstream::of(rows) };
         let (listed, seen, calls) = list(&upstream).await;
         let case = format!("{rows} rows, {cap} to a page");
-        let expected = Listed { rows: rows.unsigned_abs(), pages: requests, off_filter: 0 };
+        let expected = Listed {
+            rows: rows.unsigned_abs(),
+            pages: requests,
+            longest_page: rows.unsigned_abs().min(cap as u64),
+            off_filter: 0,
+        };
         assert_eq!(listed, Ok(expected), "{case}");
         assert_eq!((seen, calls), (usize::try_from(rows).unwrap(), requests), "{case}");
     }
@@ -60,7 +65,7 @@ async fn rows_that_do_not_match_what_was_asked_are_counted_and_dropped() {
     upstream.rows[0].status = CommissionStatus::Pending;
     upstream.rows[2].status = CommissionStatus::Unknown("frozen".to_owned());
     let (listed, seen, _) = list(&upstream).await;
-    assert_eq!((listed.unwrap(), seen), (Listed { rows: 4, pages: 2, off_filter: 1 }, 3));
+    assert_eq!((listed.unwrap(), seen), (Listed { rows: 4, pages: 2, longest_page: 4, off_filter: 1 }, 3));
 }
 
 #[tokio::test]

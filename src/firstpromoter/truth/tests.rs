@@ -102,6 +102,18 @@ async fn an_unfulfilled_canary_that_a_short_page_cut_off_does_not_vouch_for_it()
 }
 
 #[tokio::test]
+async fn unfulfilled_canaries_do_not_vouch_for_more_than_the_longest_page_seen() {
+    // Nothing was marked, `yes` answers with everything, and the pages end exactly before 8 and 9.
+    let cut = Upstream { yes: Filter::Ignored, cap: 5, fulfilled: ids(5..=7), ..Upstream::of(9) };
+    let rows = cut.rows.iter().filter(|row| !(3..=4).contains(&row.id.0)).cloned().collect();
+    let cut = Upstream { rows, ..cut };
+    let clock = QuickClock::new();
+    let truth = Truth::new(&cut, &clock, canaries(5..=7, 8..=9)).having_seen_a_page_of(5);
+    let read_back = truth.read_back(&ids(1..=2)).await;
+    assert_eq!(read_back, (HashSet::new(), Some(TruthError::BothWays(CommissionId(1)))));
+}
+
+#[tokio::test]
 async fn what_became_money_is_not_fulfilled_because_it_comes_back_under_yes() {
     // `yes` is ignored, and `no` never lists money.
     let mut upstream = Upstream { yes: Filter::Ignored, no: Filter::Nothing, ..upstream(1, 0) };
@@ -145,7 +157,7 @@ async fn each_question_takes_as_few_requests_as_prove_it() {
         upstream.fulfilled.extend(ids(1..=count));
         let clock = QuickClock::new();
         let known = canaries(501..501 + fulfilled, 399..399 + unfulfilled);
-        let truth = Truth::new(&upstream, &clock, known);
+        let truth = Truth::new(&upstream, &clock, known).having_seen_a_page_of(100);
         let (read_back, error) = truth.read_back(&ids(1..=count)).await;
         let case = format!("{count} read back with {fulfilled} and {unfulfilled} canaries");
         assert_eq!(
