@@ -258,7 +258,11 @@ fn answer(world: &Rc<World>, query: &CommissionQuery) -> Option<Result<Vec<domai
         turn_the_filter(world);
     }
     let now = world.now();
-    let as_of = if world.strikes(Fault::ReplicaLag) { later(now, -world.rng.skewed(LAG_MAX)) } else { now };
+    let lag = if world.strikes(Fault::ReplicaLag) { world.rng.skewed(LAG_MAX) } else { 0 };
+    // A broken filter and a replica from before the commission was there answer `yes` as a working filter does. Without a canary
+    // nobody can tell them apart.
+    let is_believed = world.firstpromoter.borrow().filter != Filter::Honoured && !world.has_canary();
+    let as_of = if is_believed { now } else { later(now, -lag) };
     let ids_count = query.ids.is_empty() || !world.strikes(Fault::IdsIgnored);
     let status_counts = !query.approved_only || !world.strikes(Fault::StatusIgnored);
     let page = if query.page > 1 && world.strikes(Fault::PageIgnored) { 1 } else { query.page };

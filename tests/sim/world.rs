@@ -160,7 +160,7 @@ impl World {
         let firstpromoter = self.firstpromoter.borrow();
         self.witness.canaries().into_iter().any(|id| {
             let now = firstpromoter.get(id).map(super::commission::Commission::now);
-            now.is_some_and(|now| now.there && now.fulfilled && now.status == Status::Approved)
+            now.is_some_and(|now| now.there && now.fulfilled && now.status == Status::Approved && now.unit != "cash")
         })
     }
 
