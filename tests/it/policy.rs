@@ -300,9 +300,8 @@ fn routes_send_each_reward_to_the_first_target_that_fits() {
         owed(3).credits(5).reward(10, "50 credits for the friend"),
         owed(4).free_months(1),
     ]);
-    let script =
-        world.file("grant", "#!/bin/sh\nread body\necho \"$MAKEGOOD_KEY\" >> granted\necho \"took $MAKEGOOD_KEY\"\n");
-    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let script = world
+        .program("grant", "#!/bin/sh\nread body\necho \"$MAKEGOOD_KEY\" >> granted\necho \"took $MAKEGOOD_KEY\"\n");
     world.toml(&format!(
         r#"[targets.script]
 type = "command"

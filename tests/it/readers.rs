@@ -10,7 +10,7 @@ use std::{
 use crate::{
     sandbox::commission,
     service::eventually,
-    world::{LONG_AGO, World, given},
+    world::{LONG_AGO, World, copy_program, given},
 };
 
 /// The service's user and group, and the reader; they need not exist.
@@ -77,7 +77,7 @@ fn a_member_of_the_group_reads_while_it_runs_after_a_stop_and_after_a_kill() {
     // With the mode that systemd gives it: StateDirectoryMode=0750.
     chown(world.path("."), Some(SERVICE), Some(SERVICE)).unwrap();
     fs::set_permissions(world.path("."), fs::Permissions::from_mode(0o750)).unwrap();
-    fs::copy(env!("CARGO_BIN_EXE_makegood"), world.path("makegood")).unwrap();
+    copy_program(env!("CARGO_BIN_EXE_makegood"), &world.path("makegood"));
     world.once().exits(0);
     everybody_reads(&world, &tools, 1, "after a pass");
 

@@ -243,8 +243,7 @@ fn when_it_is_given_in_the_environment_in_files_or_as_credentials() {
 fn when_a_command_target_prints_its_whole_environment_and_quotes_what_it_was_given() {
     for end in [0, 1, 75] {
         let mut world = given_two();
-        let script = world.file("env", &format!("#!/bin/sh\nenv | tr '\\n' ' '\nenv >&2\nexit {end}\n"));
-        std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let script = world.program("env", &format!("#!/bin/sh\nenv | tr '\\n' ' '\nenv >&2\nexit {end}\n"));
         world.toml(&format!(
             "[targets.script]\ntype = \"command\"\nargv = [\"{}\"]\n[[routes]]\ntarget = \"script\"\n",
             script.display()

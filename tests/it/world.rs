@@ -19,7 +19,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     io::Read,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::mpsc::{self, Receiver, RecvTimeoutError},
     thread,
@@ -110,6 +110,17 @@ impl World {
         let path = self.path(name);
         std::fs::write(&path, content).expect("a file in the temporary folder");
         path
+    }
+
+    /// A script that can be started by its name.
+    ///
+    /// A process of its own writes it. Suppose this one did: a child that another test starts at this moment would have the file
+    /// open for writing, and nobody can start such a file ("Text file busy").
+    pub(crate) fn program(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.file(&format!("{name}.text"), content);
+        run_to_its_end(Command::new("cp").arg(path).arg(self.path(name)));
+        run_to_its_end(Command::new("chmod").arg("755").arg(self.path(name)));
+        self.path(name)
     }
 
     pub(crate) fn ledger_path(&self) -> PathBuf {
@@ -455,4 +466,15 @@ impl fmt::Display for Ran {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "exit {}\n--- stdout\n{}\n--- stderr\n{}", self.exit, self.stdout, self.stderr)
     }
+}
+
+/// Copies a program so that it can be started at once, as [`World::program`] tells.
+pub(crate) fn copy_program(from: &str, to: &Path) {
+    run_to_its_end(Command::new("cp").arg(from).arg(to));
+}
+
+#[track_caller]
+fn run_to_its_end(command: &mut Command) {
+    let ended = command.status().expect("a program of coreutils");
+    assert!(ended.success(), "{command:?}: {ended}");
 }

@@ -355,7 +355,10 @@ fn as_somebody(name: &str, prepare: impl FnOnce() -> Place, look: impl FnOnce(&P
     // Where nobody can get at it.
     let bin = tempfile::tempdir().unwrap();
     let exe = bin.path().join("test");
-    std::fs::copy(std::env::current_exe().unwrap(), &exe).unwrap();
+    // By a process of its own. A child that another test starts meanwhile would have this one's copy open for writing, and nobody
+    // can start such a file ("Text file busy").
+    let copied = Command::new("cp").arg(std::env::current_exe().unwrap()).arg(&exe).status().unwrap();
+    assert!(copied.success());
     set_mode(bin.path(), 0o755);
     let child = Command::new(exe)
         .args(["--exact", &format!("ledger::tests::opening::{name}")])
