@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use super::{Forgot, RewardState};
+use super::{Forgot, LockError, RewardState};
 use crate::domain::CommissionId;
 
 /// Why the ledger could not be used.
@@ -101,7 +101,7 @@ pub enum LedgerError {
     /// A later version wrote it.
     #[error(
         "the ledger {path} has schema version {found}, and this makegood knows versions up to {known}. \
-         Run the newer makegood that wrote it"
+         Run the newer makegood that wrote it; if that is installed here and this is the service: `systemctl restart makegood`"
     )]
     Newer {
         /// Which ledger.
@@ -139,6 +139,19 @@ pub enum LedgerError {
         /// SQLite's words.
         #[source]
         source: rusqlite::Error,
+    },
+    /// It has the schema of an earlier makegood, and a pass runs on it.
+    #[error(
+        "the ledger {path} has the schema of an earlier makegood, and is brought up to date only while no pass runs on it: an earlier \
+         makegood could not write its outcomes into a newer ledger. If the service was not restarted since the update: \
+         `systemctl restart makegood`"
+    )]
+    NotMigrated {
+        /// Which ledger.
+        path: PathBuf,
+        /// Who holds the pass.
+        #[source]
+        source: LockError,
     },
     /// It is to be replaced, but somebody has it open.
     #[error(

@@ -94,6 +94,7 @@ impl LedgerError {
             | Self::Altered { .. }
             | Self::Unbounded { .. }
             | Self::InUse { .. }
+            | Self::NotMigrated { .. }
             | Self::Forbidden { .. }
             | Self::File { .. }
             | Self::Exists { .. }
@@ -160,6 +161,7 @@ impl LedgerError {
             }
             Self::Unwritten { .. } => FailureKind::Unwritten,
             Self::Shared(error) => error.kind(),
+            Self::NotMigrated { source, .. } => source.kind(),
             Self::Missing { .. }
             | Self::NoFolder { .. }
             | Self::Forbidden { .. }

@@ -16,7 +16,10 @@ use std::{
 use thiserror::Error;
 
 use super::{files, high_water_mark::high_water_mark_path};
-use crate::{clock::Clock, domain::timestamp_text};
+use crate::{
+    clock::Clock,
+    domain::{Timestamp, timestamp_text},
+};
 
 /// How long a second process waits.
 const WAIT_MAX: Duration = Duration::from_secs(30);
@@ -66,21 +69,48 @@ fn lock_path(ledger: &Path) -> PathBuf {
 
 /// Takes the pass lock, waiting for at most 30 s.
 pub async fn acquire(ledger: &Path, doing: &str, clock: &impl Clock) -> Result<PassLock, LockError> {
+    let mut waited = Duration::ZERO;
+    loop {
+        match acquire_now(ledger, doing, clock.now()) {
+            Err(LockError::Busy { .. }) if waited < WAIT_MAX => {
+                clock.sleep(POLL).await;
+                waited += POLL;
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Takes the pass lock for a migration, waiting for at most 30 s in all. `pause` waits for as long as it is told.
+pub(super) fn acquire_to_migrate(
+    ledger: &Path,
+    now: Timestamp,
+    pause: impl Fn(Duration),
+) -> Result<PassLock, LockError> {
+    let mut waited = Duration::ZERO;
+    loop {
+        match acquire_now(ledger, "bringing the ledger up to date", now) {
+            Err(LockError::Busy { .. }) if waited < WAIT_MAX => {
+                pause(POLL);
+                waited += POLL;
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Takes the pass lock if nobody has it.
+fn acquire_now(ledger: &Path, doing: &str, now: Timestamp) -> Result<PassLock, LockError> {
     let path = lock_path(ledger);
     let failed = |doing: &'static str| {
         let path = path.clone();
         move |source| LockError::File { doing, path, source }
     };
-    let mut waited = Duration::ZERO;
     let mut file = loop {
         let mut file = files::open_or_create(&path).map_err(failed("open"))?;
         match try_lock(&file, &path) {
             Ok(Locked::Nothing) => {}
             Ok(Locked::Pass) => break file,
-            Err(TryLockError::WouldBlock) if waited < WAIT_MAX => {
-                clock.sleep(POLL).await;
-                waited += POLL;
-            }
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();
                 let _unreadable_is_fine = (&mut file).take(HOLDER_MAX).read_to_string(&mut holder);
@@ -91,7 +121,7 @@ pub async fn acquire(ledger: &Path, doing: &str, clock: &impl Clock) -> Result<P
             Err(TryLockError::Error(source)) => return Err(failed("lock")(source)),
         }
     };
-    let holder = format!("process {} (makegood {doing}) since {}\n", std::process::id(), timestamp_text(clock.now()));
+    let holder = format!("process {} (makegood {doing}) since {}\n", std::process::id(), timestamp_text(now));
     // For people only, so a full disk must not stop a pass here.
     let named = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(holder.as_bytes()));
     if let Err(error) = named {

@@ -5,18 +5,21 @@
 //! - A migration may make a table anew. Foreign keys are off meanwhile, and are checked before the commit.
 //! - First, a copy of the old ledger is made beside it (`ledger.db.before-N`, N the new schema), under the same write lock, so
 //!   that nothing is written between the copy and the migration.
+//! - No ledger is migrated while a pass runs on it. A process of an earlier version that has it open finds out before its next
+//!   pass ([`Ledger::require_in_place`]).
 //! - A ledger from an earlier version gets the same schema as a new one: both go through every migration, and views and guards
 //!   are made anew after the last.
 
-use std::{fs, path::PathBuf, sync::OnceLock};
+use std::{fs, path::PathBuf, sync::OnceLock, time::Duration};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::{
     APPLICATION_ID, Ledger, LedgerError,
     fence::{Object, schema},
-    files, with_suffix,
+    files, lock, with_suffix,
 };
+use crate::domain::Timestamp;
 
 /// Each brings `user_version` from its index to the next.
 pub(super) const MIGRATIONS: [&str; 5] = [
@@ -71,11 +74,23 @@ pub(super) fn known_schema(version: i64) -> rusqlite::Result<Vec<Object>> {
 }
 
 impl Ledger {
-    /// Brings the ledger to the current schema if it has an older one.
-    pub(super) fn migrate(&self) -> Result<(), LedgerError> {
-        if self.version()? == known_version() {
+    /// Brings the ledger to the current schema if it has an older one. `pause` waits for as long as it is told.
+    ///
+    /// Suppose the service still runs the version before an update, and is in the middle of a delivery. A handler's `makegood
+    /// claim` of the new version must not change the schema now: the service could not write the outcome. So it waits for the
+    /// pass to end.
+    pub(super) fn migrate(&self, now: Timestamp, pause: impl Fn(Duration)) -> Result<(), LedgerError> {
+        let found = self.version()?;
+        if found == known_version() {
             return Ok(());
         }
+        let _no_pass_runs = match found {
+            0 => None,
+            _ => Some(
+                lock::acquire_to_migrate(&self.path, now, pause)
+                    .map_err(|source| LedgerError::NotMigrated { path: self.path.clone(), source })?,
+            ),
+        };
         // SQLite ignores this inside a transaction. With foreign keys on, a table that others refer to could not be dropped.
         self.run(|conn| conn.pragma_update(None, "foreign_keys", false))?;
         let migrated = self.migrate_with(&MIGRATIONS);

@@ -141,12 +141,16 @@ impl Ledger {
         Err(LedgerError::OtherAccount { path: self.path.clone(), found, wanted: wanted.to_owned() })
     }
 
-    /// Fails if the file at its path is another one now (somebody moved a backup there).
+    /// Fails if the file at its path is another one now (somebody moved a backup there), or if a newer makegood has migrated it.
     pub fn require_in_place(&self) -> Result<(), LedgerError> {
-        if self.file.is_none() || file_id(&self.path) == self.file {
-            return Ok(());
+        if self.file.is_some() && file_id(&self.path) != self.file {
+            return Err(LedgerError::Replaced { path: self.path.clone() });
         }
-        Err(LedgerError::Replaced { path: self.path.clone() })
+        let (found, known) = (self.version()?, migrate::known_version());
+        if found > known {
+            return Err(LedgerError::Newer { path: self.path.clone(), found, known });
+        }
+        Ok(())
     }
 
     /// Reads the whole file and looks for damage. Worth its time before something is delivered on the strength of it.

@@ -34,7 +34,7 @@ impl Ledger {
         ledger.prepare_for_writing()?;
         // Before the schema: after a kill between the two, the ledger is new, and its mark says so.
         ledger.make_first_high_water_mark()?;
-        ledger.migrate()?;
+        ledger.migrate(now, std::thread::sleep)?;
         ledger.bind(account_id, now)?;
         ledger.note_doubt()?;
         Ok(ledger)
@@ -88,7 +88,7 @@ impl Ledger {
     pub fn in_memory(account_id: &str, now: Timestamp) -> Result<Self, LedgerError> {
         let path = PathBuf::from(":memory:");
         let ledger = Self::connect(&path, |_| Connection::open_in_memory())?;
-        ledger.migrate()?;
+        ledger.migrate(now, std::thread::sleep)?;
         ledger.bind(account_id, now)?;
         Ok(ledger)
     }

@@ -324,6 +324,33 @@ fn processes_that_open_an_earlier_ledger_at_the_same_time_migrate_it_once() {
     assert_eq!(version_of(&place.shell()), migrate::known_version());
 }
 
+#[tokio::test]
+async fn a_ledger_is_not_migrated_while_a_pass_runs_on_it() {
+    let place = copy_of(&fixtures()[&4]);
+    let before = place.bytes();
+    let pass = acquire_pass_lock(&place.path(), "run", &crate::clock::SystemClock).await.unwrap();
+    let waited = std::cell::Cell::new(Duration::ZERO);
+    let wait = |time| waited.set(waited.get() + time);
+    // As `Ledger::open` does it, with a clock of the test's own.
+    let earlier = Ledger::connect(&place.path(), |path| Connection::open(path)).unwrap();
+    let error = earlier.migrate(at(0), wait).unwrap_err();
+    assert!(matches!(error, LedgerError::NotMigrated { .. }) && error.kind() == FailureKind::Busy, "{error:?}");
+    assert_eq!(waited.get(), Duration::from_secs(30));
+    assert_eq!((place.bytes(), beside(&place)), (before, Vec::new()), "nothing is changed");
+    let pass = std::cell::RefCell::new(Some(pass));
+    earlier.migrate(at(0), |_| drop(pass.take())).unwrap();
+    assert_eq!(version_of(&place.shell()), migrate::known_version());
+}
+
+#[test]
+fn a_process_that_has_the_ledger_open_finds_out_that_a_newer_one_migrated_it() {
+    let world = World::new();
+    world.ledger.require_in_place().unwrap();
+    world.place.shell().pragma_update(None, "user_version", migrate::known_version() + 1).unwrap();
+    let error = world.ledger.require_in_place().unwrap_err();
+    assert!(matches!(error, LedgerError::Newer { .. }) && error.to_string().contains("systemctl restart"), "{error}");
+}
+
 #[test]
 fn a_reader_leaves_a_ledger_of_an_earlier_version_as_it_is() {
     for (version, fixture) in fixtures() {
