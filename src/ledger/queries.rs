@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 use rusqlite::named_params;
 
 use super::{
-    CLAIM_MAX, Ledger, LedgerError, Reward,
+    CLAIM_MAX, Drift, Ledger, LedgerError, Reward,
     row::{COLUMNS, time},
 };
 use crate::{
@@ -75,25 +75,27 @@ impl Ledger {
 
     /// Up to `limit` ids that FirstPromoter must call fulfilled: the latest, without those that it contradicted.
     pub fn canaries(&self, limit: u32) -> Result<Vec<CommissionId>, LedgerError> {
-        self.latest_fulfilled(
-            "SELECT commission_id FROM rewards WHERE state = 'fulfilled' AND drift IS NULL ORDER BY fulfilled_at DESC LIMIT :limit",
-            limit,
-        )
+        self.run(|conn| {
+            conn.prepare_cached(
+                "SELECT commission_id FROM rewards WHERE state = 'fulfilled' AND drift IS NULL ORDER BY fulfilled_at DESC LIMIT :limit",
+            )?
+            .query_map(named_params! {":limit": limit}, |row| row.get(0).map(CommissionId))?
+            .collect()
+        })
     }
 
     /// Up to `limit` ids that FirstPromoter called fulfilled and later unfulfilled.
     pub fn drifted(&self, limit: u32) -> Result<Vec<CommissionId>, LedgerError> {
-        self.latest_fulfilled(
-            "SELECT commission_id FROM rewards WHERE drift = 'unfulfilled_upstream' ORDER BY fulfilled_at DESC LIMIT :limit",
-            limit,
-        )
-    }
-
-    fn latest_fulfilled(&self, sql: &str, limit: u32) -> Result<Vec<CommissionId>, LedgerError> {
+        let drifts: Vec<&str> =
+            Drift::ALL.iter().filter(|drift| drift.was_fulfilled()).map(|drift| drift.as_str()).collect();
+        let drifts = serde_json::to_string(&drifts).unwrap_or_default();
         self.run(|conn| {
-            conn.prepare_cached(sql)?
-                .query_map(named_params! {":limit": limit}, |row| row.get(0).map(CommissionId))?
-                .collect()
+            conn.prepare_cached(
+                "SELECT commission_id FROM rewards WHERE drift IN (SELECT value FROM json_each(:drifts)) \
+                 ORDER BY fulfilled_at DESC LIMIT :limit",
+            )?
+            .query_map(named_params! {":drifts": drifts, ":limit": limit}, |row| row.get(0).map(CommissionId))?
+            .collect()
         })
     }
 

@@ -162,6 +162,15 @@ words! {
 }
 
 impl Drift {
+    /// Whether the ledger calls such a reward fulfilled: FirstPromoter said so once and contradicts it now. Only these can be
+    /// canaries.
+    pub fn was_fulfilled(self) -> bool {
+        match self {
+            Self::UnfulfilledUpstream => true,
+            Self::FulfilledAfterReversal => false,
+        }
+    }
+
     /// For the journal.
     pub fn in_words(self) -> &'static str {
         match self {

@@ -51,7 +51,7 @@ pub(super) fn dismissed(observed: &Observation) -> Step {
 fn found(known: Option<Drift>, drift: Drift, why: Why) -> Step {
     match known {
         None => Step::Write(Transition::Drift(drift)),
-        Some(_) => Step::Leave(why),
+        Some(Drift::UnfulfilledUpstream | Drift::FulfilledAfterReversal) => Step::Leave(why),
     }
 }
 

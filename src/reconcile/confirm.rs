@@ -11,7 +11,7 @@ use crate::{
         Api, Truth,
         truth::{Answers, Canaries},
     },
-    ledger::{Drift, LedgerError, Reward, RewardState, Transition},
+    ledger::{LedgerError, Reward, RewardState, Transition},
     plan::{self, Context, Entry, Item, Observation, Step, Why},
 };
 
@@ -61,8 +61,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         let (listed, mut fulfilled): (Vec<_>, Vec<_>) =
             candidates.into_iter().partition(|id| plan.items.contains_key(id));
         if plan.wants_to_deliver() {
-            let drifts = |item: &Item| item.step == Step::Write(Transition::Drift(Drift::UnfulfilledUpstream));
-            let drifting = plan.items.iter().filter(|(_, item)| drifts(item)).map(|(id, _)| *id);
+            let drifting = plan.items.iter().filter(|(_, item)| was_fulfilled(&item.step)).map(|(id, _)| *id);
             let more = listed.into_iter().chain(self.ledger.drifted(CANDIDATES)?).chain(drifting);
             let more: Vec<CommissionId> = more.filter(|id| !fulfilled.contains(id)).collect();
             fulfilled.extend(more);
@@ -70,6 +69,24 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         let unfulfilled = plan.items.iter().filter(|(_, item)| item.listed && stays_unfulfilled(&item.step));
         let unfulfilled = unfulfilled.map(|(id, _)| *id).collect();
         Ok(Canaries { fulfilled, unfulfilled })
+    }
+}
+
+/// Whether this step is a drift of a reward that FirstPromoter called fulfilled.
+fn was_fulfilled(step: &Step) -> bool {
+    match step {
+        Step::Write(Transition::Drift(drift)) => drift.was_fulfilled(),
+        Step::Write(
+            Transition::Wait { .. }
+            | Transition::Hold { .. }
+            | Transition::Cancel { .. }
+            | Transition::Fulfil { .. }
+            | Transition::NotMarked { .. }
+            | Transition::DriftOver(_),
+        )
+        | Step::Leave(_)
+        | Step::Deliver { .. }
+        | Step::Mark => false,
     }
 }
 

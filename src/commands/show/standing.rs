@@ -147,8 +147,11 @@ impl Row<'_> {
 
     fn fulfilled(&self, given: &Given, at: Timestamp, drift: Option<Drift>) -> String {
         let drift = match drift {
-            Some(_) => " Since then FirstPromoter lists it as unfulfilled again; makegood does not deliver it twice.",
-            None => "",
+            Some(Drift::UnfulfilledUpstream) => {
+                " Since then FirstPromoter lists it as unfulfilled again; makegood does not deliver it twice."
+            }
+            // Only a reversed reward has this one.
+            Some(Drift::FulfilledAfterReversal) | None => "",
         };
         format!("They have it: {}. FirstPromoter said fulfilled at {}.{drift}", self.by_whom(given), text::at(at))
     }

@@ -269,6 +269,9 @@ fn canaries_are_the_latest_that_firstpromoter_confirmed_and_does_not_contradict(
     assert_eq!(world.ledger.canaries(2).unwrap(), [id(4), id(3)]);
     assert_eq!(world.ledger.canaries(9).unwrap(), [id(4), id(3), id(2)]);
     assert_eq!(world.ledger.drifted(9).unwrap(), [id(5)]);
+    let row = world.in_state(6, RewardState::Reversed);
+    world.change(|it| it.apply(&row, &Transition::Drift(Drift::FulfilledAfterReversal)));
+    assert_eq!(world.ledger.drifted(9).unwrap(), [id(5)], "the ledger does not call a reversed one fulfilled");
 }
 
 #[test]
