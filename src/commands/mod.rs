@@ -25,7 +25,7 @@ use tracing::{error, warn};
 use crate::{
     cli::{Cli, Command, LedgerCommand, bounded::OWNER_MAX},
     clock::{Clock, SystemClock},
-    config::{self, Config, ConfigError, NoticeSecrets, Settings},
+    config::{self, Config, ConfigError, NoticeSecrets, Settings, TargetKind},
     delivery::{Fingerprint, Targets},
     firstpromoter::Client,
     foreign,
@@ -212,6 +212,8 @@ struct Outside {
     targets: Targets<SystemClock>,
     /// The addresses for heartbeats and alerts.
     addresses: NoticeSecrets,
+    /// The HTTP targets for which a credential could be missing: this process has credentials, and none for these.
+    unproved: Vec<String>,
 }
 
 impl Outside {
@@ -224,7 +226,13 @@ impl Outside {
         enter(&mut settings)?;
         let api = Client::new(&settings.firstpromoter, &secrets.api_key, SystemClock).map_err(Failure::usage)?;
         let targets = Targets::new(&settings.targets, &secrets, SystemClock).map_err(Failure::usage)?;
-        Ok(Self { settings, api, targets, addresses: secrets.notice })
+        let is_proved = |name| secrets.targets.get(name).is_some_and(|it| it.secret.is_some() || it.bearer.is_some());
+        let unproved = settings.targets.iter().filter(|(name, target)| match target.kind {
+            TargetKind::Http { .. } => secret_sources.has_credentials() && !is_proved(*name),
+            TargetKind::Command { .. } => false,
+        });
+        let unproved = unproved.map(|(name, _)| name.clone()).collect();
+        Ok(Self { settings, api, targets, addresses: secrets.notice, unproved })
     }
 }
 

@@ -311,6 +311,11 @@ impl SecretSources {
         found.collect()
     }
 
+    /// Whether systemd gives this process credentials. It does so once, at the start.
+    pub fn has_credentials(&self) -> bool {
+        self.credentials.is_some()
+    }
+
     /// Files among the credentials that nothing uses, with the reason: most likely a mistake.
     pub fn useless_credentials(&self) -> Vec<String> {
         let Some(files) = self.credentials.as_ref().and_then(|folder| folder.read_dir().ok()) else {

@@ -182,6 +182,33 @@ fn another_account_or_ledger_needs_a_restart_and_is_refused() {
     assert_eq!(world.state_of(1), "fulfilled");
 }
 
+/// systemd gives credentials at the start only. Without its signing secret the endpoint would refuse every reward.
+#[test]
+fn a_new_target_whose_credential_this_process_cannot_have_needs_a_restart() {
+    let mut world = on_demand([1]);
+    std::fs::create_dir(world.path("credentials")).unwrap();
+    let folder = world.path("credentials");
+    world.env("CREDENTIALS_DIRECTORY", folder.to_str().unwrap());
+    let mut service = Watched::start(&world, None);
+    service.until("READY=1");
+    let new = "[targets.credits]\ntype = \"http\"\nurl = \"http://127.0.0.1:9/\"\n[[routes]]\nunit = \"credits\"\ntarget = \"credits\"\n\
+               [[routes]]\ntarget = \"app\"";
+    rewrite(&mut world, new);
+    service.signal("HUP");
+    service.until("RELOADING=1");
+    service.until("the old one stays in force");
+    let log = service.log();
+    assert!(log.contains("the target credits is new") && log.contains("systemctl restart makegood"), "{log}");
+    // A file can be read at any time.
+    world.file("bearer", "token-of-the-credits-endpoint");
+    let file = world.path("bearer").display().to_string();
+    rewrite(&mut world, &new.replace("9/\"\n", &format!("9/\"\nbearer_file = \"{file}\"\n")));
+    service.signal("HUP");
+    service.until("RELOADING=1");
+    let ready = service.until("READY=1");
+    assert!(ready.contains("reloaded: ") && !ready.contains("stays in force"), "{ready}");
+}
+
 #[test]
 fn a_new_schedule_is_gone_by_after_a_reload() {
     let mut world = given([owed(1)]);
