@@ -54,6 +54,12 @@ impl<'a> Writer<'a> {
         Self { ledger, way: Way::Thread(OnceCell::new(), now) }
     }
 
+    /// A writer whose thread has this connection.
+    #[cfg(test)]
+    pub(super) fn thread_with(ledger: &'a Ledger, second: Ledger, now: fn() -> Timestamp) -> Result<Self, LedgerError> {
+        Ok(Self { ledger, way: Way::Thread(OnceCell::from(Thread::start(second, now)?), now) })
+    }
+
     /// A writer on the caller's thread and connection, for the simulator and for ledgers in memory.
     pub fn here(ledger: &'a Ledger, now: impl Fn() -> Timestamp + 'a) -> Self {
         Self { ledger, way: Way::Here(RefCell::default(), Box::new(now)) }

@@ -119,6 +119,49 @@ async fn somebody_elses_lock_is_told_to_all_and_blocks_only_those_who_wait() {
     assert!(released.load(Ordering::Relaxed) && begun.iter().all(Result::is_ok), "{begun:?}");
 }
 
+#[tokio::test]
+async fn a_lock_that_lasts_is_told_to_all_as_a_lock_and_nothing_is_written() {
+    let world = World::new();
+    let rewards: Vec<Reward> = (1..=3).map(|number| world.waiting(number)).collect();
+    let before = world.dump();
+    let mut second = world.ledger.second().unwrap();
+    // Its patience is over at once.
+    second.on_busy(|_| false).unwrap();
+    let writer = Writer::thread_with(&world.ledger, second, || at(0)).unwrap();
+    let shell = world.place.shell();
+    shell.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let begun = begin_all(&writer, &rewards).await;
+    assert!(begun.iter().all(|it| it.as_ref().is_err_and(LedgerError::is_lock)), "{begun:?}");
+    shell.execute_batch("COMMIT").unwrap();
+    assert_eq!(world.dump(), before);
+    let begun = begin_all(&writer, &rewards).await;
+    assert!(begun.iter().all(Result::is_ok), "the thread goes on: {begun:?}");
+}
+
+/// The mark follows the commit. Where it cannot be written, nobody may send anything: a ledger that is restored later would not
+/// know that it has forgotten this.
+#[tokio::test]
+async fn a_mark_that_cannot_be_written_is_told_to_all_who_deliver_and_the_thread_goes_on() {
+    let world = World::new();
+    let rewards: Vec<Reward> = (1..=3).map(|number| world.waiting(number)).collect();
+    let (said, guard) = listen();
+    let writer = Writer::thread(&world.ledger, || at(0));
+    let (mark, aside) = (world.place.beside(".mark"), world.place.beside(".aside"));
+    std::fs::rename(&mark, &aside).unwrap();
+    std::fs::create_dir(&mark).unwrap();
+    let begun = begin_all(&writer, &rewards).await;
+    assert!(begun.iter().all(|it| it.as_ref().is_err_and(LedgerError::is_disk)), "{begun:?}");
+    writer.change(by_us(0), |_| Ok(())).await.unwrap();
+    std::fs::remove_dir(&mark).unwrap();
+    std::fs::rename(&aside, &mark).unwrap();
+    let more = world.waiting(4);
+    let begun = begin_all(&writer, &[more]).await;
+    assert!(begun[0].is_ok(), "{begun:?}");
+    drop(guard);
+    // They are committed, so the log tells them.
+    assert_eq!(said.text().matches(": delivering: ").count(), 4, "{}", said.text());
+}
+
 /// SQLite takes back the whole transaction where a statement finds the disk full: for those whose statements ran it was the disk, too,
 /// and they may be tried again.
 #[tokio::test]
