@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, ToSql, types::ValueRef};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{Ledger, LedgerError, Reward, row};
+use super::{Attempt, JournalEntry, Ledger, LedgerError, Reward, row};
 use crate::domain::CommissionId;
 
 /// A row of the view `attention`.
@@ -34,20 +34,19 @@ pub struct Attention {
     pub recipient_email: Option<String>,
 }
 
-/// Everything that the ledger knows about one commission. It serialises as rows of JSON, with the columns' names; makegood
-/// itself never reads these again.
+/// Everything that the ledger knows about one commission. It serialises as rows of JSON, with the columns' names.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Dossier {
     /// Its state.
     #[serde(skip)]
     pub reward: Reward,
-    /// The columns of `rewards`.
+    /// The columns of `rewards`, for the JSON only.
     #[serde(rename = "reward")]
     pub columns: Map<String, Value>,
     /// The rows of `attempts`, oldest first.
-    pub attempts: Vec<Map<String, Value>>,
+    pub attempts: Vec<Attempt>,
     /// The rows of `journal`, oldest first.
-    pub journal: Vec<Map<String, Value>>,
+    pub journal: Vec<JournalEntry>,
 }
 
 impl Ledger {
@@ -130,8 +129,8 @@ impl Ledger {
             Ok(Some(Dossier {
                 reward,
                 columns,
-                attempts: objects(conn, "SELECT * FROM attempts WHERE commission_id = ?1 ORDER BY id", &[&id.0])?,
-                journal: objects(conn, "SELECT * FROM journal WHERE commission_id = ?1 ORDER BY id", &[&id.0])?,
+                attempts: Attempt::all_of(conn, id)?,
+                journal: JournalEntry::all_of(conn, id)?,
             }))
         })
     }
@@ -147,7 +146,11 @@ impl Ledger {
 }
 
 /// Rows as JSON objects, with the columns' names.
-fn objects(conn: &Connection, sql: &str, params: &[&dyn ToSql]) -> rusqlite::Result<Vec<Map<String, Value>>> {
+pub(super) fn objects(
+    conn: &Connection,
+    sql: &str,
+    params: &[&dyn ToSql],
+) -> rusqlite::Result<Vec<Map<String, Value>>> {
     let mut statement = conn.prepare_cached(sql)?;
     let names: Vec<String> = statement.column_names().map(str::to_owned).collect();
     let rows = statement.query_map(params, |row| {

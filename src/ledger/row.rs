@@ -39,13 +39,17 @@ pub(super) fn time(row: &Row<'_>, column: &'static str) -> rusqlite::Result<Opti
 }
 
 /// Reads a column of words.
-fn word<T>(row: &Row<'_>, column: &'static str, read: impl Fn(&str) -> Option<T>) -> rusqlite::Result<Option<T>> {
+pub(super) fn word<T>(
+    row: &Row<'_>,
+    column: &'static str,
+    read: impl Fn(&str) -> Option<T>,
+) -> rusqlite::Result<Option<T>> {
     let text: Option<String> = row.get(column)?;
     text.map(|text| read(&text).ok_or_else(|| odd(row, column, &text))).transpose()
 }
 
 /// A value that is never null in this state.
-fn set<T>(row: &Row<'_>, column: &'static str, value: Option<T>) -> rusqlite::Result<T> {
+pub(super) fn set<T>(row: &Row<'_>, column: &'static str, value: Option<T>) -> rusqlite::Result<T> {
     value.ok_or_else(|| odd(row, column, "null"))
 }
 

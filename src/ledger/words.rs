@@ -152,6 +152,20 @@ words! {
 }
 
 words! {
+    /// The outcome of an attempt (`attempts.outcome`): the word of [`Outcome`](crate::failure::Outcome).
+    OutcomeWord {
+        /// The target took it.
+        Delivered = "delivered",
+        /// It certainly did not take effect.
+        NotDelivered = "not_delivered",
+        /// It may have taken effect.
+        Unknown = "unknown",
+        /// The target said no.
+        Refused = "refused",
+    }
+}
+
+words! {
     /// How FirstPromoter contradicts a settled reward (`rewards.drift`).
     Drift {
         /// FirstPromoter lists a reward as unfulfilled that the ledger calls fulfilled.

@@ -2,15 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value};
-
 use super::{
     super::text::{self, counted, when},
     Case,
 };
 use crate::{
     domain::{RecipientKind, Timestamp, Unit},
-    ledger::{DeliveredBy, Drift, Given, Health, HoldReason, Marking, Reward, RewardState, State, Wait},
+    ledger::{DeliveredBy, Drift, Given, Health, HoldReason, Marking, OutcomeWord, Reward, RewardState, State, Wait},
 };
 
 /// One reward, with the present facts that matter for it.
@@ -184,25 +182,22 @@ impl Row<'_> {
 
     /// Why it is in this state, and who said so.
     fn last_words(&self, state: RewardState) -> String {
-        let entry = self.case.dossier.journal.iter().rev().find(|entry| column(entry, "to_state") == state.as_str());
-        entry
-            .map(|entry| {
-                format!("{}: {} ({})", when(column(entry, "at")), column(entry, "reason"), column(entry, "actor"))
-            })
-            .unwrap_or_default()
+        let entry = self.case.dossier.journal.iter().rev().find(|entry| entry.to_state == state);
+        entry.map(|entry| format!("{}: {} ({})", when(&entry.at), entry.reason, entry.actor)).unwrap_or_default()
     }
 
     /// The attempts so far; none where there were none.
     pub(super) fn tried(&self) -> Option<String> {
         let attempts = &self.case.dossier.attempts;
         let last = attempts.last()?;
-        let outcome = last.get("outcome").and_then(Value::as_str).unwrap_or("no outcome yet, or cut off");
-        let at = when(column(last, "started_at"));
+        let outcome = match last.outcome {
+            Some(OutcomeWord::Delivered) => "delivered",
+            Some(OutcomeWord::NotDelivered) => "not delivered",
+            Some(OutcomeWord::Unknown) => "unknown",
+            Some(OutcomeWord::Refused) => "refused",
+            None => "no outcome yet, or cut off",
+        };
         let times = counted(attempts.len() as u64, "attempt");
-        Some(format!("{times}, the last at {at} at {}: {}", column(last, "target"), outcome.replace('_', " ")))
+        Some(format!("{times}, the last at {} at {}: {outcome}", when(&last.started_at), last.target))
     }
-}
-
-fn column<'m>(row: &'m Map<String, Value>, name: &str) -> &'m str {
-    row.get(name).and_then(Value::as_str).unwrap_or_default()
 }

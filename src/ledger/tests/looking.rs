@@ -3,7 +3,10 @@
 use chrono::TimeDelta;
 use serde_json::{Map, Value};
 
-use super::{super::queries::RULES_AGE_MAX, *};
+use super::{
+    super::{journal::objects, queries::RULES_AGE_MAX},
+    *,
+};
 use crate::firstpromoter::RewardRule;
 
 /// The columns that the manual promises.
@@ -38,13 +41,45 @@ fn a_dossier_has_every_documented_column() {
     has(&dossier.columns, REWARDS);
     assert_eq!(dossier.reward, world.row(1));
     assert_eq!((dossier.attempts.len(), dossier.journal.len()), (1, 4));
-    dossier.attempts.iter().for_each(|it| has(it, ATTEMPTS));
-    dossier.journal.iter().for_each(|it| has(it, JOURNAL));
+    let json = serde_json::to_value(&dossier).unwrap();
+    for (rows, columns) in [(&json["attempts"], ATTEMPTS), (&json["journal"], JOURNAL)] {
+        rows.as_array().unwrap().iter().for_each(|row| has(row.as_object().unwrap(), columns));
+    }
     assert_eq!(dossier.columns["amount"], 500);
     assert_eq!(dossier.columns["promoter_email"], "p@example.com");
     assert_eq!(dossier.columns["drift"], Value::Null);
     let both = world.ledger.rewards(&[id(2), id(1), id(3)]).unwrap();
     assert_eq!(both.into_keys().collect::<std::collections::BTreeSet<_>>(), [id(1), id(2)].into());
+}
+
+#[test]
+fn the_history_as_json_has_every_column_with_its_value_in_alphabetical_order() {
+    let world = World::new();
+    world.in_state(1, RewardState::Delivered);
+    world.in_state(2, RewardState::Delivering);
+    for number in [1, 2] {
+        let dossier = world.ledger.dossier(id(number)).unwrap().unwrap();
+        // The keys of `objects` are sorted.
+        let rows = |table| {
+            let sql = format!("SELECT * FROM {table} WHERE commission_id = {number} ORDER BY id");
+            serde_json::to_string(&world.ledger.run(|conn| objects(conn, &sql, &[])).unwrap()).unwrap()
+        };
+        assert_eq!(serde_json::to_string(&dossier.attempts).unwrap(), rows("attempts"));
+        assert_eq!(serde_json::to_string(&dossier.journal).unwrap(), rows("journal"));
+    }
+}
+
+#[test]
+fn the_words_of_outcomes_are_those_that_attempts_write() {
+    let detail = String::new;
+    let outcomes = [
+        delivered(),
+        Outcome::NotDelivered { detail: detail(), retry_after: None },
+        Outcome::Unknown { detail: detail(), retry_after: None },
+        Outcome::Refused { detail: detail() },
+    ];
+    let words: Vec<&str> = outcomes.iter().map(Outcome::as_str).collect();
+    assert_eq!(words, OutcomeWord::ALL.iter().map(|it| it.as_str()).collect::<Vec<_>>());
 }
 
 #[test]
