@@ -246,6 +246,26 @@ async fn up_to_five_are_marked_at_once_and_more_in_a_batch_that_takes_its_time()
 }
 
 #[tokio::test]
+async fn a_batch_that_takes_a_time_ends_by_itself_however_often_it_is_asked_for() {
+    let sandbox = Sandbox::start();
+    sandbox.firstpromoter.add_all((1..=12).map(owed));
+    sandbox.firstpromoter.lock().switches.batch_takes = Some(Duration::ZERO);
+    let (code, begun) = mark(&sandbox, &[1, 2, 3, 4, 5, 6]).await;
+    assert_eq!((code, &begun["status"]), (202, &json!("pending")));
+    assert_eq!(ids(&sandbox, "filters[fulfilled]=yes&sorting[created_at]=asc").await, [1, 2, 3, 4, 5, 6]);
+    let batch = format!("/batch_processes/{}", begun["id"]);
+    assert_eq!(json_of(get(&sandbox, &batch)).await["status"], "completed", "at the first question");
+
+    sandbox.firstpromoter.lock().switches.batch_takes = Some(Duration::from_hours(1));
+    let (_, begun) = mark(&sandbox, &[7, 8, 9, 10, 11, 12]).await;
+    let batch = format!("/batch_processes/{}", begun["id"]);
+    for _ in 0..3 {
+        assert_eq!(json_of(get(&sandbox, &batch)).await["status"], "in_progress");
+    }
+    assert!(!sandbox.firstpromoter.is_fulfilled(7));
+}
+
+#[tokio::test]
 async fn only_what_is_approved_non_monetary_and_has_a_payout_can_be_marked() {
     let sandbox = Sandbox::start();
     sandbox.firstpromoter.add_all([owed(1), commission(2), owed(3).cash(100), owed(4).without_payout()]);

@@ -2,6 +2,8 @@
 //!
 //! Source: `commissions.json` (`BatchActionRequest`: more than 5 ids are worked on asynchronously) and `batches.json`.
 
+use std::time::Instant;
+
 use serde_json::{Value, json};
 
 use super::{
@@ -39,6 +41,8 @@ pub struct Batch {
     deed: Deed,
     ids: Vec<i64>,
     polls_left: u32,
+    /// When it ends by itself; null: when it is asked for often enough.
+    ends_at: Option<Instant>,
     status: &'static str,
     errors: Vec<String>,
 }
@@ -88,14 +92,28 @@ impl State {
         self.start(Deed::Status(status), ids)
     }
 
+    /// Carries out the batches whose time is over.
+    pub(super) fn end_batches(&mut self) {
+        let now = Instant::now();
+        let due = |batch: &Batch| batch.ends_at.is_some_and(|at| at <= now);
+        let ids: Vec<i64> = self.batches.iter().filter(|(_, batch)| due(batch)).map(|(id, _)| *id).collect();
+        for id in ids {
+            let Some(mut batch) = self.batches.remove(&id) else { continue };
+            batch.errors = self.carry_out(batch.deed, &batch.ids);
+            batch.status = "completed";
+            (batch.ends_at, batch.polls_left) = (None, 0);
+            self.batches.insert(id, batch);
+        }
+    }
+
     /// `GET /batch_processes/{id}`
     pub(super) fn batch(&mut self, ask: &Ask) -> Reply {
         let id = ask.path.rsplit('/').next().and_then(|id| id.parse().ok()).unwrap_or_default();
         let not_found = Reply::error(404, "not_found", "Record not found");
         let Some(mut batch) = self.batches.remove(&id) else { return not_found };
         let vanishes = matches!(self.switches.batch_end, BatchEnd::Vanishes | BatchEnd::VanishesDone);
-        if batch.polls_left > 0 && !vanishes {
-            batch.polls_left -= 1;
+        if (batch.polls_left > 0 || batch.ends_at.is_some()) && !vanishes {
+            batch.polls_left = batch.polls_left.saturating_sub(1);
             batch.status = "in_progress";
         } else if matches!(batch.status, "pending" | "in_progress") {
             match self.switches.batch_end {
@@ -117,10 +135,11 @@ impl State {
     fn start(&mut self, deed: Deed, ids: Vec<i64>) -> Reply {
         let id = 1 + self.batches.keys().last().copied().unwrap_or(7);
         let at_once = ids.len() <= self.switches.batch_threshold;
-        let mut batch =
-            Batch { deed, ids, polls_left: self.switches.batch_polls, status: "pending", errors: Vec::new() };
+        let ends_at = self.switches.batch_takes.map(|time| Instant::now() + time);
+        let polls_left = self.switches.batch_polls;
+        let mut batch = Batch { deed, ids, polls_left, ends_at, status: "pending", errors: Vec::new() };
         if at_once {
-            batch.polls_left = 0;
+            (batch.polls_left, batch.ends_at) = (0, None);
             batch.errors = self.carry_out(deed, &batch.ids);
             batch.status = "completed";
         }

@@ -180,6 +180,7 @@ impl State {
         if let Some(refusal) = self.over_limit() {
             return refusal;
         }
+        self.end_batches();
         match endpoint {
             Endpoint::Listing | Endpoint::ByIds => {
                 let pairs = ask.pairs();

@@ -59,6 +59,8 @@ pub struct Switches {
     pub batch_threshold: usize,
     /// How often a batch is still `in_progress` when asked for; then it ends.
     pub batch_polls: u32,
+    /// Where set, a batch ends by itself this long after its call, whether anybody asks or not, however often.
+    pub batch_takes: Option<Duration>,
     pub batch_end: BatchEnd,
     /// The status of the answer that announces a batch; the guide says 200, the OpenAPI 202.
     pub batch_status: u16,
@@ -83,6 +85,7 @@ impl Default for Switches {
             mark_all_or_nothing: false,
             batch_threshold: 5,
             batch_polls: 1,
+            batch_takes: None,
             batch_end: BatchEnd::Completes,
             batch_status: 202,
         }
