@@ -257,7 +257,7 @@ async fn a_failed_tls_handshake_is_certainly_not_delivered() {
 async fn a_handshake_that_never_ends_is_certainly_not_delivered() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("https://{}/", listener.local_addr().unwrap());
-    let targets = http(&url, None, 400, TargetSecrets::default()).unwrap();
+    let targets = http(&url, None, 8_000, TargetSecrets::default()).unwrap();
     // Accepted by the kernel, never answered.
     not_delivered(targets.deliver("app", &sample()).await);
 }
