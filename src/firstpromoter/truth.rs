@@ -45,8 +45,8 @@
 //! Guarantees: no conclusion from a question that was not proved. [`TruthError`] where an answer disproves the filter.
 //!
 //! Assumptions: the caller takes the canaries from its ledger and its listing. Without canaries, asking both ways is the only
-//! proof. It fails where the filter is ignored and the question under `yes` reaches a copy of FirstPromoter's data from before the
-//! commission was there.
+//! proof. It fails where the filter is ignored at one of the two questions and the other one reaches a copy of FirstPromoter's
+//! data from before the commission was there.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 

@@ -2,7 +2,7 @@
 
 use rusqlite::{OptionalExtension, named_params};
 
-use super::{Change, HoldReason, LedgerError, Reward, RewardState, State};
+use super::{Change, HoldReason, Ledger, LedgerError, Reward, RewardState, State};
 use crate::{
     domain::{CommissionId, Timestamp, timestamp_text},
     failure::Outcome,
@@ -29,6 +29,34 @@ pub enum Aftermath {
     Retry(Timestamp),
     /// A person has to decide.
     Hold(HoldReason),
+}
+
+/// What is known of an attempt whose process ended first.
+pub(super) const CUT_OFF_DETAIL: &str = "cut off: the process ended before the answer";
+
+impl Ledger {
+    /// Ends attempts whose process ended first, where the reward has moved on. Call it under the pass lock: then no attempt is
+    /// under way.
+    ///
+    /// Suppose a pass dies during an attempt, and the handler records the reward as delivered. No later pass takes the reward up,
+    /// so nothing else would ever end the attempt, and metrics would wait for its outcome for ever.
+    pub fn end_cut_off_attempts(&self, now: Timestamp) -> Result<(), LedgerError> {
+        const CUT_OFF: &str = "finished_at IS NULL AND \
+             (SELECT state FROM rewards WHERE rewards.commission_id = attempts.commission_id) <> 'delivering'";
+        let any: bool = self.run(|conn| {
+            conn.prepare_cached(&format!("SELECT EXISTS (SELECT 1 FROM attempts WHERE {CUT_OFF})"))?
+                .query_row([], |row| row.get(0))
+        })?;
+        if any {
+            self.write(|tx| {
+                tx.prepare_cached(&format!(
+                    "UPDATE attempts SET finished_at = :now, outcome = 'unknown', detail = '{CUT_OFF_DETAIL}' WHERE {CUT_OFF}"
+                ))?
+                .execute(named_params! {":now": timestamp_text(now)})
+            })?;
+        }
+        Ok(())
+    }
 }
 
 impl Change<'_> {
@@ -151,8 +179,10 @@ impl Change<'_> {
     /// Closes an attempt without an outcome: its process ended first.
     pub(super) fn close_cut_off(&self, id: CommissionId) -> Result<(), LedgerError> {
         self.sql(
-            "UPDATE attempts SET finished_at = :now, outcome = 'unknown', detail = 'cut off: the process ended before the answer' \
-             WHERE commission_id = :id AND outcome IS NULL",
+            &format!(
+                "UPDATE attempts SET finished_at = :now, outcome = 'unknown', detail = '{CUT_OFF_DETAIL}' \
+                 WHERE commission_id = :id AND outcome IS NULL"
+            ),
             named_params! {":id": id.0, ":now": timestamp_text(self.author.now)},
         )
         .map(|_| ())

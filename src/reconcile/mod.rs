@@ -206,6 +206,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         self.ledger.catch_up_high_water_mark()?;
         self.ledger.shorten_claims(self.clock.now())?;
         self.ledger.found_by_now(self.clock.now())?;
+        self.ledger.end_cut_off_attempts(self.clock.now())?;
         let targets = self.fingerprints();
         self.ledger.adopt_fingerprints(&targets)?;
         let mut plan = self.plan_with(order, &targets).await?;

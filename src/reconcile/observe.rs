@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
+use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 
 use super::{Order, Pass, PassError, Plan, Progress, confirm::CANDIDATES};
@@ -48,6 +49,10 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         } else {
             self.observe_only(&order.only, &mut plan).await?
         };
+        // Suppose FirstPromoter put the listing off for a minute. Somebody approved a reward meanwhile: its grace period must not
+        // count from before.
+        let now = self.clock.now();
+        plan.now = now;
         plan.claims = claims;
         plan.rules = self.rules(&observed, &mut plan).await?;
         let cx = Context { policy: &self.settings.policy, targets, rules: &plan.rules, now };
@@ -177,10 +182,18 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         } else {
             self.unless_stopped(listing::by_ids(self.api, &neither)).await?
         };
+        // The server may have cut the answer under `yes`. This question is read until all of them have come, or to its end.
+        let unclear: Vec<CommissionId> =
+            rest.iter().filter(|row| neither_way(row) == Observation::Unclear).map(|row| row.id).collect();
+        let (cut_off, trouble) = self.unless_stopped(truth.read_back(&unclear).map(Ok::<_, PassError>)).await?;
+        if let Some(error) = trouble {
+            return Err(error.into());
+        }
         let mut observations: HashMap<CommissionId, Observation> =
             fulfilled.into_iter().map(|id| (id, Observation::Fulfilled)).collect();
         observations.extend(unfulfilled.into_iter().map(|(id, row)| (id, open_or_not(row))));
         observations.extend(rest.into_iter().map(|row| (row.id, neither_way(&row))));
+        observations.extend(cut_off.into_iter().map(|id| (id, Observation::Fulfilled)));
         let mut rewards = self.ledger.rewards(&ids)?;
         Ok(ids
             .into_iter()

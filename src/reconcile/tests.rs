@@ -543,6 +543,19 @@ async fn a_late_reward_that_is_still_owed_is_delivered_after_another_question() 
     assert_eq!(world.pass().await.counts.fulfilled, 3);
 }
 
+/// Suppose the listing takes two minutes, and somebody approves a reward before the answer: it was not found before.
+#[tokio::test]
+async fn a_reward_is_found_when_the_listing_has_been_read() {
+    let mut world = World::new();
+    world.settings.policy.grace = Duration::from_mins(3);
+    world.outside.put(Commission { status_updated_at: None, ..commission(1) });
+    world.outside.answer_takes.set(chrono::TimeDelta::minutes(2));
+    world.pass().await;
+    assert_eq!(world.state(1), "waiting");
+    let found: String = world.shell().query_row("SELECT owed_since FROM rewards", [], |row| row.get(0)).unwrap();
+    assert!(found.parse::<Timestamp>().unwrap() >= now() + chrono::TimeDelta::minutes(2), "{found}");
+}
+
 #[tokio::test]
 async fn an_answer_that_took_long_is_an_old_one() {
     // The second question, under `no`, is answered, and the answer comes after 75 seconds.

@@ -263,6 +263,14 @@ fn answer(world: &Rc<World>, query: &CommissionQuery) -> Option<Result<Vec<domai
     // nobody can tell them apart.
     let is_believed = world.firstpromoter.borrow().filter != Filter::Honoured && !world.has_canary();
     let as_of = if is_believed { now } else { later(now, -lag) };
+    // Nor where the filter was broken at the other one of two questions: it may have broken or healed since.
+    let as_of = if query.fulfilled.is_some() && !world.has_canary() {
+        let firstpromoter = world.firstpromoter.borrow();
+        let there_since = query.ids.iter().filter_map(|id| firstpromoter.get(id.0)).map(|it| it.created_at).max();
+        there_since.map_or(as_of, |since| as_of.max(since))
+    } else {
+        as_of
+    };
     let ids_count = query.ids.is_empty() || !world.strikes(Fault::IdsIgnored);
     let status_counts = !query.approved_only || !world.strikes(Fault::StatusIgnored);
     let page = if query.page > 1 && world.strikes(Fault::PageIgnored) { 1 } else { query.page };

@@ -179,3 +179,17 @@ fn the_outcome_of_an_attempt_is_kept_when_somebody_recorded_the_reward_meanwhile
     assert_eq!(world.journal(1).len(), 2);
     assert_eq!(attempt_rows(&world), ["1 app refused: 400 no such user"]);
 }
+
+/// A pass died in two attempts, and the handler recorded one of the rewards.
+#[test]
+fn an_attempt_that_was_cut_off_is_ended_where_the_reward_has_moved_on() {
+    let world = World::new();
+    for number in [1, 2] {
+        let reward = world.waiting(number);
+        world.change(|it| it.begin(&reward, "app", at(2)));
+    }
+    world.change(|it| it.record(id(1), &key(1), None, "handler"));
+    world.ledger.end_cut_off_attempts(at(4)).unwrap();
+    let ends = "SELECT group_concat(commission_id || ' ' || coalesce(outcome, 'open')) FROM attempts";
+    assert_eq!(world.one(ends), "1 unknown,2 open");
+}
