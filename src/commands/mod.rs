@@ -73,6 +73,7 @@ impl From<FailureKind> for Exit {
             | FailureKind::LedgerLocked
             | FailureKind::LedgerDisk
             | FailureKind::MayHaveForgotten
+            | FailureKind::LedgerDamaged
             | FailureKind::Ledger
             | FailureKind::Unwritten => Self::Failed,
         }

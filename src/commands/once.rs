@@ -44,8 +44,9 @@ pub(super) async fn once(cli: &Cli, only: &[CommissionId], max_deliveries: Optio
     bar.clear();
     let late = is_late(&ledger, &settings, SystemClock.now());
     Metrics::new(&settings.firstpromoter.account_id).write(settings.notice.textfile.as_deref(), &ledger, late);
-    let report = report?;
+    let mut report = report?;
     if cli.json {
+        report.look_up_all(&ledger)?;
         print_json(&report)?;
     } else {
         print(&in_words(&report, &ledger)?)?;
@@ -57,14 +58,15 @@ pub(super) async fn once(cli: &Cli, only: &[CommissionId], max_deliveries: Optio
 }
 
 fn in_words(report: &Report, ledger: &Ledger) -> Result<String, Failure> {
-    let (attention, ink) = (ledger.attention()?, Ink::for_stdout());
+    let ink = Ink::for_stdout();
     let mut out = format!("Pass {} on account {}\n", report.pass_id, ledger.account_id()?);
     if !report.rewards.is_empty() {
         out.push('\n');
     }
     for line in &report.rewards {
-        out.push_str(&text::report_line(ink, line, attention.iter().find(|it| it.commission_id == line.commission_id)));
+        out.push_str(&text::report_line(ink, line));
     }
+    out.push_str(&text::groups(ink, &report.groups));
     out.push('\n');
     if let Some(error) = &report.error {
         out.push_str(&text::wrapped(&format!("The pass did not complete: {error}"), 0));

@@ -1,6 +1,6 @@
 //! `makegood plan`: what a pass would do, and why. Reads FirstPromoter and the ledger; writes nothing anywhere.
 
-use std::fmt::Write;
+use std::{collections::BTreeMap, fmt::Write};
 
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
@@ -11,7 +11,7 @@ use crate::{
     clock::{Clock, SystemClock},
     domain::CommissionId,
     firstpromoter::Api,
-    ledger::{Ledger, LedgerError, Writer},
+    ledger::{EXAMPLES, Ledger, LedgerError, ONE_BY_ONE_MAX, Writer},
     plan::Item,
     reconcile::{Order, Pass, PassError, Plan, Trigger, in_full},
     service::triggers,
@@ -37,6 +37,16 @@ struct Row {
     recipient: Option<&'static str>,
     recipient_email: Option<String>,
     target: Option<String>,
+    /// It would be delivered: always shown.
+    #[serde(skip)]
+    delivers: bool,
+}
+
+impl Row {
+    /// What rows that are shown together have in common.
+    fn kind(&self) -> (&'static str, &str, Option<&str>) {
+        (self.decision, &self.reason, self.target.as_deref())
+    }
 }
 
 pub(super) async fn plan(cli: &Cli) -> Result<Exit, Failure> {
@@ -60,7 +70,7 @@ pub(super) async fn plan(cli: &Cli) -> Result<Exit, Failure> {
     } else {
         print(&in_words(&document))?;
     }
-    Ok(if document.error.is_some() { Exit::Failed } else { exit_for(!ledger.attention()?.is_empty()) })
+    Ok(if document.error.is_some() { Exit::Failed } else { exit_for(ledger.needs_attention()? > 0) })
 }
 
 /// What a pass would do on this ledger.
@@ -109,13 +119,24 @@ fn row(commission_id: CommissionId, item: &Item) -> Row {
         recipient: facts.recipient.map(crate::domain::RecipientKind::as_str),
         recipient_email: facts.recipient_email().map(str::to_owned),
         target: item.step.target().or(recorded).map(str::to_owned),
+        delivers: item.step.target().is_some(),
     }
 }
 
-fn in_words(document: &Document) -> String {
-    let ink = Ink::for_stdout();
-    let mut out = String::from("A pass would do this; nothing is done now.\n\n");
-    for row in &document.decisions {
+/// A line for each, and of many that are held or wait for the same reason some examples.
+fn decisions(ink: Ink, rows: &[Row]) -> String {
+    let mut out = String::new();
+    let mut alike: BTreeMap<_, (usize, &Row)> = BTreeMap::new();
+    for row in rows.iter().filter(|row| !row.delivers) {
+        alike.entry(row.kind()).or_insert((0, row)).0 += 1;
+    }
+    let mut shown: BTreeMap<_, usize> = BTreeMap::new();
+    for row in rows {
+        let shown = shown.entry(row.kind()).or_default();
+        if *shown >= EXAMPLES && alike.get(&row.kind()).is_some_and(|(many, _)| *many > ONE_BY_ONE_MAX) {
+            continue;
+        }
+        *shown += 1;
         out.push_str(&text::reward_line(
             ink,
             row.commission_id.0,
@@ -126,6 +147,23 @@ fn in_words(document: &Document) -> String {
         ));
         out.push_str(&text::detail_text(&row.reason));
     }
+    let many = alike.values().filter(|(many, _)| *many > ONE_BY_ONE_MAX);
+    let many =
+        many.map(|(many, first)| format!("{} more like {}: {}", many - EXAMPLES, first.commission_id, first.decision));
+    let many: Vec<String> = many.collect();
+    if !many.is_empty() {
+        for line in &many {
+            out.push_str(&text::wrapped(line, 2));
+        }
+        out.push_str("Every one: `makegood plan --json`\n");
+    }
+    out
+}
+
+fn in_words(document: &Document) -> String {
+    let ink = Ink::for_stdout();
+    let mut out = String::from("A pass would do this; nothing is done now.\n\n");
+    out.push_str(&decisions(ink, &document.decisions));
     if document.decisions.is_empty() && document.error.is_none() {
         out.push_str("Nothing is owed.\n");
     }

@@ -50,7 +50,7 @@ pub(super) fn show(cli: &Cli, whom: &Whom) -> Result<Exit, Failure> {
 }
 
 fn cases(ledger: &Ledger, ids: &[CommissionId], now: Timestamp) -> Result<Vec<Case>, Failure> {
-    let attention = ledger.attention()?.into_iter().map(|it| (it.commission_id, it));
+    let attention = ledger.attention_of(ids)?.into_iter().map(|it| (it.commission_id, it));
     let mut attention: BTreeMap<CommissionId, Attention> = attention.collect();
     let mut cases = Vec::new();
     for id in ids {

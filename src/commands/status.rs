@@ -1,6 +1,10 @@
 //! `makegood status`: reads only the ledger, for a person or a monitoring system. Needs no secret.
 
-use std::{collections::BTreeMap, fmt::Write, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write,
+    path::Path,
+};
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -10,7 +14,7 @@ use crate::{
     cli::Cli,
     clock::{Clock, SystemClock, ago},
     domain::{Timestamp, timestamp_text},
-    ledger::{Attention, Health, Ledger},
+    ledger::{Attention, AttentionInShort, Health, Ledger},
     reconcile::in_full,
     service::late::{Lateness, lateness},
 };
@@ -22,6 +26,9 @@ struct Document {
     ledger: String,
     states: BTreeMap<String, u64>,
     attention: Vec<Attention>,
+    /// The same for a person.
+    #[serde(skip)]
+    in_short: AttentionInShort,
     last_pass: Option<Map<String, Value>>,
     /// When the last pass over everything completed.
     last_completed_at: Option<String>,
@@ -87,7 +94,8 @@ pub(super) fn status(cli: &Cli) -> Result<Exit, Failure> {
         account_id: ledger.account_id()?,
         ledger: ledger.path().display().to_string(),
         states: ledger.states()?,
-        attention: ledger.attention()?,
+        attention: if cli.json { ledger.attention()? } else { Vec::new() },
+        in_short: ledger.attention_in_short(&BTreeSet::new())?,
         last_pass: ledger.last_pass()?,
         last_completed_at: lateness.completed.map(timestamp_text),
         late: lateness.late,
@@ -100,7 +108,7 @@ pub(super) fn status(cli: &Cli) -> Result<Exit, Failure> {
     } else {
         print(&in_words(&document, &lateness, now, ledger.path()))?;
     }
-    Ok(exit_for(!document.attention.is_empty() || document.may_have_forgotten.is_some() || document.late))
+    Ok(exit_for(document.in_short.count > 0 || document.may_have_forgotten.is_some() || document.late))
 }
 
 fn may_have_forgotten(ledger: &Ledger) -> Result<Option<String>, Failure> {
@@ -132,18 +140,12 @@ fn in_words(document: &Document, lateness: &Lateness, now: Timestamp, path: &Pat
     for line in document.targets.iter().filter_map(Target::line) {
         out.push_str(&text::wrapped(&line, 0));
     }
-    let _infallible = writeln!(out, "{}", text::needs(document.attention.len() as u64));
-    for it in &document.attention {
-        out.push_str(&text::reward_line(
-            ink,
-            it.commission_id.0,
-            &it.state,
-            &text::amount(it.amount, it.unit.as_deref()),
-            &text::recipient(it.recipient.as_deref(), it.recipient_email.as_deref()),
-            None,
-        ));
+    let _infallible = writeln!(out, "{}", text::needs(document.in_short.count));
+    for it in &document.in_short.rows {
+        out.push_str(&text::attention_line(ink, it));
         out.push_str(&text::attention_text(it));
     }
+    out.push_str(&text::groups(ink, &document.in_short.groups));
     let _infallible = writeln!(out, "Ledger: {}", path.display());
     out
 }

@@ -5,7 +5,12 @@
 //! path, an email).
 
 use super::ink::Ink;
-use crate::{domain::Timestamp, foreign, ledger::Attention, reconcile::Line};
+use crate::{
+    domain::Timestamp,
+    foreign,
+    ledger::{Attention, AttentionGroup},
+    reconcile::Line,
+};
 
 const WIDTH: usize = 80;
 
@@ -145,7 +150,7 @@ pub(super) fn reward_line(
 }
 
 /// A reward that moved or needs somebody, with its reason below it.
-pub(super) fn report_line(ink: Ink, line: &Line, attention: Option<&Attention>) -> String {
+pub(super) fn report_line(ink: Ink, line: &Line) -> String {
     let mut out = reward_line(
         ink,
         line.commission_id.0,
@@ -154,7 +159,7 @@ pub(super) fn report_line(ink: Ink, line: &Line, attention: Option<&Attention>) 
         &recipient(line.recipient.as_deref(), line.recipient_email.as_deref()),
         line.target.as_deref(),
     );
-    match (attention, &line.reason, &line.detail) {
+    match (&line.attention, &line.reason, &line.detail) {
         (Some(attention), _, _) => out.push_str(&attention_text(attention)),
         (None, Some(reason), Some(detail)) => out.push_str(&detail_text(&format!("{reason}; {detail}"))),
         (None, Some(text), None) | (None, None, Some(text)) => out.push_str(&detail_text(text)),
@@ -175,6 +180,36 @@ pub(super) fn attention_text(attention: &Attention) -> String {
     out.push_str(&detail_text(&format!("{}{detail}", attention.reason)));
     out.push_str(&detail_text(&format!("-> {}", attention.what_to_do)));
     out
+}
+
+/// Many rewards with the same reason: how many, the oldest, what to do once, and where all are. Nothing where there are none.
+pub(super) fn groups(ink: Ink, groups: &[AttentionGroup]) -> String {
+    let mut out = String::new();
+    for group in groups {
+        let at = group.target.as_deref().map(|target| format!(" at {target}")).unwrap_or_default();
+        let since = group.examples.first().map(|oldest| format!(", since {}", when(&oldest.since))).unwrap_or_default();
+        out.push('\n');
+        out.push_str(&wrapped(
+            &format!("{} {}{at}: {}{since}. The oldest:", group.count, group.state, group.reason),
+            2,
+        ));
+        for it in &group.examples {
+            out.push_str(&attention_line(ink, it));
+        }
+        if let Some(oldest) = group.examples.first() {
+            out.push_str(&attention_text(oldest));
+        }
+    }
+    if !groups.is_empty() {
+        out.push_str("\nEvery one: `makegood status --json`, or the view `attention` of the ledger\n");
+    }
+    out
+}
+
+/// One reward that needs a person, on one line.
+pub(super) fn attention_line(ink: Ink, it: &Attention) -> String {
+    let recipient = recipient(it.recipient.as_deref(), it.recipient_email.as_deref());
+    reward_line(ink, it.commission_id.0, &it.state, &amount(it.amount, it.unit.as_deref()), &recipient, None)
 }
 
 /// `1 reward needs`, `2 rewards need`, ...

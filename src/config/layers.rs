@@ -91,6 +91,7 @@ fn defaults(ledger: &Path) -> Map<String, Value> {
         ("schedule.poll", text("0 */5 * * * *")),
         ("schedule.on_start", ValueKind::Boolean(true)),
         ("ledger.path", ValueKind::String(ledger.display().to_string())),
+        ("ledger.keep_empty_passes", text("400d")),
         ("policy.grace", text("15m")),
         ("policy.units", ValueKind::Array(units)),
         ("policy.campaigns", ValueKind::Array(Vec::new())),

@@ -87,5 +87,6 @@ fn ledger(reader: &mut Reader, section: &mut Section) -> Option<LedgerSettings> 
             _ => path::parse(text),
         })
     });
-    Some(LedgerSettings { path: path? })
+    let keep_empty_passes = section.take(reader, "keep_empty_passes").and_then(|entry| entry.duration(reader));
+    Some(LedgerSettings { path: path?, keep_empty_passes: keep_empty_passes? })
 }

@@ -53,6 +53,8 @@ pub struct Schedule {
 pub struct LedgerSettings {
     /// The SQLite file.
     pub path: PathBuf,
+    /// How long the rows of passes are kept in which nothing happened.
+    pub keep_empty_passes: Duration,
 }
 
 /// Who receives, by configuration.

@@ -19,6 +19,7 @@ impl Settings {
         say("schedule.poll", self.schedule.poll.clone());
         say("schedule.on_start", self.schedule.on_start.to_string());
         say("ledger.path", self.ledger.path.display().to_string());
+        say("ledger.keep_empty_passes", time(self.ledger.keep_empty_passes));
         let policy = &self.policy;
         say("policy.grace", time(policy.grace));
         say("policy.units", policy.units.iter().map(Unit::as_str).collect::<Vec<_>>().join(","));

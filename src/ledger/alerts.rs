@@ -60,8 +60,8 @@ impl Ledger {
         self.run(|conn| {
             let last = conn
                 .prepare_cached(
-                    "SELECT id, finished AS at FROM passes \
-                     WHERE kind <> 'commissions' AND finished IS NOT NULL AND error IS NULL ORDER BY id DESC LIMIT 1",
+                    "SELECT id, finished AS at FROM passes WHERE id = (SELECT max(id) FROM passes \
+                     WHERE kind <> 'commissions' AND finished IS NOT NULL AND error IS NULL)",
                 )?
                 .query_row([], |row| Ok((row.get::<_, i64>("id")?, time(row, "at")?)))
                 .optional()?;
@@ -86,7 +86,8 @@ impl Ledger {
             conn.prepare_cached(
                 "SELECT count(*) FILTER (WHERE delivered_by = 'makegood') AS caught, count(*) AS everything FROM ( \
                  SELECT delivered_by, approved_at, first_seen_at FROM rewards WHERE state = 'fulfilled' AND fulfilled_at >= :since \
-                 UNION ALL SELECT delivered_by, approved_at, first_seen_at FROM rewards WHERE state = 'delivered') \
+                 UNION ALL SELECT delivered_by, approved_at, first_seen_at FROM rewards \
+                 WHERE state IN ('waiting', 'delivering', 'delivered', 'held') AND state = 'delivered') \
                  WHERE coalesce(approved_at, first_seen_at) >= :since",
             )?
             .query_row(named_params! {":since": timestamp_text(since)}, |row| {

@@ -81,7 +81,7 @@ impl Ledger {
         conn.pragma_update(None, "journal_mode", "DELETE").map_err(sqlite)?;
         let copy = Self::of(conn, draft, Patience::default());
         copy.check_sound()?;
-        let rewards = copy.states()?.values().sum();
+        let rewards = copy.count_rewards()?;
         let position = copy.position()?;
         // Not for a ledger of an earlier schema, which has no table for it. Only the mark shows that one.
         if copy.version()? == migrate::known_version() {

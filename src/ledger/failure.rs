@@ -42,7 +42,9 @@ words! {
         LedgerDisk = "ledger_disk",
         /// The ledger may have forgotten deliveries; a person decides.
         MayHaveForgotten = "may_have_forgotten",
-        /// The ledger cannot be used for another reason: damaged, missing, altered, of another account or version.
+        /// The ledger is damaged, or not an SQLite file.
+        LedgerDamaged = "ledger_damaged",
+        /// The ledger cannot be used for another reason: missing, altered, of another account or version.
         Ledger = "ledger",
         /// What became of an attempt could not be written to the ledger.
         Unwritten = "unwritten",
@@ -159,6 +161,7 @@ impl LedgerError {
             Self::Behind { .. } | Self::NoMark { .. } | Self::BadMark { .. } | Self::Stamped { .. } => {
                 FailureKind::MayHaveForgotten
             }
+            Self::Damaged { .. } => FailureKind::LedgerDamaged,
             Self::Unwritten { .. } => FailureKind::Unwritten,
             Self::Shared(error) => error.kind(),
             Self::NotMigrated { source, .. } => source.kind(),
@@ -176,7 +179,6 @@ impl LedgerError {
             | Self::Unbounded { .. }
             | Self::Replaced { .. }
             | Self::Orphans { .. }
-            | Self::Damaged { .. }
             | Self::Sqlite { .. }
             | Self::Nonsense { .. }
             | Self::WriterEnded { .. }

@@ -13,7 +13,8 @@ impl Ledger {
     /// version always have one.
     pub fn adopt_fingerprints(&self, targets: &BTreeMap<String, Fingerprint>) -> Result<(), LedgerError> {
         // The first attempt shows it for all, because they are adopted in one transaction.
-        let lacks = "SELECT coalesce((SELECT fingerprint IS NULL FROM attempts ORDER BY id LIMIT 1), 0)";
+        let lacks =
+            "SELECT coalesce((SELECT fingerprint IS NULL FROM attempts WHERE id = (SELECT min(id) FROM attempts)), 0)";
         if !self.run(|conn| conn.query_row(lacks, [], |row| row.get::<_, bool>(0)))? {
             return Ok(());
         }

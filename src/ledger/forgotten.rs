@@ -45,7 +45,7 @@ impl Ledger {
     /// Advances the mark to the entries that handlers have written themselves.
     pub fn catch_up_high_water_mark(&self) -> Result<(), LedgerError> {
         let last: Option<Position> = self.run(|conn| {
-            conn.prepare_cached(&format!("SELECT id, at FROM journal WHERE {DELIVERY} ORDER BY id DESC LIMIT 1"))?
+            conn.prepare_cached("SELECT journal, at FROM last_delivery")?
                 .query_row([], |row| Ok(Position { journal: row.get(0)?, at: row.get(1)? }))
                 .optional()
         })?;

@@ -50,7 +50,7 @@ impl Ledger {
         self.run(|conn| {
             conn.prepare_cached(
                 "WITH latest AS (SELECT id, commission_id, outcome FROM \
-                 (SELECT id, commission_id, outcome, target FROM attempts ORDER BY id DESC LIMIT :limit) WHERE target = :target) \
+                 attempts WHERE id > (SELECT max(id) FROM attempts) - :limit AND target = :target) \
                  SELECT EXISTS (SELECT 1 FROM latest WHERE commission_id = :id AND outcome = 'refused' \
                  AND id > (SELECT coalesce(max(id), 0) FROM latest WHERE outcome = 'delivered'))",
             )?

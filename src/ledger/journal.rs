@@ -2,37 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, OptionalExtension, ToSql, types::ValueRef};
+use rusqlite::{Connection, OptionalExtension, ToSql, named_params, types::ValueRef};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::{Attempt, JournalEntry, Ledger, LedgerError, Reward, row};
 use crate::domain::CommissionId;
-
-/// A row of the view `attention`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Attention {
-    /// Which commission.
-    pub commission_id: CommissionId,
-    /// `held`, `delivered` or `fulfilled`.
-    pub state: String,
-    /// The hold's reason, `not_marked`, or the drift.
-    pub reason: String,
-    /// Since when it is in that state; RFC 3339 UTC.
-    pub since: String,
-    /// For a person.
-    pub what_to_do: String,
-    /// The last words of the target, FirstPromoter or the plan.
-    pub detail: Option<String>,
-    /// FirstPromoter's word.
-    pub unit: Option<String>,
-    /// How much of the unit.
-    pub amount: Option<i64>,
-    /// `promoter` or `referral`.
-    pub recipient: Option<String>,
-    /// The recipient's.
-    pub recipient_email: Option<String>,
-}
 
 /// Everything that the ledger knows about one commission. It serialises as rows of JSON, with the columns' names.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -50,34 +25,19 @@ pub struct Dossier {
 }
 
 impl Ledger {
-    /// The view `attention`, longest standing first.
-    pub fn attention(&self) -> Result<Vec<Attention>, LedgerError> {
+    /// How many rewards are in each state; without the states that have none.
+    pub fn states(&self) -> Result<BTreeMap<String, u64>, LedgerError> {
         self.run(|conn| {
-            conn.prepare_cached("SELECT * FROM attention")?
-                .query_map([], |row| {
-                    Ok(Attention {
-                        commission_id: CommissionId(row.get("commission_id")?),
-                        state: row.get("state")?,
-                        reason: row.get("reason")?,
-                        since: row.get("since")?,
-                        what_to_do: row.get("what_to_do")?,
-                        detail: row.get("detail")?,
-                        unit: row.get("unit")?,
-                        amount: row.get("amount")?,
-                        recipient: row.get("recipient")?,
-                        recipient_email: row.get("recipient_email")?,
-                    })
-                })?
+            conn.prepare_cached("SELECT state, rewards FROM reward_states WHERE rewards > 0")?
+                .query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs())))?
                 .collect()
         })
     }
 
-    /// How many rewards are in each state; without the states that have none.
-    pub fn states(&self) -> Result<BTreeMap<String, u64>, LedgerError> {
+    /// How many rewards there are, counted anew: also in a copy that has the schema of an earlier version.
+    pub(super) fn count_rewards(&self) -> Result<u64, LedgerError> {
         self.run(|conn| {
-            conn.prepare_cached("SELECT state, count(*) FROM rewards GROUP BY state")?
-                .query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs())))?
-                .collect()
+            conn.query_row("SELECT count(*) FROM rewards", [], |row| row.get::<_, i64>(0)).map(i64::unsigned_abs)
         })
     }
 
@@ -99,17 +59,18 @@ impl Ledger {
     }
 
     /// The commissions of the promoter or referral with this email, the latest approved first. Ignores the case of ASCII
-    /// letters. Reads the whole table.
+    /// letters.
     pub fn ids_of(&self, email: &str) -> Result<Vec<CommissionId>, LedgerError> {
-        // Only of ASCII: `KIM@` with a Kelvin sign (U+212A) is somebody else.
+        // Only of ASCII, as NOCASE does it, but NOCASE takes a NUL for the end: `KIM@` with a Kelvin sign (U+212A) is somebody else.
         let same = |found: Option<&str>| found.is_some_and(|found| found.eq_ignore_ascii_case(email));
         self.run(|conn| {
             let mut statement = conn.prepare_cached(
                 "SELECT commission_id, promoter_email, referral_email FROM rewards \
-                 WHERE promoter_email IS NOT NULL OR referral_email IS NOT NULL \
+                 WHERE commission_id IN (SELECT commission_id FROM rewards WHERE promoter_email = :email COLLATE NOCASE \
+                 UNION SELECT commission_id FROM rewards WHERE referral_email = :email COLLATE NOCASE) \
                  ORDER BY julianday(coalesce(approved_at, created_at, first_seen_at)) DESC, commission_id DESC",
             )?;
-            let mut rows = statement.query([])?;
+            let mut rows = statement.query(named_params! {":email": email})?;
             let mut ids = Vec::new();
             while let Some(row) = rows.next()? {
                 let email = |column| row.get_ref(column)?.as_str_or_null().map_err(rusqlite::Error::from);

@@ -15,7 +15,7 @@ use std::{
 
 use thiserror::Error;
 
-use super::{files, high_water_mark::high_water_mark_path};
+use super::{files, high_water_mark::high_water_mark_path, soundness::seal_path};
 use crate::{
     clock::Clock,
     domain::{Timestamp, timestamp_text},
@@ -128,6 +128,7 @@ fn acquire_now(ledger: &Path, doing: &str, now: Timestamp) -> Result<PassLock, L
         tracing::debug!("the pass lock {} does not name its holder: {error}", path.display());
     }
     files::sweep_drafts(&high_water_mark_path(ledger));
+    files::sweep_drafts(&seal_path(ledger));
     Ok(PassLock { _file: file })
 }
 

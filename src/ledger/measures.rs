@@ -1,13 +1,13 @@
 //! The measurements: the present numbers, and counts since the ledger began.
 //!
-//! Guarantees: counts never go down. Counting continues from where it was, so it costs as much as there is new, except the
-//! first time.
+//! Guarantees: counts never go down, and are not added up anew: triggers keep them as they grow (`migrations/counts.sql`), in the
+//! transaction that makes them grow, whoever writes. So reading them costs the same after a million rewards.
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, Row, named_params};
+use rusqlite::Connection;
 
-use super::{Ledger, LedgerError, row::time};
+use super::{Ledger, LedgerError};
 use crate::domain::Timestamp;
 
 /// The present numbers.
@@ -21,17 +21,7 @@ pub struct Standing {
     pub completed: Option<Timestamp>,
 }
 
-/// Counts since the ledger began; [`Ledger::count`] brings them up to date.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Tally {
-    /// Counts of final rows: up to [`Self::upto`].
-    finals: Counted,
-    upto: Upto,
-    /// Counts of all rows.
-    pub counted: Counted,
-}
-
-/// The counts.
+/// Counts since the ledger began.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Counted {
     /// Attempts by unit (empty text where it is unknown) and outcome.
@@ -60,19 +50,11 @@ impl WaitTimes {
     /// A minute to a week.
     pub const BOUNDS_S: [u32; 10] = [60, 300, 900, 1_800, 3_600, 10_800, 21_600, 86_400, 259_200, 604_800];
 
-    fn add(&mut self, wait_s: f64) {
-        let bucket = Self::BOUNDS_S.partition_point(|bound| f64::from(*bound) < wait_s);
-        self.buckets[bucket] += 1;
-        self.sum_s += wait_s;
+    /// The bucket that `counts.sql` calls so.
+    fn bucket(&mut self, name: &str) -> &mut u64 {
+        let bucket = Self::BOUNDS_S.iter().position(|bound| bound.to_string() == name);
+        &mut self.buckets[bucket.unwrap_or(Self::BOUNDS_S.len())]
     }
-}
-
-/// The last final row of each table. All rows before it are final too.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Upto {
-    attempt: i64,
-    pass: i64,
-    journal: i64,
 }
 
 impl Ledger {
@@ -86,88 +68,31 @@ impl Ledger {
         })
     }
 
-    /// Brings the counts up to date.
-    pub fn count(&self, tally: &mut Tally) -> Result<(), LedgerError> {
-        let next = self.run(|conn| {
-            // One snapshot: a row that becomes final in the meantime is counted exactly once.
-            let snapshot = conn.unchecked_transaction()?;
-            let mut next = tally.clone();
-            next.upto = final_rows(&snapshot)?;
-            count_attempts(&snapshot, &mut next.finals, tally.upto.attempt, next.upto.attempt)?;
-            count_passes(&snapshot, &mut next.finals, tally.upto.pass, next.upto.pass)?;
-            count_waits(&snapshot, &mut next.finals, tally.upto.journal)?;
-            next.counted = next.finals.clone();
-            count_attempts(&snapshot, &mut next.counted, next.upto.attempt, i64::MAX)?;
-            count_passes(&snapshot, &mut next.counted, next.upto.pass, i64::MAX)?;
-            snapshot.finish()?;
-            Ok(next)
-        })?;
-        *tally = next;
-        Ok(())
+    /// Reads the counts.
+    pub fn counted(&self) -> Result<Counted, LedgerError> {
+        self.run(|conn| {
+            let mut counted = Counted::default();
+            let mut statement = conn.prepare_cached("SELECT what, kind, outcome, count FROM counts")?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                let (what, kind, outcome) = (row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get(2)?);
+                let count = row.get::<_, i64>(3)?.unsigned_abs();
+                match (what.as_str(), kind.as_str()) {
+                    ("attempts", _) => *counted.deliveries.entry((kind, outcome)).or_default() += count,
+                    ("passes", "") => counted.passes_completed += count,
+                    ("passes", _) => *counted.passes_failed.entry(kind).or_default() += count,
+                    ("api_requests", _) => counted.api_requests += count,
+                    ("waits", bucket) => *counted.waits.bucket(bucket) += count,
+                    #[allow(clippy::cast_precision_loss, reason = "2^53 ms are 285,000 years")]
+                    ("waited_ms", _) => counted.waits.sum_s += count as f64 / 1000.0,
+                    (_, _) => {}
+                }
+            }
+            Ok(counted)
+        })
     }
 }
 
 fn by_word(conn: &Connection, sql: &str) -> rusqlite::Result<BTreeMap<String, u64>> {
-    conn.prepare_cached(sql)?.query_map([], |row| Ok((row.get(0)?, count(row, 1)?)))?.collect()
-}
-
-fn final_rows(conn: &Connection) -> rusqlite::Result<Upto> {
-    conn.prepare_cached(
-        "SELECT coalesce((SELECT min(id) FROM attempts WHERE finished_at IS NULL) - 1, (SELECT max(id) FROM attempts), 0) AS attempt, \
-         coalesce((SELECT min(id) FROM passes WHERE finished IS NULL) - 1, (SELECT max(id) FROM passes), 0) AS pass, \
-         coalesce((SELECT max(id) FROM journal), 0) AS journal",
-    )?
-    .query_row([], |row| {
-        Ok(Upto { attempt: row.get("attempt")?, pass: row.get("pass")?, journal: row.get("journal")? })
-    })
-}
-
-fn count_attempts(conn: &Connection, counted: &mut Counted, after: i64, upto: i64) -> rusqlite::Result<()> {
-    let mut statement = conn.prepare_cached(
-        "SELECT coalesce(unit, ''), outcome, count(*) FROM attempts JOIN rewards USING (commission_id) \
-         WHERE attempts.id > :after AND attempts.id <= :upto AND outcome IS NOT NULL GROUP BY 1, 2",
-    )?;
-    let mut rows = statement.query(named_params! {":after": after, ":upto": upto})?;
-    while let Some(row) = rows.next()? {
-        *counted.deliveries.entry((row.get(0)?, row.get(1)?)).or_default() += count(row, 2)?;
-    }
-    Ok(())
-}
-
-fn count_passes(conn: &Connection, counted: &mut Counted, after: i64, upto: i64) -> rusqlite::Result<()> {
-    let mut statement = conn.prepare_cached(
-        "SELECT iif(error IS NULL, '', coalesce(error_kind, 'unknown')) AS kind, count(*), total(api_requests) FROM passes \
-         WHERE id > :after AND id <= :upto AND finished IS NOT NULL GROUP BY 1",
-    )?;
-    let mut rows = statement.query(named_params! {":after": after, ":upto": upto})?;
-    while let Some(row) = rows.next()? {
-        match row.get::<_, String>(0)? {
-            completed if completed.is_empty() => counted.passes_completed += count(row, 1)?,
-            kind => *counted.passes_failed.entry(kind).or_default() += count(row, 1)?,
-        }
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole, and not below 0")]
-        let requests = row.get::<_, f64>(2)? as u64;
-        counted.api_requests += requests;
-    }
-    Ok(())
-}
-
-/// A reward is delivered once, and the journal only grows.
-fn count_waits(conn: &Connection, counted: &mut Counted, after: i64) -> rusqlite::Result<()> {
-    let mut statement = conn.prepare_cached(
-        "SELECT approved_at, delivered_at FROM journal JOIN rewards USING (commission_id) \
-         WHERE journal.id > :after AND to_state = 'delivered' AND from_state = 'delivering' \
-         AND delivered_by = 'makegood' AND approved_at IS NOT NULL",
-    )?;
-    let mut rows = statement.query(named_params! {":after": after})?;
-    while let Some(row) = rows.next()? {
-        if let (Some(approved), Some(delivered)) = (time(row, "approved_at")?, time(row, "delivered_at")?) {
-            counted.waits.add((delivered - approved).as_seconds_f64().max(0.0));
-        }
-    }
-    Ok(())
-}
-
-fn count(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
-    row.get::<_, i64>(column).map(i64::unsigned_abs)
+    conn.prepare_cached(sql)?.query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs())))?.collect()
 }

@@ -22,29 +22,33 @@ use super::{
 use crate::domain::Timestamp;
 
 /// Each brings `user_version` from its index to the next.
-pub(super) const MIGRATIONS: [&str; 5] = [
+pub(super) const MIGRATIONS: [&str; 6] = [
     include_str!("migrations/0001-initial.sql"),
     include_str!("migrations/0002-alerts.sql"),
     include_str!("migrations/0003-rewards-rebuilt.sql"),
     include_str!("migrations/0004-kinds-of-failures.sql"),
     include_str!("migrations/0005-why-a-reward-waits.sql"),
+    include_str!("migrations/0006-fast-at-any-size.sql"),
 ];
 /// Not part of any migration: they are made after the tables, and are always the current ones. If you change one of these files
 /// together with a new migration, keep a copy of it for the version before ([`views_and_guards`]).
 const VIEWS: &str = include_str!("migrations/views.sql");
 const GUARDS: &str = include_str!("migrations/guards.sql");
+const COUNTS: &str = include_str!("migrations/counts.sql");
+const CURRENT: [&str; 3] = [VIEWS, GUARDS, COUNTS];
 
 /// The schema that this program reads and writes.
 pub(super) fn known_version() -> i64 {
     i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX)
 }
 
-/// The views and guards of a version; none where its migrations contain them.
-fn views_and_guards(version: i64) -> Option<[&'static str; 2]> {
+/// The views, guards and counts of a version; none where its migrations contain them.
+fn views_and_guards(version: i64) -> Option<[&'static str; 3]> {
     match version {
         ..=2 => None,
-        3 => Some([include_str!("migrations/0003-views.sql"), GUARDS]),
-        _ => Some([VIEWS, GUARDS]),
+        3 => Some([include_str!("migrations/0003-views.sql"), GUARDS, ""]),
+        4 | 5 => Some([include_str!("migrations/0005-views.sql"), GUARDS, ""]),
+        _ => Some(CURRENT),
     }
 }
 
@@ -150,7 +154,7 @@ impl Ledger {
 /// Runs the migrations from `from` on. Returns a table with a row that refers to a missing one, if there is any.
 fn bring_up(tx: &Connection, from: i64, migrations: &[&str]) -> rusqlite::Result<Option<String>> {
     make_tables(tx, from, migrations)?;
-    make_anew(tx, [VIEWS, GUARDS])?;
+    make_anew(tx, CURRENT)?;
     tx.pragma_update(None, "application_id", APPLICATION_ID)?;
     tx.pragma_update(None, "user_version", i64::try_from(migrations.len()).unwrap_or(i64::MAX))?;
     let mut check = tx.prepare("PRAGMA foreign_key_check")?;
@@ -168,7 +172,7 @@ fn make_tables(tx: &Connection, from: i64, migrations: &[&str]) -> rusqlite::Res
     Ok(())
 }
 
-fn make_anew(tx: &Connection, views_and_guards: [&str; 2]) -> rusqlite::Result<()> {
+fn make_anew(tx: &Connection, views_and_guards: [&str; 3]) -> rusqlite::Result<()> {
     drop_views_and_guards(tx)?;
     views_and_guards.iter().try_for_each(|sql| tx.execute_batch(sql))
 }

@@ -16,6 +16,7 @@
 
 mod alerts;
 mod attempts;
+mod attention;
 mod backup;
 mod change;
 mod claims;
@@ -40,6 +41,7 @@ mod place;
 mod queries;
 mod restore;
 mod row;
+mod soundness;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -58,6 +60,8 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 pub use alerts::{Caught, Streak};
 pub use attempts::{Aftermath, Begun};
+pub use attention::{Attention, AttentionGroup, AttentionInShort};
+pub(crate) use attention::{EXAMPLES, ONE_BY_ONE_MAX};
 pub use backup::BackedUp;
 pub use change::{Author, Change};
 pub use claims::{CLAIM_MAX, Claimed, LiveClaim};
@@ -69,9 +73,9 @@ pub(crate) use files::{folder_of, replace as replace_file, sweep_drafts};
 pub use health::Health;
 pub use high_water_mark::Position;
 pub use history::{Attempt, JournalEntry};
-pub use journal::{Attention, Dossier};
+pub use journal::Dossier;
 pub use lock::{LockError, PassLock, acquire as acquire_pass_lock};
-pub use measures::{Counted, Standing, Tally, WaitTimes};
+pub use measures::{Counted, Standing, WaitTimes};
 pub use passes::{Counts, PassId};
 pub use place::{as_owner, become_owner, find_ledger};
 pub use restore::{Copy, Staged};
@@ -82,6 +86,7 @@ pub use words::{DeliveredBy, Drift, Forgot, HoldReason, OutcomeWord, RewardState
 
 use fence::Patience;
 use high_water_mark::HighWaterMark;
+use soundness::Seal;
 
 /// `mkgd`, in the database's header: marks the file as ours.
 const APPLICATION_ID: i64 = 0x6d6b_6764;
@@ -121,6 +126,9 @@ pub struct Ledger {
     high_water_mark: Option<HighWaterMark>,
     /// The file that was opened; none in memory.
     file: Option<(u64, u64)>,
+    /// What is known about damage. After `conn`, because it is written when that is closed; none in memory, for readers, and for
+    /// further connections.
+    seal: Option<Seal>,
 }
 
 impl Ledger {
@@ -155,7 +163,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// Reads the whole file and looks for damage. Worth its time before something is delivered on the strength of it.
+    /// Reads the whole file and looks for damage.
     pub fn check_sound(&self) -> Result<(), LedgerError> {
         let verdict: String = self.run(|conn| conn.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)))?;
         if verdict == "ok" {

@@ -16,6 +16,7 @@ use super::{
     folder_of,
     high_water_mark::HighWaterMark,
     migrate::{self, known_version},
+    soundness::Seal,
     with_suffix,
 };
 use crate::domain::{Timestamp, timestamp_text};
@@ -28,9 +29,15 @@ impl Ledger {
     pub fn open(path: &Path, account_id: &str, now: Timestamp) -> Result<Self, LedgerError> {
         create_file(path)?;
         check_files(path, For::Writing)?;
+        let seal = Seal::read(path);
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let ledger = Self::connect(path, |path| Connection::open_with_flags(path, flags))?;
-        let ledger = Self { high_water_mark: Some(HighWaterMark::beside(path)), file: file_id(path), ..ledger };
+        let ledger = Self {
+            high_water_mark: Some(HighWaterMark::beside(path)),
+            file: file_id(path),
+            seal: Some(seal),
+            ..ledger
+        };
         ledger.prepare_for_writing()?;
         // Before the schema: after a kill between the two, the ledger is new, and its mark says so.
         ledger.make_first_high_water_mark()?;
@@ -105,7 +112,7 @@ impl Ledger {
 
     pub(super) fn of(conn: Connection, path: &Path, patience: Patience) -> Self {
         conn.set_prepared_statement_cache_capacity(STATEMENTS);
-        Self { conn: Kept(conn), patience, path: path.to_owned(), high_water_mark: None, file: None }
+        Self { conn: Kept(conn), patience, path: path.to_owned(), high_water_mark: None, file: None, seal: None }
     }
 
     pub(super) fn open_uri(path: &Path, query: &str) -> Result<Self, LedgerError> {

@@ -1,5 +1,9 @@
-//! The table `passes`: one row for each pass, written at its start and completed at its end, however it ends.
+//! The table `passes`: one row for each pass, written at its start and completed at its end, however it ends. Rows of passes in
+//! which nothing happened are removed after some time.
 
+use std::time::Duration;
+
+use chrono::TimeDelta;
 use rusqlite::named_params;
 use serde::Serialize;
 
@@ -27,6 +31,16 @@ pub struct Counts {
     /// HTTP requests to FirstPromoter, retries included.
     pub api_requests: u64,
 }
+
+/// At least so many are removed at once: each removal is a sync, and a hundred cost no more than one.
+const REMOVED_MIN: u32 = 100;
+/// A pass does not remove more.
+const REMOVED_MAX: u32 = 1_000;
+
+/// Passes that may be removed.
+const EMPTY: &str = "SELECT id FROM passes \
+    WHERE happened = 0 AND finished IS NOT NULL AND error IS NULL AND finished < :before AND id < \
+    (SELECT max(id) FROM passes WHERE kind <> 'commissions' AND finished IS NOT NULL AND error IS NULL)";
 
 impl Ledger {
     /// Writes that a pass begins. First closes passes whose process ended before they did. The caller holds the pass lock, so
@@ -67,5 +81,28 @@ impl Ledger {
             })
         })
         .map(|_| ())
+    }
+    /// Removes passes that ended longer than `keep` ago and in which nothing happened: neither the journal nor an attempt names
+    /// them, and they completed. The last one that completed stays. Returns how many are gone.
+    pub fn remove_empty_passes(&self, keep: Duration, now: Timestamp) -> Result<usize, LedgerError> {
+        let Some(before) = TimeDelta::from_std(keep).ok().and_then(|keep| now.checked_sub_signed(keep)) else {
+            return Ok(0);
+        };
+        let before = timestamp_text(before);
+        let many: u32 = self.run(|conn| {
+            conn.prepare_cached(&format!("SELECT count(*) FROM ({EMPTY} LIMIT :most)"))?
+                .query_row(named_params! {":before": before, ":most": REMOVED_MIN}, |row| row.get(0))
+        })?;
+        if many < REMOVED_MIN {
+            return Ok(0);
+        }
+        // With foreign keys on, SQLite would read the whole journal for each pass to see that nothing refers to it.
+        self.run(|conn| conn.pragma_update(None, "foreign_keys", false))?;
+        let removed = self.write(|tx| {
+            tx.prepare_cached(&format!("DELETE FROM passes WHERE id IN ({EMPTY} ORDER BY finished LIMIT :most)"))?
+                .execute(named_params! {":before": before, ":most": REMOVED_MAX})
+        });
+        let guarded_again = self.run(|conn| conn.pragma_update(None, "foreign_keys", true));
+        guarded_again.and(removed)
     }
 }

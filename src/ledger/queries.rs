@@ -34,6 +34,17 @@ impl Ledger {
         })
     }
 
+    /// Whether a reward waits whose time has come, or is being delivered.
+    pub fn has_due(&self, now: Timestamp) -> Result<bool, LedgerError> {
+        self.run(|conn| {
+            conn.prepare_cached(
+                "SELECT EXISTS (SELECT 1 FROM rewards WHERE state IN ('waiting', 'delivering') AND next_attempt_at <= :now) \
+                 OR EXISTS (SELECT 1 FROM rewards WHERE state IN ('waiting', 'delivering') AND next_attempt_at IS NULL)",
+            )?
+            .query_row(named_params! {":now": timestamp_text(now)}, |row| row.get(0))
+        })
+    }
+
     /// The rewards that a person reversed since then. FirstPromoter may call one fulfilled after all when a batch under way
     /// takes effect.
     pub fn reversed_since(&self, since: Timestamp) -> Result<Vec<CommissionId>, LedgerError> {

@@ -106,7 +106,7 @@ impl Copy {
         copy.run(|conn| conn.pragma_update(None, "journal_mode", "DELETE"))?;
         copy.require_account(account_id)?;
         copy.check_sound()?;
-        let (position, rewards) = (copy.position()?, copy.states()?.values().sum());
+        let (position, rewards) = (copy.position()?, copy.count_rewards()?);
         drop(copy);
         let synced = File::open(draft).and_then(|file| file.sync_all());
         synced.map_err(|source| LedgerError::File { doing: "write", path: draft.to_owned(), source })?;

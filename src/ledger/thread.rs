@@ -26,6 +26,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{
     Author, Change, Ledger, LedgerError, PassId,
     change::{Move, Written},
+    soundness::Check,
 };
 use crate::domain::Timestamp;
 
@@ -36,6 +37,8 @@ const TOGETHER_MAX: usize = 256;
 pub struct Writer<'a> {
     ledger: &'a Ledger,
     way: Way<'a>,
+    /// The check for damage that is under way.
+    check: RefCell<Option<Check>>,
 }
 
 enum Way<'a> {
@@ -51,18 +54,39 @@ impl<'a> Writer<'a> {
         if ledger.file.is_none() {
             return Self::here(ledger, now);
         }
-        Self { ledger, way: Way::Thread(OnceCell::new(), now) }
+        Self { ledger, way: Way::Thread(OnceCell::new(), now), check: RefCell::default() }
     }
 
     /// A writer whose thread has this connection.
     #[cfg(test)]
     pub(super) fn thread_with(ledger: &'a Ledger, second: Ledger, now: fn() -> Timestamp) -> Result<Self, LedgerError> {
-        Ok(Self { ledger, way: Way::Thread(OnceCell::from(Thread::start(second, now)?), now) })
+        let way = Way::Thread(OnceCell::from(Thread::start(second, now)?), now);
+        Ok(Self { ledger, way, check: RefCell::default() })
     }
 
     /// A writer on the caller's thread and connection, for the simulator and for ledgers in memory.
     pub fn here(ledger: &'a Ledger, now: impl Fn() -> Timestamp + 'a) -> Self {
-        Self { ledger, way: Way::Here(RefCell::default(), Box::new(now)) }
+        Self { ledger, way: Way::Here(RefCell::default(), Box::new(now)), check: RefCell::default() }
+    }
+
+    /// Begins to read the whole ledger for damage, where that has to be done before a delivery and is not under way. `ours`: a
+    /// check by an earlier process does not count.
+    pub fn begin_check(&self, now: Timestamp, ours: bool) -> Result<(), LedgerError> {
+        if matches!(self.way, Way::Thread(..)) && self.check.borrow().is_none() && self.ledger.needs_check(now, ours) {
+            *self.check.borrow_mut() = Some(self.ledger.begin_check(now)?);
+        }
+        Ok(())
+    }
+
+    /// Returns when the ledger is known to be sound. Call it before the first delivery.
+    pub async fn checked(&self, now: Timestamp, ours: bool) -> Result<(), LedgerError> {
+        self.begin_check(now, ours)?;
+        let check = self.check.borrow_mut().take();
+        match check {
+            Some(check) => self.ledger.end_check(check).await,
+            None if self.ledger.needs_check(now, ours) => self.ledger.check_now(now),
+            None => Ok(()),
+        }
     }
 
     /// Makes changes in a transaction that others may share. If `work` fails, none of its changes is made. If the transaction

@@ -7,7 +7,6 @@
 //! Assumptions: the folder exists, and the collector reads names that end in `.prom` only.
 
 use std::{
-    cell::RefCell,
     collections::BTreeMap,
     fmt::{Display, Write as _},
     path::Path,
@@ -17,7 +16,7 @@ use super::channel::Quiet;
 use crate::{
     domain::Unit,
     ledger::{
-        Counted, Drift, FailureKind, Health, HoldReason, Ledger, LedgerError, Standing, Tally, WaitTimes, replace_file,
+        Counted, Drift, FailureKind, Health, HoldReason, Ledger, LedgerError, Standing, WaitTimes, replace_file,
         sweep_drafts,
     },
     reconcile::in_full,
@@ -33,14 +32,13 @@ const OUTCOMES: [&str; 4] = ["delivered", "not_delivered", "unknown", "refused"]
 #[derive(Debug)]
 pub struct Metrics {
     account_id: String,
-    tally: RefCell<Tally>,
     quiet: Quiet,
 }
 
 impl Metrics {
     /// Of this account.
     pub fn new(account_id: &str) -> Self {
-        Self { account_id: account_id.to_owned(), tally: RefCell::default(), quiet: Quiet::default() }
+        Self { account_id: account_id.to_owned(), quiet: Quiet::default() }
     }
 
     /// Writes the metrics, and whether passes are `late`, to `textfile` (`metrics.textfile`; none: writes nothing). A failure
@@ -59,13 +57,11 @@ impl Metrics {
     }
 
     fn text(&self, ledger: &Ledger, late: bool) -> Result<String, LedgerError> {
-        let mut tally = self.tally.borrow_mut();
-        ledger.count(&mut tally)?;
         let mut text = Text { account_id: escaped(&self.account_id), out: String::new() };
         text.standing(&ledger.standing()?);
         text.late(late);
         text.targets(&ledger.health()?);
-        text.counted(&tally.counted);
+        text.counted(&ledger.counted()?);
         Ok(text.out)
     }
 }

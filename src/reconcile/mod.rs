@@ -196,6 +196,7 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
             return Err(unwritten);
         }
         finished?;
+        self.remove_empty_passes();
         report.look_up(self.ledger)?;
         Ok(report)
     }
@@ -209,18 +210,31 @@ impl<A: Api, D: Deliver, C: Clock> Pass<'_, A, D, C> {
         self.ledger.end_cut_off_attempts(self.clock.now())?;
         let targets = self.fingerprints();
         self.ledger.adopt_fingerprints(&targets)?;
+        // Where something is due already: the file is read for damage while FirstPromoter is asked.
+        let of_the_service = order.trigger != Trigger::Command;
+        if self.ledger.has_due(self.clock.now())? {
+            self.writer.begin_check(self.clock.now(), of_the_service)?;
+        }
         let mut plan = self.plan_with(order, &targets).await?;
         report.counts.listed = plan.listed;
         report.counts.missing = plan.missing();
         report.fuse_wanted = plan.fuse_wanted;
         if plan.wants_to_deliver() {
-            self.ledger.check_sound()?;
+            self.unless_stopped(self.writer.checked(self.clock.now(), of_the_service)).await?;
         }
         let truth = self.truth(&plan)?;
         let delivered = self.carry_out(&mut plan, &truth, &targets, report).await;
         report.counts.missing = plan.missing();
         self.mark(&plan, &truth, delivered?, report).await?;
         plan.unknown_ids_error()
+    }
+
+    /// What fails here is done by a later pass.
+    fn remove_empty_passes(&self) {
+        let removed = self.ledger.remove_empty_passes(self.settings.ledger.keep_empty_passes, self.clock.now());
+        if let Err(error) = removed {
+            tracing::debug!("the rows of old passes in which nothing happened are not removed: {}", in_full(&error));
+        }
     }
 
     /// What a pass would do: observes, plans, applies the fuse, confirms. Only reads.

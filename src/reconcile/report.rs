@@ -8,8 +8,8 @@ use super::Order;
 use crate::{
     domain::{CommissionId, RecipientKind, Timestamp, Unit, timestamp_text},
     ledger::{
-        Aftermath, Attention, Author, Counts, Ledger, LedgerError, PassFailure, PassId, Reward, RewardState, State,
-        Transition,
+        Aftermath, Attention, AttentionGroup, Author, Counts, Ledger, LedgerError, PassFailure, PassId, Reward,
+        RewardState, State, Transition,
     },
     plan::{Item, Step},
 };
@@ -33,8 +33,11 @@ pub struct Report {
     pub error: Option<PassFailure>,
     /// How many deliveries were wanted when the fuse blew.
     pub fuse_wanted: Option<u64>,
-    /// Those that moved, and those that need a person.
+    /// Those that moved, and those that need a person, but for those in `groups`.
     pub rewards: Vec<Line>,
+    /// Many rewards that need a person for the same reason.
+    #[serde(skip)]
+    pub groups: Vec<AttentionGroup>,
     /// Attempts in this pass.
     #[serde(skip)]
     pub(super) attempts: u64,
@@ -65,6 +68,9 @@ pub struct Line {
     pub detail: Option<String>,
     /// Whether it is in `attention`.
     pub needs_attention: bool,
+    /// Its row there.
+    #[serde(skip)]
+    pub attention: Option<Attention>,
 }
 
 impl Report {
@@ -78,6 +84,7 @@ impl Report {
             error: None,
             fuse_wanted: None,
             rewards: Vec::new(),
+            groups: Vec::new(),
             attempts: 0,
             moved: BTreeSet::new(),
         }
@@ -137,25 +144,45 @@ impl Report {
         self.counts.fulfilled += u64::from(confirmed);
     }
 
-    /// Reads the present state of the rewards from the ledger.
+    /// Reads the present state of the rewards from the ledger, in short.
     pub(super) fn look_up(&mut self, ledger: &Ledger) -> Result<(), LedgerError> {
+        let attention = ledger.attention_in_short(&self.moved)?;
+        self.needs_attention = attention.count;
+        self.groups = attention.groups;
+        let alone = self.moved.iter().copied().filter(|id| !attention.grouped.contains(id)).collect();
+        self.look_up_these(alone, attention.rows, ledger)
+    }
+
+    /// Reads every one of them, so that none is in a group.
+    pub fn look_up_all(&mut self, ledger: &Ledger) -> Result<(), LedgerError> {
         let attention = ledger.attention()?;
         self.needs_attention = attention.len() as u64;
-        let reasons: BTreeMap<CommissionId, &Attention> = attention.iter().map(|it| (it.commission_id, it)).collect();
-        let ids: BTreeSet<CommissionId> = self.moved.iter().copied().chain(reasons.keys().copied()).collect();
+        self.groups = Vec::new();
+        self.look_up_these(self.moved.clone(), attention, ledger)
+    }
+
+    fn look_up_these(
+        &mut self,
+        mut ids: BTreeSet<CommissionId>,
+        attention: Vec<Attention>,
+        ledger: &Ledger,
+    ) -> Result<(), LedgerError> {
+        let mut attention: BTreeMap<CommissionId, Attention> =
+            attention.into_iter().map(|it| (it.commission_id, it)).collect();
+        ids.extend(attention.keys().copied());
         let ids: Vec<CommissionId> = ids.into_iter().collect();
         let rewards = ledger.rewards(&ids)?;
         self.rewards = ids
             .iter()
             .filter_map(|id| rewards.get(id))
-            .map(|reward| Line::new(reward, reasons.get(&reward.id).copied()))
+            .map(|reward| Line::new(reward, attention.remove(&reward.id)))
             .collect();
         Ok(())
     }
 }
 
 impl Line {
-    fn new(reward: &Reward, attention: Option<&Attention>) -> Self {
+    fn new(reward: &Reward, attention: Option<Attention>) -> Self {
         let facts = &reward.facts;
         // While the recipient is unknown, the promoter is the person whom somebody would ask about.
         let promoter = || facts.promoter.as_ref().and_then(|promoter| promoter.email.as_deref());
@@ -170,7 +197,7 @@ impl Line {
             | State::Reversed { .. }
             | State::Dismissed => None,
         };
-        let detail = attention.and_then(|it| it.detail.as_deref()).or_else(|| reward.state.last_error());
+        let detail = attention.as_ref().and_then(|it| it.detail.as_deref()).or_else(|| reward.state.last_error());
         Self {
             commission_id: reward.id,
             state: reward.state.word(),
@@ -179,9 +206,10 @@ impl Line {
             recipient: facts.recipient.map(RecipientKind::as_str).map(str::to_owned),
             recipient_email: email.map(str::to_owned),
             target: reward.target().map(str::to_owned),
-            reason: attention.map(|it| it.reason.clone()).or(waits),
+            reason: attention.as_ref().map(|it| it.reason.clone()).or(waits),
             detail: detail.map(str::to_owned),
             needs_attention: attention.is_some(),
+            attention,
         }
     }
 }

@@ -8,6 +8,8 @@ use std::{
 
 use tempfile::TempDir;
 
+mod statements;
+
 use super::*;
 use crate::{
     config::{
@@ -252,7 +254,7 @@ fn settings() -> Settings {
             timeout: Duration::from_secs(30),
         },
         schedule: Schedule { poll: "0 */5 * * * *".to_owned(), on_start: true },
-        ledger: LedgerSettings { path: "ledger.db".into() },
+        ledger: LedgerSettings { path: "ledger.db".into(), keep_empty_passes: Duration::from_hours(24 * 400) },
         policy,
         targets: BTreeMap::from([("app".to_owned(), app)]),
         notice: crate::config::NoticeSettings::default(),

@@ -296,8 +296,7 @@ impl World {
     /// All tables but `passes`, row by row.
     pub(crate) fn dump(&self) -> BTreeMap<String, Vec<Value>> {
         let ledger = self.ledger();
-        let tables =
-            "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' AND name <> 'passes'";
+        let tables = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' AND name NOT IN ('passes', 'counts')";
         rows(&ledger, tables)
             .iter()
             .filter_map(|row| row["name"].as_str())

@@ -72,7 +72,7 @@ impl Files {
     }
 
     fn forget(&self) -> anyhow::Result<()> {
-        let beside = ["", "-wal", "-shm", "-journal", ".lock", ".mark"].map(|suffix| {
+        let beside = ["", "-wal", "-shm", "-journal", ".lock", ".mark", ".sound"].map(|suffix| {
             let mut path = self.ledger.clone().into_os_string();
             path.push(suffix);
             PathBuf::from(path)

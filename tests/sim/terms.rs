@@ -129,7 +129,7 @@ impl Terms {
                 timeout: duration(API_TIMEOUT),
             },
             schedule: Schedule { poll: "0 */5 * * * *".to_owned(), on_start: true },
-            ledger: LedgerSettings { path: ledger.to_owned() },
+            ledger: LedgerSettings { path: ledger.to_owned(), keep_empty_passes: Duration::from_hours(24 * 400) },
             policy: Policy {
                 grace: duration(self.grace),
                 units: self.units.iter().map(|unit| Unit::from_wire(unit)).collect(),

@@ -153,7 +153,7 @@ impl Witness {
 
     /// Everything but `passes`, as text.
     pub fn dump(&self) -> String {
-        let sql = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name <> 'passes' AND name NOT LIKE 'sqlite_%' ORDER BY name";
+        let sql = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT IN ('passes', 'counts') AND name NOT LIKE 'sqlite_%' ORDER BY name";
         let tables: Vec<String> = self.query(sql, &[], |row| row.get(0));
         let mut dump = String::new();
         for table in tables {

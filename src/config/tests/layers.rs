@@ -175,7 +175,7 @@ fn unknown_keys_are_named_with_place_and_nearest_key_wherever_they_are() {
         (format!("{LEAST}[[routes]]\ntarget = \"app\"\nunits = \"points\""), "did you mean `routes[0].unit`?"),
         (format!("{LEAST}[polcy]\ngrace = \"1m\""), "polcy: unknown key; did you mean `policy`?"),
         (format!("grace = \"1m\"\n{LEAST}"), "FILE line 1: grace: unknown key; did you mean `policy.grace`?"),
-        (format!("{LEAST}[ledger]\nzzz = 1"), "take it out; valid here: path"),
+        (format!("{LEAST}[ledger]\nzzz = 1"), "take it out; valid here: path, keep_empty_passes"),
     ] {
         assert_names(&refused(&text, &[]), &[expected, "FILE line "]);
     }

@@ -65,6 +65,7 @@ fn the_defaults_are_those_of_the_contract() {
     assert_eq!(firstpromoter.timeout, Duration::from_secs(30));
     assert_eq!((schedule.poll.as_str(), schedule.on_start), ("0 */5 * * * *", true));
     assert_eq!(ledger.path, Path::new("/var/lib/makegood/ledger.db"));
+    assert_eq!(ledger.keep_empty_passes, Duration::from_hours(400 * 24));
     assert_eq!(policy.grace, Duration::from_mins(15));
     assert_eq!(policy.units, Unit::NON_MONETARY);
     assert!(policy.campaigns.is_empty());

@@ -70,7 +70,7 @@ ORDER BY commission_id, at, source, id;
 CREATE VIEW last_pass AS
 SELECT id AS pass_id, trigger, kind, started, finished, listed, missing, delivered, fulfilled, held, failed, api_requests, error,
        error_kind
-FROM passes ORDER BY id DESC LIMIT 1;
+FROM passes WHERE id = (SELECT max(id) FROM passes);
 
 CREATE VIEW targets AS
 SELECT target, failures, refusals, retry_at, last_error FROM target_health ORDER BY target;

@@ -15,6 +15,7 @@ use crate::{
 
 mod alerts;
 mod attempts;
+mod attention;
 mod backup;
 mod claims;
 mod decisions;
@@ -22,9 +23,13 @@ mod forgotten;
 mod high_water_mark;
 mod lock;
 mod looking;
+mod measures;
 mod migrations;
 mod opening;
+mod passes;
+mod plans;
 mod schema;
+mod soundness;
 mod thread;
 mod transition;
 
