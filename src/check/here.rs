@@ -43,8 +43,8 @@ pub(super) fn secrets(config_file: &Path, sources: &SecretSources, offline: bool
                 } else {
                     format!("{}: {}", problem.place, problem.key)
                 };
-                let (detail, remedy) = problem.what.split_once(": ").unwrap_or((&problem.what, "correct it"));
-                Check::failed(name, format!("{place}: {detail}"), with_credential_hint(&found.key, remedy))
+                let (what, remedy) = (problem.complaint.what(), problem.complaint.remedy());
+                Check::failed(name, format!("{place}: {what}"), with_credential_hint(&found.key, remedy))
             }
             (None, Some(origin)) => found_at(name, config_file, origin),
             (None, None) => Check::ok(name, "none is given"),

@@ -120,12 +120,12 @@ pub async fn all(path: &Path, config: &Config, offline: bool) -> Vec<Check> {
 
 /// The checks of a configuration that could not be read: one for each problem.
 pub fn unreadable(error: &ConfigError) -> Vec<Check> {
-    let fix = "correct it; config/makegood.toml shows every key";
     match error {
         ConfigError::Missing(_) | ConfigError::Unreadable { .. } => {
-            vec![Check::failed_as_told("configuration", &error.to_string())]
+            error.complaint().into_iter().map(|it| Check::failed("configuration", it.what(), it.remedy())).collect()
         }
         ConfigError::Invalid(problems) => {
+            let fix = "correct it; config/makegood.toml shows every key";
             problems.iter().map(|problem| Check::failed("configuration", problem.to_string(), fix)).collect()
         }
     }

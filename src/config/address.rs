@@ -4,33 +4,41 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use url::{Host, Url};
 
+use super::error::Complaint;
+
 /// Reads an address. The error says what is wrong and what to do, without the text, which may hold a password.
-pub(super) fn parse(text: &str) -> Result<Url, String> {
+pub(super) fn parse(text: &str) -> Result<Url, Complaint> {
     let Ok(url) = Url::parse(text) else {
-        return Err(r#"this is no URL: write it whole, as "https://host.example.com/path""#.to_owned());
+        return Err(Complaint::new("this is no URL", r#"write it whole, as "https://host.example.com/path""#));
     };
     match url.scheme() {
         "https" => {}
         "http" if is_loopback(&url) => {}
         "http" => {
-            return Err("http goes only to this machine itself (127.0.0.1, [::1], localhost): use https".to_owned());
+            return Err(Complaint::new(
+                "http goes only to this machine itself (127.0.0.1, [::1], localhost)",
+                "use https",
+            ));
         }
-        _ => return Err("only https is spoken (and http to this machine itself): use https".to_owned()),
+        _ => return Err(Complaint::new("only https is spoken (and http to this machine itself)", "use https")),
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err("a URL must not hold a user name or password: take out everything between // and @".to_owned());
+        return Err(Complaint::new(
+            "a URL must not hold a user name or password",
+            "take out everything between // and @",
+        ));
     }
     if url.fragment().is_some() {
-        return Err("a URL to call has no fragment: take out the # and what follows".to_owned());
+        return Err(Complaint::new("a URL to call has no fragment", "take out the # and what follows"));
     }
     Ok(url)
 }
 
 /// Like [`parse`], for an address that paths are appended to: no query, and no slash at its end.
-pub(super) fn parse_base(text: &str) -> Result<Url, String> {
+pub(super) fn parse_base(text: &str) -> Result<Url, Complaint> {
     let mut url = parse(text)?;
     if url.query().is_some() {
-        return Err("paths are appended to this address: take out the ? and what follows".to_owned());
+        return Err(Complaint::new("paths are appended to this address", "take out the ? and what follows"));
     }
     let path = url.path().trim_end_matches('/').to_owned();
     url.set_path(&path);

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, ffi::OsString};
 
-use super::error::{ConfigError, Problem};
+use super::error::{Complaint, ConfigError, Problem};
 
 /// Before every variable of ours.
 pub(super) const PREFIX: &str = "MAKEGOOD_";
@@ -51,8 +51,9 @@ pub(super) fn collect(
             (Ok(name), Ok(value)) => ours.push((name, value)),
             (name, _) => {
                 let part = if name.is_err() { "name" } else { "value" };
-                let what = format!("its {part} is not UTF-8: set it again, or unset it");
-                problems.push(Problem { place: format!("{PLACE}{}", shown.escape_debug()), key: String::new(), what });
+                let complaint = Complaint::new(format!("its {part} is not UTF-8"), "set it again, or unset it");
+                let place = format!("{PLACE}{}", shown.escape_debug());
+                problems.push(Problem { place, key: String::new(), complaint });
             }
         }
     }
@@ -72,8 +73,9 @@ pub(super) struct Variable {
 /// collides with another's, becomes a problem instead.
 pub(super) fn configuration(env: &[(String, String)]) -> (BTreeMap<String, Variable>, Vec<Problem>) {
     let (mut found, mut problems) = (BTreeMap::<String, Variable>::new(), Vec::new());
-    let mut complain = |name: &str, key: &str, what: String| {
-        problems.push(Problem { place: format!("{PLACE}{}", name.escape_debug()), key: key.to_owned(), what });
+    let mut complain = |name: &str, key: &str, what: &str, remedy: &str| {
+        let (place, complaint) = (format!("{PLACE}{}", name.escape_debug()), Complaint::new(what, remedy));
+        problems.push(Problem { place, key: key.to_owned(), complaint });
     };
     for (name, value) in env {
         let Some(rest) = name.strip_prefix(PREFIX).filter(|rest| rest.contains("__")) else { continue };
@@ -82,11 +84,12 @@ pub(super) fn configuration(env: &[(String, String)]) -> (BTreeMap<String, Varia
         // `config` would read any other name as a path expression, including an index such as `[9]`.
         let is_word = |s: &&str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
         if rest.contains('.') || !segments.iter().all(is_word) || segments.len() > DEEPEST {
-            complain(name, "", format!("its name is no key: write {PREFIX}SECTION__KEY, as MAKEGOOD_POLICY__GRACE"));
+            let remedy = format!("write {PREFIX}SECTION__KEY, as MAKEGOOD_POLICY__GRACE");
+            complain(name, "", "its name is no key", &remedy);
         } else if segments[0] == "routes" {
-            complain(name, "routes", "routes can be given in the file only: unset the variable".to_owned());
+            complain(name, "routes", "routes can be given in the file only", "unset the variable");
         } else if let Some(other) = found.get(&key) {
-            complain(name, &key, format!("{} sets the same key: unset one of the two", other.name));
+            complain(name, &key, &format!("{} sets the same key", other.name), "unset one of the two");
         } else {
             found.insert(key, Variable { name: name.clone(), value: value.clone() });
         }
@@ -96,7 +99,7 @@ pub(super) fn configuration(env: &[(String, String)]) -> (BTreeMap<String, Varia
         if let Some((_, below)) =
             found.range(format!("{key}.")..).next().filter(|(k, _)| k.starts_with(&format!("{key}.")))
         {
-            complain(&variable.name, key, format!("{} sets a part of it: unset one of the two", below.name));
+            complain(&variable.name, key, &format!("{} sets a part of it", below.name), "unset one of the two");
         }
     }
     (found, problems)

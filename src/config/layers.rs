@@ -17,7 +17,7 @@ use toml::de::{DeTable, DeValue, Error as TomlError};
 
 use super::{
     environment::{self, PLACE, Variable},
-    error::{ConfigError, Problem},
+    error::{Complaint, ConfigError, Problem},
     read::{Reader, Section},
     unit,
 };
@@ -197,11 +197,11 @@ impl<'t> Lines<'t> {
         // An error at the very end points behind the last line break.
         let end = self.text.trim_end().len().saturating_sub(1);
         let place = error.span().map_or_else(|| self.place.to_owned(), |span| self.place_of(span.start.min(end)));
-        let what = format!(
-            "this is not TOML ({}): write `key = value`, texts and durations in quotes, one a line",
-            error.message()
+        let complaint = Complaint::new(
+            format!("this is not TOML ({})", error.message()),
+            "write `key = value`, texts and durations in quotes, one a line",
         );
-        Problem { place, key: String::new(), what }
+        Problem { place, key: String::new(), complaint }
     }
 
     /// The whole file as a layer. `config` reads top-level names as path expressions (`a[9]` is an index), so only plain names
@@ -213,8 +213,8 @@ impl<'t> Lines<'t> {
             if !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte)) {
                 values.insert(name.to_owned(), self.value(value.span().start, value.get_ref()));
             } else {
-                let what = "there is a key here that cannot be one: take it out".to_owned();
-                problems.push(Problem { place: self.place_of(key.span().start), key: String::new(), what });
+                let complaint = Complaint::new("there is a key here that cannot be one", "take it out");
+                problems.push(Problem { place: self.place_of(key.span().start), key: String::new(), complaint });
             }
         }
         (Layer { name: "file", values }, problems)

@@ -43,7 +43,7 @@ mod words;
 
 pub(crate) use address::{LOCALHOST, is_loopback};
 pub use environment::{environment, reloads};
-pub use error::{ConfigError, Problem};
+pub use error::{Complaint, ConfigError, Problem};
 pub use schedule::next_times;
 pub(crate) use secrets::SIGNING_SECRET_BYTES;
 pub use secrets::{SecretFound, SecretOrigin, SecretSources, load_secrets};

@@ -69,21 +69,21 @@ fn alert(reader: &mut Reader, section: &mut Section) -> Option<(Slot, AlertSetti
 
 fn short_timeout(reader: &mut Reader, section: &mut Section) -> Option<Duration> {
     let entry = section.take(reader, "timeout")?;
-    let complaint = entry.complaint("the next pass waits for this: write at most \"1m\"");
+    let problem = entry.problem("the next pass waits for this", "write at most \"1m\"");
     let timeout = entry.timeout(reader)?;
     if timeout > LONGEST_TIMEOUT {
-        reader.add(complaint);
+        reader.add(problem);
         return None;
     }
     Some(timeout)
 }
 
 fn share(reader: &mut Reader, entry: Entry) -> Option<f64> {
-    let complaint = entry.complaint("this must be above 0 and at most 1: 0.5 is one half");
+    let problem = entry.problem("this must be above 0 and at most 1", "0.5 is one half");
     let share = entry.number(reader)?;
     if SHARE.contains(&share) {
         return Some(share);
     }
-    reader.add(complaint);
+    reader.add(problem);
     None
 }

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use chrono::{DateTime, Utc};
 
 use super::{
+    error::Complaint,
     origin::shown,
     read::{Entry, Reader, Section, section as subsection},
     suggest,
@@ -14,9 +15,6 @@ use crate::domain::{RecipientKind, Timestamp, Unit};
 
 /// The limit of `policy.max_amount` for points where nobody sets one.
 const MAX_POINTS: i64 = 100_000;
-
-/// Why money is not among the units.
-const NO_CASH: &str = "cash is paid out by FirstPromoter itself: take it out";
 
 /// The keys of `policy.max_amount`.
 const LIMITED: [(&str, Unit); 5] = [
@@ -75,7 +73,7 @@ fn policy(reader: &mut Reader, section: &mut Section) -> Option<Policy> {
 
 fn units(reader: &mut Reader, entry: Entry) -> Option<Vec<Unit>> {
     // Unlike `campaigns`, where an empty list means all.
-    let none = entry.complaint("there is nothing to deliver without a unit: name at least one");
+    let none = entry.problem("there is nothing to deliver without a unit", "name at least one");
     let list = entry.list(reader)?;
     if list.is_empty() {
         reader.add(none);
@@ -91,22 +89,28 @@ fn units(reader: &mut Reader, entry: Entry) -> Option<Vec<Unit>> {
     Some(distinct)
 }
 
+/// Why money is not among the units.
+fn no_cash() -> Complaint {
+    Complaint::new("cash is paid out by FirstPromoter itself", "take it out")
+}
+
 fn unit(reader: &mut Reader, entry: Entry) -> Option<Unit> {
     entry.checked(reader, |text| match Unit::from_wire(text) {
-        Unit::Cash => Err(NO_CASH.to_owned()),
+        Unit::Cash => Err(no_cash()),
         Unit::Unknown(word) => {
             let units = || Unit::NON_MONETARY.iter().map(Unit::as_str);
             let valid = suggest::listed(units());
-            Err(format!("this is none of {valid}: choose one of them{}", suggest::did_you_mean(&word, units())))
+            let meant = suggest::did_you_mean(&word, units());
+            Err(Complaint::new(format!("this is none of {valid}"), format!("choose one of them{meant}")))
         }
         unit @ (Unit::Credits | Unit::Points | Unit::FreeMonths | Unit::MonDiscount | Unit::DiscountPer) => Ok(unit),
     })
 }
 
-fn instant(text: &str) -> Result<Timestamp, String> {
-    DateTime::parse_from_rfc3339(text)
-        .map(|at| at.with_timezone(&Utc))
-        .map_err(|_| r#"this is no time with date and zone (RFC 3339): write it as "2026-01-31T00:00:00Z""#.to_owned())
+fn instant(text: &str) -> Result<Timestamp, Complaint> {
+    DateTime::parse_from_rfc3339(text).map(|at| at.with_timezone(&Utc)).map_err(|_| {
+        Complaint::new("this is no time with date and zone (RFC 3339)", r#"write it as "2026-01-31T00:00:00Z""#)
+    })
 }
 
 /// The user's table replaces the default completely: it shows all the limits that apply.
@@ -125,7 +129,7 @@ fn max_amount(reader: &mut Reader, parent: &mut Section) -> Option<BTreeMap<Unit
             });
         }
     }
-    table.refuse(reader, "cash", NO_CASH);
+    table.refuse(reader, "cash", no_cash());
     table.finish(reader);
     limits
 }
@@ -140,21 +144,20 @@ fn retry(reader: &mut Reader, section: &mut Section) -> Option<Retry> {
 }
 
 fn at_least_one(reader: &mut Reader, entry: Entry) -> Option<f64> {
-    let complaint = entry.complaint("this must be at least 1, so that waits do not become shorter: correct it");
+    let problem = entry.problem("this must be at least 1, so that waits do not become shorter", "correct it");
     let factor = entry.number(reader)?;
     if factor.is_finite() && factor >= 1.0 {
         return Some(factor);
     }
-    reader.add(complaint);
+    reader.add(problem);
     None
 }
 
 fn not_below(reader: &mut Reader, entry: Entry, first: Option<Duration>) -> Option<Duration> {
-    let complaint =
-        entry.complaint("this is shorter than policy.retry.first: make it longer, or the first wait shorter");
+    let problem = entry.problem("this is shorter than policy.retry.first", "make it longer, or the first wait shorter");
     let max = entry.duration(reader)?;
     if first.is_some_and(|first| first > max) {
-        reader.add(complaint);
+        reader.add(problem);
         return None;
     }
     Some(max)
@@ -170,9 +173,8 @@ fn routes(reader: &mut Reader, root: &mut Section, targets: &[String]) -> Option
         (_, []) => None,
         (true, [only]) => Some(vec![Route { unit: None, recipient: None, campaign: None, target: only.clone() }]),
         (true, several) => {
-            let what =
-                format!("there are several targets ({}): add [[routes]] that say what goes where", listed(several));
-            reader.missing("routes", what);
+            let what = format!("there are several targets ({})", listed(several));
+            reader.missing("routes", Complaint::new(what, "add [[routes]] that say what goes where"));
             None
         }
         (false, targets) => {
@@ -192,22 +194,22 @@ fn route(reader: &mut Reader, entry: Entry, targets: &[String]) -> Option<Route>
         section.take(reader, "campaign").map_or(Some(None), |entry| entry.integer(reader, 1..=i64::MAX).map(Some));
     let target = section.take(reader, "target");
     if target.is_none() {
-        let what = format!("this is missing: a route needs a target, one of {}", listed(targets));
-        reader.missing(&section.path_of("target"), what);
+        let remedy = format!("a route needs a target, one of {}", listed(targets));
+        reader.missing(&section.path_of("target"), Complaint::new("this is missing", remedy));
     }
     let target = target.and_then(|entry| entry.checked(reader, |name| known_target(name, targets)));
     section.finish(reader);
     Some(Route { unit: unit?, recipient: recipient?, campaign: campaign?, target: target? })
 }
 
-fn known_target(name: &str, targets: &[String]) -> Result<String, String> {
+fn known_target(name: &str, targets: &[String]) -> Result<String, Complaint> {
     if targets.iter().any(|target| target == name) {
         return Ok(name.to_owned());
     }
-    Err(format!(
-        "there is no such target, only {}: correct the name, or add the target{}",
-        listed(targets),
-        suggest::did_you_mean(name, targets.iter().map(String::as_str))
+    let meant = suggest::did_you_mean(name, targets.iter().map(String::as_str));
+    Err(Complaint::new(
+        format!("there is no such target, only {}", listed(targets)),
+        format!("correct the name, or add the target{meant}"),
     ))
 }
 

@@ -15,7 +15,7 @@ use config::{Map, Value, ValueKind};
 use super::{
     duration,
     environment::{self, PLACE, PREFIX},
-    error::{ConfigError, Problem},
+    error::{Complaint, ConfigError, Problem},
     origin::{ValueOrText, all_places, path_of, place_of, position},
     suggest,
 };
@@ -47,9 +47,9 @@ impl Reader {
     }
 
     /// Reports a missing key; its place is the file.
-    pub(super) fn missing(&mut self, key: &str, what: impl Into<String>) {
+    pub(super) fn missing(&mut self, key: &str, complaint: Complaint) {
         let (place, key) = (self.file.clone(), key.to_owned());
-        self.problems.push(Problem { place, key, what: what.into() });
+        self.problems.push(Problem { place, key, complaint });
     }
 
     pub(super) fn warn(&mut self, what: impl Into<String>) {
@@ -107,7 +107,7 @@ impl Reader {
             Some(meant) => format!("did you mean `{meant}`?"),
             None => format!("take it out; valid here: {}", suggest::listed(unknown.siblings.iter().copied())),
         };
-        Problem { place: unknown.place.clone(), key, what: format!("unknown key; {remedy}") }
+        Problem { place: unknown.place.clone(), key, complaint: Complaint::UnknownKey { remedy } }
     }
 }
 
@@ -150,15 +150,15 @@ impl Section {
         if entry.is_none() {
             let path = self.path_of(key);
             let variable = environment::variable(&path);
-            reader.missing(&path, format!("this is missing: {remedy}, or set {variable}"));
+            reader.missing(&path, Complaint::new("this is missing", format!("{remedy}, or set {variable}")));
         }
         entry
     }
 
     /// Refuses a key that is valid elsewhere only.
-    pub(super) fn refuse(&mut self, reader: &mut Reader, key: &str, what: &str) {
+    pub(super) fn refuse(&mut self, reader: &mut Reader, key: &str, complaint: Complaint) {
         if let Some(value) = self.entries.remove(key) {
-            Entry::new(reader, self.path_of(key), value).complain(reader, what);
+            Entry::new(reader, self.path_of(key), value).complain(reader, complaint);
         }
     }
 
@@ -227,13 +227,17 @@ impl Entry {
         self.place.starts_with(PLACE)
     }
 
-    /// A complaint about this value, to be made before the entry is used up.
-    pub(super) fn complaint(&self, what: impl Into<String>) -> Problem {
-        Problem { place: self.place.clone(), key: self.key.clone(), what: what.into() }
+    /// A problem with this value, to be made before the entry is used up.
+    pub(super) fn problem(&self, what: &str, remedy: &str) -> Problem {
+        self.with(Complaint::new(what, remedy))
     }
 
-    pub(super) fn complain(&self, reader: &mut Reader, what: impl Into<String>) {
-        reader.add(self.complaint(what));
+    fn with(&self, complaint: Complaint) -> Problem {
+        Problem { place: self.place.clone(), key: self.key.clone(), complaint }
+    }
+
+    pub(super) fn complain(&self, reader: &mut Reader, complaint: Complaint) {
+        reader.add(self.with(complaint));
     }
 
     fn wrong_type<T>(&self, reader: &mut Reader, expected: &str) -> Option<T> {
@@ -246,14 +250,15 @@ impl Entry {
             ValueKind::Table(_) => "a table",
             ValueKind::Array(_) => "a list",
         };
-        self.complain(reader, format!("this must be {expected}, and is {found}: correct it"));
+        let what = format!("this must be {expected}, and is {found}");
+        self.complain(reader, Complaint::new(what, "correct it"));
         None
     }
 
     /// Returns the value that `check` accepts, or adds the complaint of `check`.
-    pub(super) fn checked<T>(self, reader: &mut Reader, check: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
+    pub(super) fn checked<T>(self, reader: &mut Reader, check: impl FnOnce(&str) -> Result<T, Complaint>) -> Option<T> {
         let ValueKind::String(text) = &self.kind else { return self.wrong_type(reader, "text in quotes") };
-        check(text).map_err(|what| self.complain(reader, what)).ok()
+        check(text).map_err(|complaint| self.complain(reader, complaint)).ok()
     }
 
     pub(super) fn text(self, reader: &mut Reader) -> Option<String> {
@@ -273,10 +278,9 @@ impl Entry {
         let names = || words.iter().map(|(name, _)| *name);
         self.checked(reader, |text| match words.iter().find(|(name, _)| *name == text) {
             Some((_, meaning)) => Ok(meaning.clone()),
-            None => Err(format!(
-                "this is none of {}: choose one of them{}",
-                suggest::listed(names()),
-                suggest::did_you_mean(text, names())
+            None => Err(Complaint::new(
+                format!("this is none of {}", suggest::listed(names())),
+                format!("choose one of them{}", suggest::did_you_mean(text, names())),
             )),
         })
     }
@@ -284,7 +288,7 @@ impl Entry {
     pub(super) fn duration(self, reader: &mut Reader) -> Option<Duration> {
         match &self.kind {
             ValueKind::I64(_) | ValueKind::I128(_) | ValueKind::Float(_) => {
-                self.complain(reader, format!("a duration needs its unit: {}", duration::REMEDY));
+                self.complain(reader, duration::without_unit());
                 None
             }
             _ => self.checked(reader, duration::parse),
@@ -293,10 +297,10 @@ impl Entry {
 
     /// A duration above zero.
     pub(super) fn timeout(self, reader: &mut Reader) -> Option<Duration> {
-        let complaint = self.complaint("nothing is done in no time: write a timeout above \"0s\"");
+        let problem = self.problem("nothing is done in no time", "write a timeout above \"0s\"");
         let timeout = self.duration(reader)?;
         if timeout.is_zero() {
-            reader.add(complaint);
+            reader.add(problem);
             return None;
         }
         Some(timeout)
@@ -327,10 +331,10 @@ impl Entry {
         let inside = number.filter(|number| range.contains(number));
         if inside.is_none() {
             let what = match *range.end() {
-                i64::MAX => format!("this must be at least {}: correct it", range.start()),
-                end => format!("this must be between {} and {end}: correct it", range.start()),
+                i64::MAX => format!("this must be at least {}", range.start()),
+                end => format!("this must be between {} and {end}", range.start()),
             };
-            self.complain(reader, what);
+            self.complain(reader, Complaint::new(what, "correct it"));
         }
         inside
     }

@@ -8,6 +8,7 @@ use croner::{
     parser::{CronParser, Seconds},
 };
 
+use super::error::Complaint;
 use crate::domain::Timestamp;
 
 /// What to write.
@@ -18,19 +19,20 @@ fn parse(poll: &str) -> Option<Cron> {
 }
 
 /// Whether the scheduler accepts it and rings after `now`. The error says what is wrong and what to do.
-pub(super) fn check(poll: &str, now: Timestamp) -> Result<(), String> {
+pub(super) fn check(poll: &str, now: Timestamp) -> Result<(), Complaint> {
     let Some(cron) = parse(poll) else {
-        return Err(match poll.split_whitespace().count() {
-            5 => format!("these are five fields, without seconds: {REMEDY}"),
-            _ => format!("this is no cron expression: {REMEDY}"),
-        });
+        let what = match poll.split_whitespace().count() {
+            5 => "these are five fields, without seconds",
+            _ => "this is no cron expression",
+        };
+        return Err(Complaint::new(what, REMEDY));
     };
     match cron.find_next_occurrence(&now, false) {
         Ok(_) => Ok(()),
-        Err(_) => {
-            Err("this time never comes (a day that its month does not have, or a year that is over): correct it"
-                .to_owned())
-        }
+        Err(_) => Err(Complaint::new(
+            "this time never comes (a day that its month does not have, or a year that is over)",
+            "correct it",
+        )),
     }
 }
 

@@ -20,7 +20,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::{
     address,
     environment::{self, CREDENTIALS_DIRECTORY, PLACE},
-    error::{ConfigError, Problem},
+    error::{Complaint, ConfigError, Problem},
     path,
     read::{Reader, Section},
     types::{NoticeSecrets, Secrets, TargetSecrets},
@@ -135,7 +135,7 @@ impl Slot {
         let (here, in_file) = match (here, in_file) {
             (Some(here), Some(in_file)) if here.is_from_environment() == in_file.is_from_environment() => {
                 let other = section.path_of(file_key);
-                here.complain(reader, format!("{other} is given as well: take out one of the two"));
+                here.complain(reader, Complaint::new(format!("{other} is given as well"), "take out one of the two"));
                 return None;
             }
             (Some(here), Some(_)) if here.is_from_environment() => (Some(here), None),
@@ -154,10 +154,10 @@ impl Slot {
     /// The secret, if it is given. The error names key and place.
     fn fetch(&self, credentials: Option<&Path>) -> Result<Option<SecretString>, Problem> {
         let problem =
-            |place: &str, key: &str, what: String| Problem { place: place.to_owned(), key: key.to_owned(), what };
+            |place: &str, key: &str, complaint| Problem { place: place.to_owned(), key: key.to_owned(), complaint };
         match &self.given {
             Given::Here(secret) => {
-                self.check(secret.expose_secret()).map_err(|what| problem(&self.place, &self.key, what))?;
+                self.check(secret.expose_secret()).map_err(|it| problem(&self.place, &self.key, it))?;
                 Ok(Some(secret.clone()))
             }
             Given::InFile(path) => {
@@ -165,7 +165,11 @@ impl Slot {
                     Ok(secret) => secret,
                     Err(error) => return Err(problem(&self.place, &self.file_key, unreadable(path, &error))),
                 };
-                let in_file = |what| problem(&self.place, &self.file_key, format!("in {}: {what}", path.display()));
+                let in_file = |complaint: Complaint| {
+                    // The place is the configuration's; the file of the secret is told as well.
+                    let complaint = Complaint::new(format!("in {}", path.display()), complaint.to_string());
+                    problem(&self.place, &self.file_key, complaint)
+                };
                 self.check(secret.expose_secret()).map_err(in_file)?;
                 Ok(Some(secret))
             }
@@ -175,11 +179,12 @@ impl Slot {
                 let secret = match read_secret(&path) {
                     Ok(secret) => secret,
                     Err(error) => {
-                        let what = format!("it cannot be read ({}): see LoadCredential= of the unit", error.kind());
-                        return Err(problem(&place, &self.key, what));
+                        let what = format!("it cannot be read ({})", error.kind());
+                        let complaint = Complaint::new(what, "see LoadCredential= of the unit");
+                        return Err(problem(&place, &self.key, complaint));
                     }
                 };
-                self.check(secret.expose_secret()).map_err(|what| problem(&place, &self.key, what))?;
+                self.check(secret.expose_secret()).map_err(|it| problem(&place, &self.key, it))?;
                 Ok(Some(secret))
             }
         }
@@ -206,16 +211,17 @@ impl Slot {
     }
 
     /// Whether the secret can be valid. The error says what is wrong and what to do.
-    fn check(&self, secret: &str) -> Result<(), String> {
+    fn check(&self, secret: &str) -> Result<(), Complaint> {
         if secret.is_empty() {
-            return Err("the secret is empty: put it there".to_owned());
+            return Err(Complaint::new("the secret is empty", "put it there"));
         }
         match self.kind {
             SecretKind::ApiKey | SecretKind::Bearer(_) if secret.starts_with("Bearer ") => {
-                Err("the word Bearer is added when it is sent: leave it out".to_owned())
+                Err(Complaint::new("the word Bearer is added when it is sent", "leave it out"))
             }
             SecretKind::ApiKey | SecretKind::Bearer(_) if !secret.bytes().all(|byte| byte.is_ascii_graphic()) => {
-                Err("the secret holds a space or a character that cannot stand in a header: copy it again".to_owned())
+                let what = "the secret holds a space or a character that cannot stand in a header";
+                Err(Complaint::new(what, "copy it again"))
             }
             SecretKind::Webhook(_) => signing_secret(secret),
             SecretKind::HeartbeatUrl | SecretKind::AlertUrl => address::parse(secret).map(|_| ()),
@@ -225,20 +231,20 @@ impl Slot {
 }
 
 /// A secret as Standard Webhooks defines it: base64 of 24 to 64 bytes. A shorter one can be guessed.
-fn signing_secret(secret: &str) -> Result<(), String> {
+fn signing_secret(secret: &str) -> Result<(), Complaint> {
+    let complaint = |remedy: String| Complaint::new("this is no signing secret", remedy);
     let Ok(key) = STANDARD.decode(secret.strip_prefix("whsec_").unwrap_or(secret)) else {
-        return Err("this is no signing secret: it is base64, with or without whsec_ before it".to_owned());
+        return Err(complaint("it is base64, with or without whsec_ before it".to_owned()));
     };
     if SIGNING_SECRET_BYTES.contains(&key.len()) {
         return Ok(());
     }
-    Err(format!(
-        "this is no signing secret: it has {} bytes, and needs {} to {}. Make one with `openssl rand -base64 32`, and give it to the \
-         endpoint, too",
+    Err(complaint(format!(
+        "it has {} bytes, and needs {} to {}. Make one with `openssl rand -base64 32`, and give it to the endpoint, too",
         key.len(),
         SIGNING_SECRET_BYTES.start(),
         SIGNING_SECRET_BYTES.end()
-    ))
+    )))
 }
 
 /// The content of a file, without white space at its end.
@@ -249,16 +255,17 @@ fn read_secret(path: &Path) -> io::Result<SecretString> {
 }
 
 /// Somebody may have written the secret itself where its path belongs, so the message shows only what looks like a path.
-fn unreadable(path: &Path, error: &io::Error) -> String {
+fn unreadable(path: &Path, error: &io::Error) -> Complaint {
     let looks_like_path = path.starts_with("/") || path.starts_with(".") || path.starts_with("..") || path.exists();
     if !looks_like_path && error.kind() == io::ErrorKind::NotFound {
-        return "there is no such file in the working directory: write its whole path (not the secret itself)"
-            .to_owned();
+        return Complaint::new(
+            "there is no such file in the working directory",
+            "write its whole path (not the secret itself)",
+        );
     }
-    format!(
-        "{} cannot be read ({}): create it, or give the service's user the right to read it",
-        path.display(),
-        error.kind()
+    Complaint::new(
+        format!("{} cannot be read ({})", path.display(), error.kind()),
+        "create it, or give the service's user the right to read it",
     )
 }
 
@@ -364,11 +371,12 @@ pub fn load_secrets(sources: &SecretSources) -> Result<Secrets, ConfigError> {
 
 fn no_api_key(sources: &SecretSources, slot: &Slot) -> Problem {
     let name = slot.kind.credential();
-    let what = format!(
-        "this is missing: set {} = \"PATH\", {}, or the systemd credential {name} (for the package's unit: the file \
+    let remedy = format!(
+        "set {} = \"PATH\", {}, or the systemd credential {name} (for the package's unit: the file \
          /etc/makegood/credentials/{name}, which only root reads: `sudo makegood ...`)",
         slot.file_key,
         environment::variable(&slot.key),
     );
-    Problem { place: sources.file.clone(), key: slot.key.clone(), what }
+    let complaint = Complaint::new("this is missing", remedy);
+    Problem { place: sources.file.clone(), key: slot.key.clone(), complaint }
 }

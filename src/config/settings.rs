@@ -1,7 +1,9 @@
 //! Reads the sections, top down; `[policy]` and the targets have files of their own.
 
 use super::{
-    address, notice, path, policy,
+    address,
+    error::Complaint,
+    notice, path, policy,
     read::{Reader, Section, section},
     schedule,
     secrets::{SecretKind, Slot},
@@ -58,13 +60,13 @@ fn firstpromoter(reader: &mut Reader, section: &mut Section) -> Option<(FirstPro
 }
 
 /// The id goes into a header, a key and a quoted string, so it must not need quoting.
-fn account_id(text: &str) -> Result<String, String> {
+fn account_id(text: &str) -> Result<String, Complaint> {
     let fits = |byte: u8| byte.is_ascii_graphic() && !b"\"\\".contains(&byte);
     if text.is_empty() || text.len() > LONGEST_ID || !text.bytes().all(fits) {
-        return Err(
-            "an account id is printable ASCII without spaces and quotes: copy it from FirstPromoter's settings"
-                .to_owned(),
-        );
+        return Err(Complaint::new(
+            "an account id is printable ASCII without spaces and quotes",
+            "copy it from FirstPromoter's settings",
+        ));
     }
     Ok(text.to_owned())
 }
@@ -82,7 +84,7 @@ fn ledger(reader: &mut Reader, section: &mut Section) -> Option<LedgerSettings> 
         entry.checked(reader, |text| match text {
             // SQLite would take these for a database in memory, or for a URI.
             _ if text.starts_with(':') || text.starts_with("file:") => {
-                Err("the ledger is a file on disk: write its path".to_owned())
+                Err(Complaint::new("the ledger is a file on disk", "write its path"))
             }
             _ => path::parse(text),
         })

@@ -3,7 +3,9 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{
-    address, path,
+    address,
+    error::Complaint,
+    path,
     read::{Entry, Reader, Section},
     secrets::{SecretKind, Slot},
     types::{TargetKind, TargetSettings},
@@ -43,7 +45,9 @@ pub(super) fn read(reader: &mut Reader, root: &mut Section) -> TargetSections {
         None => Vec::new(),
     };
     if entries.is_empty() {
-        reader.missing("targets", "there is no target: add a section such as [targets.app] with its type and url");
+        let complaint =
+            Complaint::new("there is no target", "add a section such as [targets.app] with its type and url");
+        reader.missing("targets", complaint);
         return TargetSections { settings: None, ..targets };
     }
     for (name, entry) in entries {
@@ -71,9 +75,8 @@ fn is_name(name: &str) -> bool {
 fn target(reader: &mut Reader, name: &str, entry: Entry, secrets: &mut Vec<Slot>) -> Option<TargetSettings> {
     let named = is_name(name);
     if !named {
-        let what = "a target's name is made of a-z, 0-9, single _ and -, and begins and ends with a letter or digit: \
-            rename it";
-        entry.complain(reader, what);
+        let what = "a target's name is made of a-z, 0-9, single _ and -, and begins and ends with a letter or digit";
+        entry.complain(reader, Complaint::new(what, "rename it"));
     }
     let mut section = entry.table(reader)?;
     let kind = section.require(reader, "type", r#"write type = "http" or type = "command""#);
@@ -100,7 +103,7 @@ fn http(reader: &mut Reader, name: &str, section: &mut Section, secrets: &mut Ve
     let bearer = Slot::read(reader, section, SecretKind::Bearer(name.to_owned()), "bearer", "bearer_file");
     let (timeout, idempotent) = common(reader, section, HTTP_TIMEOUT, true);
     for key in COMMAND_ONLY {
-        section.refuse(reader, key, r#"only a target with type = "command" has this: take it out"#);
+        section.refuse(reader, key, Complaint::new(r#"only a target with type = "command" has this"#, "take it out"));
     }
     secrets.extend([secret?, bearer?]);
     let kind = TargetKind::Http { url: url?, ca_file: ca_file?, concurrency: concurrency? };
@@ -114,14 +117,14 @@ fn command(reader: &mut Reader, section: &mut Section) -> Option<TargetSettings>
     let pass_env = section.take(reader, "pass_env").map_or(Some(Vec::new()), |entry| names_of(reader, entry));
     let (timeout, idempotent) = common(reader, section, COMMAND_TIMEOUT, false);
     for key in HTTP_ONLY {
-        section.refuse(reader, key, r#"only a target with type = "http" has this: take it out"#);
+        section.refuse(reader, key, Complaint::new(r#"only a target with type = "http" has this"#, "take it out"));
     }
     let kind = TargetKind::Command { argv: argv?, env: env?, pass_env: pass_env? };
     Some(TargetSettings { timeout: timeout?, idempotent: idempotent?, kind })
 }
 
 fn argv_of(reader: &mut Reader, entry: Entry) -> Option<Vec<String>> {
-    let no_program = entry.complaint("there is no program: write its path as the first item of the list");
+    let no_program = entry.problem("there is no program", "write its path as the first item of the list");
     let items: Vec<_> = entry.list(reader)?.into_iter().map(|item| item.checked(reader, argument)).collect();
     let argv = items.into_iter().collect::<Option<Vec<_>>>()?;
     if argv.first().is_none_or(String::is_empty) {
@@ -131,9 +134,9 @@ fn argv_of(reader: &mut Reader, entry: Entry) -> Option<Vec<String>> {
     Some(argv)
 }
 
-fn argument(text: &str) -> Result<String, String> {
+fn argument(text: &str) -> Result<String, Complaint> {
     if text.contains('\0') {
-        return Err("an argument cannot hold a NUL: take it out".to_owned());
+        return Err(Complaint::new("an argument cannot hold a NUL", "take it out"));
     }
     Ok(text.to_owned())
 }
@@ -143,10 +146,11 @@ fn env_of(reader: &mut Reader, entry: Entry) -> Option<BTreeMap<String, String>>
     for (name, entry) in entry.table(reader)?.drain(reader) {
         let value = if entry.is_from_environment() {
             // `MAKEGOOD_TARGETS__APP__ENV__REGION` arrives in lower case, and the program would not find it.
-            entry.complain(reader, "a variable's name keeps its case in the file only: write it there");
+            let what = "a variable's name keeps its case in the file only";
+            entry.complain(reader, Complaint::new(what, "write it there"));
             None
-        } else if let Err(what) = variable_of_a_command(&name) {
-            entry.complain(reader, what);
+        } else if let Err(complaint) = variable_of_a_command(&name) {
+            entry.complain(reader, complaint);
             None
         } else {
             entry.checked(reader, argument)
@@ -167,21 +171,23 @@ fn names_of(reader: &mut Reader, entry: Entry) -> Option<Vec<String>> {
 
 /// Names of variables that a command may get: none that holds a secret of makegood's or leads to one, and none by which a
 /// process talks to systemd. Compared without regard to case, as the configuration is read.
-fn variable_of_a_command(name: &str) -> Result<(), String> {
+fn variable_of_a_command(name: &str) -> Result<(), Complaint> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     if !name.bytes().all(plain) || name.bytes().next().is_none_or(|byte| byte.is_ascii_digit()) {
-        return Err(
-            "a variable's name is made of letters, digits and _, and begins with no digit: correct it".to_owned()
-        );
+        return Err(Complaint::new(
+            "a variable's name is made of letters, digits and _, and begins with no digit",
+            "correct it",
+        ));
     }
     let upper = name.to_ascii_uppercase();
     if upper.starts_with("MAKEGOOD_") {
-        return Err(
-            "MAKEGOOD_ begins makegood's own variables, and those of the delivery: choose another name".to_owned()
-        );
+        return Err(Complaint::new(
+            "MAKEGOOD_ begins makegood's own variables, and those of the delivery",
+            "choose another name",
+        ));
     }
     if ["CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"].contains(&&*upper) {
-        return Err("this is between systemd and makegood: take it out".to_owned());
+        return Err(Complaint::new("this is between systemd and makegood", "take it out"));
     }
     Ok(())
 }

@@ -151,6 +151,17 @@ fn a_missing_secret_exits_2_and_the_rest_is_checked_all_the_same() {
 }
 
 #[test]
+fn a_path_with_a_colon_does_not_split_the_problem_from_its_remedy() {
+    let mut world = given([]);
+    private(&world);
+    let file = world.path("a: b");
+    world.set("firstpromoter.api_key_file", &file.display().to_string());
+    let said = line(&check(&world), "secret firstpromoter.api_key");
+    assert!(said["detail"].as_str().unwrap().ends_with("a: b cannot be read (entity not found)"), "{said}");
+    assert!(said["what_to_do"].as_str().unwrap().starts_with("create it, or give"), "{said}");
+}
+
+#[test]
 fn secrets_that_everybody_may_read_are_a_warning_that_names_the_place() {
     let mut world = a_world_in_order();
     let file = world.file("key", crate::sandbox::API_KEY);
