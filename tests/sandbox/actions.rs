@@ -1,4 +1,4 @@
-//! What can be done to commissions over the wire: marking, approving, denying, and the batches that do it later.
+//! The calls that change commissions: mark, approve and deny, and the batches that carry them out later.
 //!
 //! Source: `commissions.json` (`BatchActionRequest`: more than 5 ids are worked on asynchronously) and `batches.json`.
 
@@ -12,31 +12,31 @@ use super::{
     http::{Ask, Reply},
 };
 
-/// How batches end.
+/// The end of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BatchEnd {
-    /// `completed`, having done what was asked.
+    /// Its status becomes `completed`; the changes are made.
     Completes,
-    /// `in_progress` for ever, nothing done.
+    /// Its status stays `in_progress`; nothing changes.
     Never,
-    /// `failed`, nothing done.
+    /// Its status becomes `failed`; nothing changes.
     Fails,
-    /// `stopped`, nothing done.
+    /// Its status becomes `stopped`; nothing changes.
     Stops,
-    /// 404 when asked for, nothing done.
+    /// A request for its status gets 404; nothing changes.
     Vanishes,
-    /// 404 when asked for, though it was done.
+    /// A request for its status gets 404; the changes are made.
     VanishesDone,
 }
 
-/// What is to be done.
+/// The change that a call asks for.
 #[derive(Debug, Clone, Copy)]
 enum Deed {
     Fulfilled(bool),
     Status(&'static str),
 }
 
-/// A batch under way or done.
+/// A batch, running or ended.
 pub struct Batch {
     deed: Deed,
     ids: Vec<i64>,
@@ -149,7 +149,7 @@ impl State {
         reply
     }
 
-    /// Does it to each that it can be done to; the errors of the others.
+    /// Makes the change to every commission that allows it. Returns the errors of the others.
     fn carry_out(&mut self, deed: Deed, ids: &[i64]) -> Vec<String> {
         if matches!(deed, Deed::Fulfilled(true)) && self.switches.mark_lies {
             return Vec::new();
@@ -173,7 +173,7 @@ impl State {
         errors
     }
 
-    /// Why it cannot be done to this commission. The words name no id, as the real ones do not.
+    /// Why this commission does not allow the change. Like FirstPromoter's own errors, the text names no id.
     fn objection(&self, deed: Deed, id: i64) -> Option<String> {
         let Some(commission) = self.commissions.get(&id) else { return Some("Commission not found".to_owned()) };
         let Deed::Fulfilled(_) = deed else { return None };

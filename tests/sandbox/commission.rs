@@ -1,14 +1,14 @@
-//! A commission as FirstPromoter keeps it, how a test writes one, and how it looks over the wire.
+//! A commission: how FirstPromoter keeps it, how a test writes one, and how it looks over the wire.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use makegood::clock::{Clock, SystemClock};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-/// Stands around a text that goes over the wire as it is, without its quotation marks.
+/// Encloses a text that is sent without quotation marks.
 const RAW: char = '\u{e000}';
 
-/// A JSON text in which [`Commission::odd_text`] has had its way.
+/// Applies [`Commission::odd_text`] to a JSON text.
 pub(super) fn with_raw_text(json: &str) -> String {
     json.replace(&format!("\"{RAW}"), "").replace(&format!("{RAW}\""), "")
 }
@@ -39,7 +39,7 @@ pub struct Named {
     pub name: String,
 }
 
-/// One commission. What FirstPromoter knows and never shows (`fulfilled`, `has_payout`) is here too.
+/// One commission. It includes the fields that FirstPromoter never shows (`fulfilled`, `has_payout`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Commission {
     pub id: i64,
@@ -57,11 +57,11 @@ pub struct Commission {
     pub status_updated_at: Option<Timestamp>,
     /// Cash only.
     pub is_paid: bool,
-    /// Non-monetary only; no field of the answer carries it.
+    /// Non-monetary only. No field of an answer shows it.
     pub fulfilled: bool,
-    /// Without a payout record nothing can be marked.
+    /// A commission without a payout record cannot be marked.
     pub has_payout: bool,
-    /// Laid over the answer: unknown fields, values of the wrong type; null takes a field away.
+    /// Fields that replace those of the answer: unknown ones, or values of the wrong type. Null removes a field.
     pub odd: Map<String, Value>,
 }
 
@@ -103,7 +103,7 @@ pub fn now() -> Timestamp {
     SystemClock.now()
 }
 
-/// What a test says of a commission.
+/// The verbs with which a test describes a commission.
 impl Commission {
     pub fn unit(mut self, unit: &str, amount: i64) -> Self {
         unit.clone_into(&mut self.unit);
@@ -170,7 +170,7 @@ impl Commission {
         self
     }
 
-    /// Made by hand: no sale, no referral, no reward.
+    /// A person created it: it has no sale, no referral and no reward.
     pub fn custom(mut self) -> Self {
         "custom".clone_into(&mut self.commission_type);
         self.without_referral().without_reward()
@@ -202,7 +202,7 @@ impl Commission {
         self
     }
 
-    /// Approved before, and fulfilled since.
+    /// Approved, and later fulfilled.
     pub fn fulfilled(mut self) -> Self {
         self.fulfilled = true;
         self
@@ -223,13 +223,13 @@ impl Commission {
         self
     }
 
-    /// Lays a field over the answer whose value is no JSON that a program would write (`1e400`).
+    /// Replaces a field of the answer with a value that no program would write as JSON (`1e400`).
     pub fn odd_text(self, field: &str, raw: &str) -> Self {
         self.odd(field, format!("{RAW}{raw}{RAW}").into())
     }
 
-    /// Lays a field over the answer: unknown, or with a value that FirstPromoter should not write. Null takes the
-    /// field away.
+    /// Replaces a field of the answer: adds an unknown one, or gives a value that FirstPromoter should not write. Null
+    /// removes the field.
     pub fn odd(mut self, field: &str, value: Value) -> Self {
         self.odd.insert(field.to_owned(), value);
         self
@@ -322,7 +322,7 @@ impl Commission {
     }
 }
 
-/// A time as the vendor's samples write it: `2025-03-26T15:15:34.908Z`.
+/// A time in the format of the vendor's samples: `2025-03-26T15:15:34.908Z`.
 pub fn rails(at: Timestamp) -> String {
     at.to_rfc3339_opts(SecondsFormat::Millis, true)
 }

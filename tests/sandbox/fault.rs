@@ -1,7 +1,7 @@
 //! What can go wrong with an answer, and when. The same faults serve both parties.
 //!
 //! A fault is data: tests assign a [`Script`] to an endpoint and read like `faults.mark = once(dropped().after_effect())`.
-//! What depends on FirstPromoter's own meaning (ignored filters, lying marks) is a switch there, not a fault here.
+//! Errors in the meaning of an answer (ignored filters, marks that change nothing) are switches of FirstPromoter, not faults.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -10,39 +10,39 @@ use super::http::Reply;
 /// One fault: how the answer to one request goes wrong.
 #[derive(Debug, Clone)]
 pub struct Fault {
-    /// How long nothing happens first.
+    /// The wait before anything happens.
     pub delay: Duration,
-    /// Whether the request takes effect all the same.
+    /// Whether the request takes effect.
     pub takes_effect: bool,
-    /// What the caller gets.
+    /// The answer that the caller gets.
     pub answer: Answer,
 }
 
-/// What the caller gets.
+/// The answer that the caller gets.
 #[derive(Debug, Clone)]
 pub enum Answer {
     /// The honest answer.
     Honest,
-    /// This one.
+    /// This answer.
     Instead(Reply),
-    /// The request's own headers and body, under this status.
+    /// The request's headers and body, quoted back with this status.
     Echo {
         status: u16,
-        /// As the words of a JSON answer; else as text.
+        /// Whether it is quoted inside a JSON answer, or as plain text.
         json: bool,
         headers: Vec<(String, String)>,
     },
-    /// Nothing, for ever.
+    /// No answer; the connection stays open.
     Silence,
     /// The connection is closed without a byte.
     Cut,
-    /// The honest answer's first half, with an honest `Content-Length`: valid HTTP, broken JSON.
+    /// The first half of the honest answer, with the `Content-Length` of that half: valid HTTP, broken JSON.
     Half,
-    /// The honest answer's first half under the whole one's `Content-Length`; then the connection is closed.
+    /// The first half of the honest answer, with the `Content-Length` of the whole. Then the connection is closed.
     Short,
-    /// The honest answer under half its `Content-Length`; the rest is garbage on the connection.
+    /// The whole honest answer, with half its `Content-Length`. The rest is garbage on the connection.
     Overlong,
-    /// Blanks (valid JSON as far as it goes) of this many bytes, streamed, without a `Content-Length`.
+    /// This many bytes of blanks (the beginning of valid JSON), streamed, without a `Content-Length`.
     Flood(u64),
     /// The honest answer, byte by byte, spread over this time.
     Drip(Duration),
@@ -70,7 +70,7 @@ impl Fault {
         self
     }
 
-    /// Nothing happens for this long first.
+    /// Waits this long before anything happens.
     pub fn delayed(mut self, delay: Duration) -> Self {
         self.delay = delay;
         self
@@ -90,7 +90,7 @@ impl Fault {
     }
 }
 
-/// This status with FirstPromoter's error body; 401 comes with none, as documented.
+/// This status with FirstPromoter's error body. As documented, 401 has no body.
 pub fn status(status: u16) -> Fault {
     let reply = if status == 401 {
         Reply::empty(401)
@@ -103,7 +103,7 @@ pub fn status(status: u16) -> Fault {
     Fault::without_effect(Answer::Instead(reply))
 }
 
-/// This status with an HTML page, as proxies and load balancers write; `page(200, ...)` is the nastiest.
+/// This status with an HTML page, as proxies and load balancers send it. `page(200, ...)` is the worst case.
 pub fn page(status: u16, title: &str) -> Fault {
     let html =
         format!("<!DOCTYPE html>\n<html><head><title>{title}</title></head><body><h1>{title}</h1></body></html>\n");
@@ -125,12 +125,12 @@ pub fn redirect(status: u16, location: &str) -> Fault {
     empty(status).header("location", location)
 }
 
-/// This status with the request quoted back as text, secrets and all.
+/// This status with the request quoted back as text, including its secrets.
 pub fn echo(status: u16) -> Fault {
     Fault::without_effect(Answer::Echo { status, json: false, headers: Vec::new() })
 }
 
-/// The same as the words of a JSON answer.
+/// The same, quoted inside a JSON answer.
 pub fn echo_json(status: u16) -> Fault {
     Fault::without_effect(Answer::Echo { status, json: true, headers: Vec::new() })
 }
@@ -160,7 +160,7 @@ pub fn cut_short() -> Fault {
     Fault::with_effect(Answer::Short)
 }
 
-/// The honest answer under too small a length; see [`Answer::Overlong`].
+/// The honest answer with a length that is too small; see [`Answer::Overlong`].
 pub fn overlong() -> Fault {
     Fault::with_effect(Answer::Overlong)
 }
@@ -175,7 +175,7 @@ pub fn drip(over: Duration) -> Fault {
     Fault::with_effect(Answer::Drip(over))
 }
 
-/// Which requests meet which fault: steps in order, then honesty.
+/// Assigns faults to requests, step by step. After the last step the answers are honest.
 #[derive(Debug, Clone, Default)]
 pub struct Script(VecDeque<(Option<u32>, Fault)>);
 
@@ -192,7 +192,7 @@ impl Script {
         self
     }
 
-    /// The next request's fault, if the script still has something to say.
+    /// The fault of the next request; none where the script is over.
     fn next(&mut self) -> Option<Fault> {
         loop {
             let (left, fault) = self.0.front_mut()?;
@@ -208,7 +208,7 @@ impl Script {
     }
 }
 
-/// All requests meet this fault, until the script is assigned anew.
+/// All requests meet this fault, until a test assigns another script.
 pub fn always(fault: Fault) -> Script {
     Script::default().then_always(fault)
 }
@@ -223,7 +223,7 @@ pub fn next(times: u32, fault: Fault) -> Script {
     Script::default().then(times, fault)
 }
 
-/// This many requests go well first.
+/// The next `times` requests meet no fault.
 pub fn honest(times: u32) -> Script {
     next(times, Fault::default())
 }
@@ -233,7 +233,7 @@ pub fn never() -> Script {
     Script::default()
 }
 
-/// The first of these scripts that has something to say; only that one moves on.
+/// The fault of the first script that is not over. Only that script moves on.
 pub fn first_of<'a>(scripts: impl IntoIterator<Item = &'a mut Script>) -> Fault {
     scripts.into_iter().find_map(Script::next).unwrap_or_default()
 }

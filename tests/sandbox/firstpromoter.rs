@@ -1,8 +1,8 @@
-//! A stateful FirstPromoter: what it keeps, what tests say to it, and how it answers.
+//! A stateful FirstPromoter: its data, the verbs for tests, and its answers.
 //!
-//! Guarantees: both headers are demanded; every request is counted before anything else happens to it; a request that
-//! a fault keeps from taking effect changes nothing. Source: the vendor's OpenAPI files and guide; where they are
-//! silent the nastier reading is taken.
+//! Guarantees: it demands both headers. It counts every request before anything else happens to it. A request whose fault
+//! prevents its effect changes nothing. Source: the vendor's OpenAPI files and guide. Where they say nothing, it does
+//! what is harder for makegood.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -22,18 +22,18 @@ use super::{
     switches::{Faults, RateLimit, Switches},
 };
 
-/// Everything up to `/commissions`.
+/// The path before `/commissions`.
 pub const BASE_PATH: &str = "/api/v2/company";
 
 /// How many requests the log keeps.
 const LOG_MAX: usize = 10_000;
 
-/// What a request is for.
+/// The endpoint of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Endpoint {
     /// `GET /commissions` without `ids[]`.
     Listing,
-    /// `GET /commissions` with `ids[]`: confirming, reading back, asking for what vanished.
+    /// `GET /commissions` with `ids[]`: confirms, reads back, and asks for commissions that were not listed.
     ByIds,
     /// `POST /commissions/mark_fulfilled`
     Mark,
@@ -47,7 +47,7 @@ pub enum Endpoint {
     Batch,
     /// `GET /rewards`
     Rewards,
-    /// Nothing that exists.
+    /// Any other address.
     Elsewhere,
 }
 
@@ -80,38 +80,38 @@ pub struct Reward {
 
 type Action = Box<dyn FnOnce(&FirstPromoter) + Send>;
 
-/// What is going to happen once a certain request has been answered.
+/// An action that runs after the answer to a certain request is made.
 struct Planned {
     endpoint: Endpoint,
     nth: u64,
     action: Action,
 }
 
-/// Everything that FirstPromoter knows, and what the test knows of it.
+/// The data of FirstPromoter, and the counters and switches of the test.
 pub struct State {
     pub account_id: String,
     pub api_key: String,
     pub faults: Faults,
     pub switches: Switches,
-    /// Null: none.
+    /// None: no limit.
     pub rate_limit: Option<RateLimit>,
     pub rewards: BTreeMap<i64, Reward>,
-    /// All requests, whatever became of them.
+    /// All requests, with and without faults.
     pub requests: u64,
-    /// Of these, all but GET.
+    /// Those that are not GET.
     pub writes: u64,
-    /// Of these, by endpoint.
+    /// All requests, by endpoint.
     pub by_endpoint: BTreeMap<Endpoint, u64>,
-    /// The last 10,000.
+    /// The last 10,000 requests.
     pub log: VecDeque<Ask>,
-    /// What this server takes for now; null: the machine's time.
+    /// The time of this server. None: the machine's time.
     pub clock: Option<Timestamp>,
     pub(super) commissions: BTreeMap<i64, Commission>,
-    /// Grows with every change that a listing could show.
+    /// Grows with every change that a listing may show.
     pub(super) version: u64,
     pub(super) remembered: Remembered,
     pub(super) batches: BTreeMap<i64, Batch>,
-    /// By id: what listings still show as fulfilled, and how many of them.
+    /// By id: the value of `fulfilled` that listings still show, and how many listings show it.
     lagging: BTreeMap<i64, (bool, u32)>,
     recent: VecDeque<Instant>,
     planned: Vec<Planned>,
@@ -135,7 +135,7 @@ impl State {
         true
     }
 
-    /// What this server takes for now.
+    /// The time of this server.
     pub fn now(&self) -> Timestamp {
         self.clock.unwrap_or_else(now)
     }
@@ -269,12 +269,12 @@ impl FirstPromoter {
         this
     }
 
-    /// The state, to assign faults and switches and to read counters. Not to be held across another verb.
+    /// The state: assign faults and switches, read counters. Do not hold it across another verb.
     pub fn lock(&self) -> MutexGuard<'_, State> {
         lock(&self.0)
     }
 
-    /// A rule that rewards come from.
+    /// Adds a rule of `GET /rewards`.
     pub fn add_reward(&self, id: i64, name: &str, is_promoter_reward: bool, unit: &str, amount: i64) {
         let reward = Reward { id, name: name.to_owned(), is_promoter_reward, unit: unit.to_owned(), amount };
         self.lock().rewards.insert(id, reward);
@@ -295,7 +295,7 @@ impl FirstPromoter {
         assert!(self.lock().change(id, change), "the sandbox has no commission {id}");
     }
 
-    /// Fulfilled by somebody else.
+    /// Somebody else marks it as fulfilled.
     pub fn fulfil(&self, id: i64) {
         self.change(id, |commission| commission.fulfilled = true);
     }
@@ -342,12 +342,12 @@ impl FirstPromoter {
         self.get(id).is_some_and(|commission| commission.fulfilled)
     }
 
-    /// The ids of all that are fulfilled.
+    /// The ids of all fulfilled commissions.
     pub fn fulfilled_ids(&self) -> Vec<i64> {
         self.all().iter().filter(|commission| commission.fulfilled).map(|commission| commission.id).collect()
     }
 
-    /// Whether the reward's rule names the promoter; a commission without a known rule is the promoter's.
+    /// Whether the promoter gets the reward, by its rule. Without a known rule the promoter does.
     pub fn goes_to_promoter(&self, commission: &Commission) -> bool {
         let rule = commission.reward.as_ref().map(|reward| reward.id);
         rule.and_then(|id| self.lock().rewards.get(&id).map(|reward| reward.is_promoter_reward)).unwrap_or(true)
@@ -363,13 +363,13 @@ impl FirstPromoter {
         self.lock().by_endpoint.get(&endpoint).copied().unwrap_or_default()
     }
 
-    /// All requests so far that meant to change something.
+    /// All requests so far that ask for a change.
     pub fn writes(&self) -> u64 {
         self.lock().writes
     }
 
-    /// Something happens in the world between the answer to the `nth` request from now (from 1) to this endpoint being
-    /// made up and its being sent, such as a row leaving between two pages.
+    /// Runs `action` after the answer to the `nth` request from now (from 1) to this endpoint is made, and before it is
+    /// sent. Example: a row leaves the listing between two pages.
     pub fn after(&self, endpoint: Endpoint, nth: u64, action: impl FnOnce(&Self) + Send + 'static) {
         let nth = self.requests_to(endpoint) + nth;
         self.lock().planned.push(Planned { endpoint, nth, action: Box::new(action) });
@@ -408,7 +408,7 @@ impl Party for FirstPromoter {
             .planned
             .extract_if(.., |planned| planned.endpoint == endpoint && planned.nth <= reached)
             .collect();
-        // Without the lock: what happens may well be said in verbs.
+        // Without the lock, because the action may use verbs.
         for planned in due {
             (planned.action)(self);
         }

@@ -1,4 +1,5 @@
-//! Where a test stops the world: at the n-th request, before or after it has taken effect, to kill whoever asked.
+//! A gate at which a test stops the world: at the n-th request, before or after its effect. The test can then kill the
+//! process that sent it.
 
 use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
@@ -7,12 +8,12 @@ use std::{
 
 use tokio::sync::watch;
 
-/// The two instants of a request at which the world can be stopped.
+/// The two moments of a request at which a test can stop the world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moment {
-    /// It has arrived; nothing has happened yet.
+    /// It has arrived, and has had no effect yet.
     BeforeEffect,
-    /// It has taken effect; its answer has not left.
+    /// It has taken effect, and its answer is not sent yet.
     AfterEffect,
 }
 
@@ -22,7 +23,7 @@ struct Inner {
     passed: [u64; 2],
     stop_at: Option<(u64, Moment)>,
     stopped: bool,
-    /// Grows with everything that happens, so that a waiter misses nothing.
+    /// Grows with every event, so that a waiter misses none.
     events: u64,
 }
 
@@ -39,16 +40,16 @@ impl Gate {
         Self { inner: Arc::default(), stopped: watch::Sender::new(false) }
     }
 
-    /// The world will stop at the `nth` request from now, counted from 1 over both parties: it and all that arrive
-    /// later wait there.
+    /// Stops the world at the `nth` request from now, counted from 1 over both parties. That request and all later ones
+    /// wait there.
     pub fn stop_at(&self, nth: u64, moment: Moment) {
         let mut inner = self.lock();
         inner.passed = [0, 0];
         inner.stop_at = Some((nth, moment));
     }
 
-    /// The world goes on. What was stopped is cut off, its effect undone by never happening if it was stopped before:
-    /// whoever asked is taken for dead.
+    /// Lets the world go on. The requests that wait are cut off, because their sender counts as dead. One that was stopped
+    /// before its effect never has it.
     pub fn open(&self) {
         let mut inner = self.lock();
         inner.stop_at = None;
@@ -57,12 +58,12 @@ impl Gate {
         self.stopped.send_replace(false);
     }
 
-    /// Waits until the world stands still; false when `patience` is over first.
+    /// Waits until the world is stopped. False when `patience` ends first.
     pub fn wait_until_stopped(&self, patience: Duration) -> bool {
         self.wait_until(patience, || self.lock().stopped)
     }
 
-    /// Waits for something that requests bring about, looking after each; false when `patience` is over first.
+    /// Waits until requests have made `happened` true; asks after each request. False when `patience` ends first.
     pub fn wait_until(&self, patience: Duration, mut happened: impl FnMut() -> bool) -> bool {
         let deadline = Instant::now() + patience;
         loop {
@@ -81,7 +82,7 @@ impl Gate {
         }
     }
 
-    /// Passes through, or waits; false: the request is to be cut off.
+    /// Lets a request pass, or makes it wait. False: cut the request off.
     pub(super) async fn pass(&self, moment: Moment) -> bool {
         let mut stopped = self.stopped.subscribe();
         let must_wait = {

@@ -1,5 +1,5 @@
-//! The part of a server that both parties share: a request comes in, meets its fault, takes effect or not, and is
-//! answered or not.
+//! The part of a server that both parties share. A request comes in and meets its fault; the fault says whether it takes
+//! effect, and what the answer is.
 
 use std::{
     convert::Infallible,
@@ -33,7 +33,7 @@ use super::{
 
 /// The largest request that is read.
 const REQUEST_MAX_BYTES: usize = 16 << 20;
-/// Far longer than any request takes to be dealt with.
+/// Far longer than any request takes.
 const LOCK_MAX: Duration = Duration::from_secs(10);
 
 /// One request as it came in.
@@ -41,13 +41,13 @@ const LOCK_MAX: Duration = Duration::from_secs(10);
 pub struct Ask {
     /// `GET`, `POST`, ...
     pub method: String,
-    /// Decoded no further than the client wrote it.
+    /// As the client wrote it, not decoded.
     pub path: String,
-    /// After the question mark, as the client wrote it; empty where there is none.
+    /// The text after the question mark, as the client wrote it. Empty where there is none.
     pub query: String,
     /// As they came.
     pub headers: HeaderMap,
-    /// As text; what is not UTF-8 is replaced.
+    /// As text. Bytes that are not UTF-8 are replaced.
     pub body: String,
 }
 
@@ -69,12 +69,12 @@ impl Ask {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// Whether it means to change something.
+    /// Whether it asks for a change.
     pub fn is_write(&self) -> bool {
         self.method != "GET" && self.method != "HEAD"
     }
 
-    /// The body as JSON; null where it is none.
+    /// The body as JSON. Null where it is not JSON.
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_default()
     }
@@ -85,14 +85,14 @@ impl Ask {
     }
 }
 
-/// One answer, before anything happens to it.
+/// One answer, before a fault changes it.
 #[derive(Debug, Clone)]
 pub struct Reply {
     /// The HTTP status.
     pub status: u16,
     /// Without `Content-Length`.
     pub headers: Vec<(String, String)>,
-    /// All of it.
+    /// The whole body.
     pub body: Vec<u8>,
 }
 
@@ -107,10 +107,10 @@ impl Reply {
         Self::new(status, "application/json; charset=utf-8", body.to_string())
     }
 
-    /// What came in, quoted back as error pages do: the headers first, then the body; in JSON's clothes, too.
+    /// Quotes the request back, as some error pages do: the headers, then the body. As text, or inside JSON.
     fn echo(status: u16, ask: &Ask, json: bool) -> Self {
         let headers = ask.headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap_or_default()));
-        // The secrets first: an excerpt must not miss them by being short.
+        // The secrets come first, so that a short excerpt contains them.
         let (mut lines, others): (Vec<_>, Vec<_>) = headers.partition(|line| line.starts_with("authorization"));
         lines.extend(others);
         lines.push(ask.body.clone());
@@ -134,7 +134,7 @@ impl Reply {
         Self::json(status, &serde_json::json!({ "message": message, "code": code }))
     }
 
-    /// As bytes on the wire, under a `Content-Length` that need not be true.
+    /// The bytes on the wire. `declared` is the `Content-Length`, true or not.
     fn raw(&self, declared: usize, body: &[u8]) -> Vec<u8> {
         let mut head = format!("HTTP/1.1 {} Sandbox\r\ncontent-length: {declared}\r\n", self.status);
         for (name, value) in &self.headers {
@@ -152,19 +152,19 @@ impl Reply {
     }
 }
 
-/// Who answers requests: the state behind one port. A clone is another handle on the same state.
+/// A party that answers requests: the state behind one port. A clone is another handle on the same state.
 pub trait Party: Clone + Send + Sync + 'static {
-    /// A request has come in: count it, and say which fault it meets.
+    /// Counts a request that came in, and returns the fault that it meets.
     fn receive(&self, ask: &Ask) -> Fault;
 
-    /// Let the request take effect, and answer honestly.
+    /// Lets the request take effect, and returns the honest answer.
     fn act(&self, ask: &Ask) -> Reply;
 
     /// The request is answered, or its caller is gone.
     fn leave(&self) {}
 }
 
-/// Calls [`Party::leave`] however the request ends.
+/// Calls [`Party::leave`] when the request ends, in whatever way.
 struct Visit<P: Party>(P);
 
 impl<P: Party> Drop for Visit<P> {
@@ -224,7 +224,7 @@ async fn play(answer: Answer, honest: Reply, ask: &Ask, line: &Line) -> Response
     }
 }
 
-/// The response that is returned here is never seen: the line writes `last_words` in its place.
+/// The caller never sees this response, because the line writes `last_words` in its place.
 fn cut(line: &Line, last_words: Vec<u8>) -> Response {
     line.cut_after(last_words);
     Response::new(Body::empty())
@@ -293,10 +293,10 @@ impl Server {
     }
 }
 
-/// State shared between handles, whatever a panicking test left behind.
+/// Locks state that handles share, even after a test has panicked with the lock.
 ///
-/// Bounded: a test that holds one guard while it asks for another (two verbs in one `assert_eq!` do) would wait for
-/// itself, and panics here instead of hanging.
+/// The wait is bounded. A test that holds one guard and asks for another (as two verbs in one `assert_eq!` do) would wait for
+/// itself; here it panics.
 pub fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
     let begun = Instant::now();
     loop {

@@ -1,4 +1,4 @@
-//! A connection that a fault can cut: what a well-behaved HTTP server never does, and the network does every day.
+//! A connection that a fault can cut. An HTTP server never cuts one in the middle of an answer; a network does.
 
 use std::{
     io,
@@ -19,7 +19,7 @@ use tokio::{
 pub struct Line(Arc<Mutex<Option<Vec<u8>>>>);
 
 impl Line {
-    /// Instead of the next answer, these bytes go out as they are (none: nothing), and the connection is closed.
+    /// Sends these bytes in place of the next answer, and closes the connection. Sends nothing where there are none.
     pub fn cut_after(&self, last_words: Vec<u8>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(last_words);
     }
@@ -50,7 +50,7 @@ impl axum::serve::Listener for Lines {
     }
 }
 
-/// A TCP stream under the power of its [`Line`].
+/// A TCP stream that its [`Line`] can cut.
 pub struct Cuttable {
     stream: TcpStream,
     line: Line,

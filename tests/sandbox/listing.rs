@@ -1,7 +1,7 @@
 //! `GET /commissions` as the fake answers it: which filters it knows, which of them it ignores, and how it pages.
 //!
-//! Filters: the OpenAPI's form (`filters[status]=approved`) and the guide's (`status=approved&unit=points`). Whatever it
-//! does not know it ignores without a word, as the real one does.
+//! Filters: the OpenAPI's form (`filters[status]=approved`) and the guide's (`status=approved&unit=points`). Like the real
+//! one, it ignores an unknown filter without an error.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,7 @@ use super::{
 const PER_PAGE: usize = 20;
 const PER_PAGE_MAX: usize = 100;
 
-/// What one query asks for, after the filters that the server ignores are gone.
+/// One query, without the filters that the server ignores.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Filter {
     status: Option<String>,
@@ -37,7 +37,7 @@ pub struct Filter {
     always: Vec<i64>,
 }
 
-/// Which part of a listing is wanted.
+/// The page that a query asks for.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Page {
     number: usize,
@@ -107,7 +107,7 @@ impl Filter {
             && self.status.as_ref().is_none_or(|status| *status == commission.status)
             && self.unit.as_ref().is_none_or(|unit| *unit == commission.unit)
             && self.fulfilled.is_none_or(|yes| {
-                // Fulfilment is a matter of non-monetary commissions alone (OpenAPI, `CommissionFilters.fulfilled`).
+                // Only non-monetary commissions can be fulfilled (OpenAPI, `CommissionFilters.fulfilled`).
                 if commission.is_cash() { self.cash_has_fulfilment && !yes } else { yes == fulfilled }
             })
             && self.paid.is_none_or(|yes| commission.is_cash() && yes == commission.is_paid)
@@ -152,7 +152,7 @@ pub struct Remembered {
 }
 
 impl State {
-    /// One page as JSON texts, computed over the world as it is now: when rows leave between two pages, others are
+    /// One page as JSON texts, computed from the present data. When rows leave between two pages, other rows are
     /// skipped.
     pub(super) fn list(&mut self, filter: Filter, page: Page) -> Vec<String> {
         let also_listed = if filter.ids.is_empty() { self.switches.also_listed } else { 0 };

@@ -21,9 +21,9 @@ use clap::Parser;
 use sandbox::{Sandbox, World, small_world};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Ports of `--serve`, unless they are taken.
+/// The ports of `--serve`. Others are used where these are taken.
 const SERVE_PORTS: (u16, u16) = (8787, 8788);
-/// How often `--serve` looks for something to show and keep.
+/// The time between two looks of `--serve` for new requests.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// A FirstPromoter and a merchant on loopback, and makegood between them.
@@ -41,7 +41,7 @@ struct Arguments {
     ledger_path: PathBuf,
 }
 
-/// What the example leaves behind.
+/// The files that the example leaves behind.
 struct Files {
     ledger: PathBuf,
     world: PathBuf,
@@ -57,7 +57,7 @@ impl Files {
         Ok(Self { world: ledger.with_file_name(world), config: ledger.with_file_name(config), ledger })
     }
 
-    /// A ledger or a configuration without the world is not the sandbox's: it may be a real one, and is never touched.
+    /// Refuses a ledger or a configuration without a world beside it. It may be a real one, so it is never touched.
     fn check(&self) -> anyhow::Result<()> {
         for path in [&self.ledger, &self.config] {
             ensure!(
@@ -77,7 +77,7 @@ impl Files {
             path.push(suffix);
             PathBuf::from(path)
         });
-        // The world goes last: while it is there, the rest is known to be the sandbox's.
+        // The world goes last, because it shows that the other files are the sandbox's.
         for path in beside.iter().chain([&self.config, &self.world]) {
             match fs::remove_file(path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -138,7 +138,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     show::world(&sandbox, "After");
     show::ledger_commands(&makegood, &files.config, &files.ledger);
     show::next_steps(arguments.ledger_path == Path::new("sandbox-ledger.db"), &files.ledger);
-    // 3: something needs a person, and in this world something does.
+    // 3 means that something needs a person. In this world something does.
     ensure!(matches!(code, Some(0 | 3)), "makegood did not complete its pass: exit code {code:?}");
     Ok(ExitCode::SUCCESS)
 }
@@ -147,10 +147,10 @@ fn keep(sandbox: &Sandbox, files: &Files) -> anyhow::Result<()> {
     World::of(sandbox).save(&files.world).with_context(|| format!("cannot write {}", files.world.display()))
 }
 
-/// One pass of the real thing; its exit code.
+/// Runs one pass of the real makegood. Returns its exit code.
 fn run_once(binary: &Path, config: &Path) -> anyhow::Result<Option<i32>> {
     let mut makegood = Command::new(binary);
-    // The caller's own settings, a real account's perhaps, have no business here.
+    // The caller's own settings, perhaps those of a real account, must not apply here.
     for (name, _) in env::vars_os() {
         if name.to_string_lossy().starts_with("MAKEGOOD_") || name == "CREDENTIALS_DIRECTORY" {
             makegood.env_remove(name);
@@ -209,7 +209,7 @@ fn serve(sandbox: &Sandbox, files: &Files) -> anyhow::Result<()> {
     })
 }
 
-/// Prints what came since these counts; the counts of now.
+/// Prints the requests since these counts. Returns the present counts.
 fn print_requests(sandbox: &Sandbox, seen: u64, received: usize) -> (u64, usize) {
     let firstpromoter = sandbox.firstpromoter.lock();
     let fresh = usize::try_from(firstpromoter.requests - seen).unwrap_or(usize::MAX);

@@ -1,8 +1,8 @@
 //! The merchant's endpoint: takes rewards, deduplicates by key, and keeps the books.
 //!
-//! Guarantees: what it accepts came with `Idempotency-Key: "<key>"`, `webhook-id: <key>` and the same key in the body,
-//! and, where a secret or bearer is set, with a good signature and token; anything else is a 4xx that stands in
-//! [`State::rejected`]. An effect is never forgotten, so that a test can count the effects of a key.
+//! Guarantees: it accepts a delivery only with `Idempotency-Key: "<key>"`, `webhook-id: <key>` and the same key in the body,
+//! and, where a secret or bearer is set, with a good signature and token. Any other gets a 4xx, and the reason stands in
+//! [`State::rejected`]. It never forgets an effect, so that a test can count the effects of a key.
 
 use std::{
     collections::BTreeMap,
@@ -19,7 +19,7 @@ use super::{
     http::{Ask, Party, Reply, lock},
 };
 
-/// Where rewards are posted.
+/// The path to which rewards are posted.
 pub const PATH: &str = "/rewards";
 
 /// One change of the books.
@@ -39,27 +39,27 @@ pub struct Effect {
     pub by: String,
 }
 
-/// Everything that the merchant knows, and what the test knows of it.
+/// The data of the merchant, and the counters and switches of the test.
 pub struct State {
-    /// Where set, asked of every delivery.
+    /// Where set, every delivery must carry this token.
     pub bearer: Option<String>,
     /// Where set, every delivery must carry a good signature (Standard Webhooks).
     pub secret: Option<String>,
-    /// A key that is known changes nothing, and is answered with its first receipt.
+    /// Whether a known key changes nothing and gets its first receipt.
     pub deduplicates: bool,
     /// For every delivery.
     pub faults: Script,
-    /// By commission; before `faults`.
+    /// By commission. They come before `faults`.
     pub faults_of: BTreeMap<i64, Script>,
-    /// All requests in order, whatever became of them.
+    /// All requests, in order, with and without faults.
     pub received: Vec<Ask>,
-    /// Why a request was turned away, in order; empty with a client that does as the manual says.
+    /// The reasons of refused requests, in order. Empty with a client that follows the manual.
     pub rejected: Vec<String>,
-    /// In order; with deduplication at most one a key.
+    /// In order. With deduplication, at most one for each key.
     pub effects: Vec<Effect>,
     /// Requests being answered now.
     pub in_flight: usize,
-    /// The most that there ever were.
+    /// The highest value of `in_flight`.
     pub in_flight_max: usize,
 }
 
@@ -105,7 +105,7 @@ impl State {
         }
     }
 
-    /// Enters the effect into the books, unless its key is there already; the receipt.
+    /// Enters the effect into the books, unless its key is there already. Returns the receipt.
     fn enter(&mut self, mut effect: Effect) -> String {
         let known = self.effects.iter().find(|known| known.key == effect.key);
         if let Some(known) = known.filter(|_| self.deduplicates) {
@@ -117,7 +117,7 @@ impl State {
     }
 }
 
-/// The effect that a body of the manual asks for.
+/// The effect of a body in the manual's format.
 fn read(key: &str, body: &Value) -> Result<Effect, String> {
     let number = |field: &Value, name: &str| field.as_i64().ok_or(format!("{name} is {field}"));
     let word = |field: &Value, name: &str| field.as_str().map(ToOwned::to_owned).ok_or(format!("{name} is {field}"));
@@ -144,7 +144,7 @@ fn read(key: &str, body: &Value) -> Result<Effect, String> {
 pub struct Merchant(Arc<Mutex<State>>);
 
 impl Merchant {
-    /// Empty books; deduplicates; asks for this signature and token.
+    /// With empty books. Deduplicates, and demands this signature and token.
     pub fn new(secret: Option<&str>, bearer: Option<&str>) -> Self {
         Self(Arc::new(Mutex::new(State {
             bearer: bearer.map(ToOwned::to_owned),
@@ -160,7 +160,7 @@ impl Merchant {
         })))
     }
 
-    /// The state, to assign faults and to read what came. Not to be held across another verb.
+    /// The state: assign faults, read requests. Do not hold it across another verb.
     pub fn lock(&self) -> MutexGuard<'_, State> {
         lock(&self.0)
     }
@@ -183,12 +183,12 @@ impl Merchant {
         });
     }
 
-    /// What the recipient has of the unit, over all their rewards.
+    /// The recipient's amount of the unit, from all their rewards.
     pub fn balance(&self, recipient: &str, id: i64, unit: &str) -> i64 {
         self.sum(|effect| effect.recipient == recipient && effect.recipient_id == id && effect.unit == unit)
     }
 
-    /// What the person has of the unit, whichever party they are.
+    /// The person's amount of the unit, as promoter and as referral.
     pub fn balance_of(&self, email: &str, unit: &str) -> i64 {
         self.sum(|effect| effect.email.as_deref() == Some(email) && effect.unit == unit)
     }
@@ -197,12 +197,12 @@ impl Merchant {
         self.lock().effects.iter().filter(|effect| counts(effect)).map(|effect| effect.amount).sum()
     }
 
-    /// What one commission has brought about: one effect, if all is well.
+    /// The effects of one commission. One, if all is well.
     pub fn effects_of(&self, id: i64) -> Vec<Effect> {
         self.lock().effects.iter().filter(|effect| effect.commission_id == id).cloned().collect()
     }
 
-    /// By key, how often it took effect.
+    /// The number of effects of each key.
     pub fn effects_by_key(&self) -> BTreeMap<String, usize> {
         let mut count = BTreeMap::new();
         for effect in &self.lock().effects {
@@ -211,19 +211,19 @@ impl Merchant {
         count
     }
 
-    /// The commissions that took effect, in order of id, each as often as it did.
+    /// The commissions with an effect, in order of id; each once for every effect.
     pub fn rewarded_ids(&self) -> Vec<i64> {
         let mut ids: Vec<_> = self.lock().effects.iter().map(|effect| effect.commission_id).collect();
         ids.sort_unstable();
         ids
     }
 
-    /// Why requests were turned away, in order; empty with a client that does as the manual says.
+    /// The reasons of refused requests, in order. Empty with a client that follows the manual.
     pub fn rejections(&self) -> Vec<String> {
         self.lock().rejected.clone()
     }
 
-    /// The most requests that were being answered at a time.
+    /// The highest number of requests at the same time.
     pub fn concurrency_reached(&self) -> usize {
         self.lock().in_flight_max
     }

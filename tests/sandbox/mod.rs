@@ -1,4 +1,4 @@
-//! A stateful FirstPromoter and a merchant's endpoint, on loopback, as nasty as production when asked to be.
+//! A stateful FirstPromoter and a merchant's endpoint, on loopback. Tests can make them fail in all the ways of production.
 //!
 //! Used by the scenarios of `tests/it` and by `cargo run --example sandbox`. Reading order: [`Sandbox`] here, then
 //! `firstpromoter.rs` and `merchant.rs` (what each knows and how it answers), `commission.rs` (how a test writes one),
@@ -14,12 +14,12 @@
 //! ```
 //!
 //! It is one of several imitations of FirstPromoter: the simulator (`tests/sim`) has its own, so have the script in
-//! `src/firstpromoter/script.rs` and the unit tests of `src/reconcile`. This one alone speaks HTTP, so it imitates what is on
-//! the wire: routes, headers, JSON, pages, lost connections. They share no code on purpose: a misunderstanding that makegood
-//! shares with one of them is not in the next one, and shows.
+//! `src/firstpromoter/script.rs` and the unit tests of `src/reconcile`. Only this one speaks HTTP, so it imitates routes,
+//! headers, JSON, pages and lost connections. They share no code on purpose: where makegood and one of them share a
+//! misunderstanding, the next one does not have it, and a test fails.
 //!
-//! Guarantees: listens on 127.0.0.1 only; a request meets at most one fault; counters count a request before it meets
-//! its fault. Assumptions: one sandbox serves one test.
+//! Guarantees: listens on 127.0.0.1 only. A request meets at most one fault. Counters count a request before it meets its
+//! fault. Assumptions: one sandbox serves one test.
 
 #![allow(dead_code, reason = "the scenarios and the example each use their part of it")]
 #![allow(unreachable_pub, missing_docs, reason = "no API: a module of tests, whose names say what they are")]
@@ -62,20 +62,20 @@ pub use {
     world::{World, small_world},
 };
 
-/// The account that the sandbox is.
+/// The account of the sandbox.
 pub const ACCOUNT_ID: &str = "12345";
-/// The key that FirstPromoter asks for; a secret that no output may show.
+/// The key that FirstPromoter demands. A secret: no output may show it.
 pub const API_KEY: &str = "fp-sandbox-key-b2f1c7d09a";
-/// What the merchant checks signatures with; a secret that no output may show.
+/// The secret with which the merchant checks signatures. No output may show it.
 pub const SIGNING_SECRET: &str = "whsec_c2FuZGJveC1zaWduaW5nLXNlY3JldC1ub2JvZHktc2Vlcw==";
-/// The token that the merchant asks for; a secret that no output may show.
+/// The token that the merchant demands. A secret: no output may show it.
 pub const BEARER: &str = "merchant-sandbox-token-51e8aa07";
 
 /// Both parties, answering until dropped.
 pub struct Sandbox {
     pub firstpromoter: FirstPromoter,
     pub merchant: Merchant,
-    /// Where the world can be stopped.
+    /// The gate at which a test stops the world.
     pub gate: Gate,
     firstpromoter_server: Server,
     merchant_server: Server,
@@ -124,17 +124,17 @@ impl Sandbox {
         format!("http://{}{}", self.merchant_server.address(), merchant::PATH)
     }
 
-    /// New connections to FirstPromoter are refused from now on.
+    /// From now on FirstPromoter's port refuses connections.
     pub fn firstpromoter_goes_down(&mut self) {
         self.firstpromoter_server.stop();
     }
 
-    /// New connections to the merchant are refused from now on.
+    /// From now on the merchant's port refuses connections.
     pub fn merchant_goes_down(&mut self) {
         self.merchant_server.stop();
     }
 
-    /// Both answer again, where they did before.
+    /// Both answer again, on the same ports.
     pub fn everybody_comes_back(&mut self) {
         let handle = self.runtime.as_ref().expect("runs until dropped").handle();
         let (firstpromoter, merchant) = (self.firstpromoter_server.address(), self.merchant_server.address());
@@ -146,7 +146,7 @@ impl Sandbox {
             Server::start(handle, merchant, &self.merchant, &self.gate).expect("the merchant's port is still free");
     }
 
-    /// The webhook handler does its work in time: delivers under the same key, and marks.
+    /// The webhook handler works: it delivers under the same key, and marks.
     pub fn handler_delivers(&self, id: i64) {
         self.handler_delivers_without_marking(id);
         self.firstpromoter.fulfil(id);
@@ -159,7 +159,7 @@ impl Sandbox {
         self.merchant.handler_grants(&self.key(id), &commission, goes_to_promoter);
     }
 
-    /// The key of the manual.
+    /// The delivery key, as the manual defines it.
     pub fn key(&self, id: i64) -> String {
         format!("fp-{}-{id}", self.firstpromoter.lock().account_id)
     }
@@ -169,7 +169,7 @@ impl Sandbox {
         self.firstpromoter.requests() + u64::try_from(self.merchant.requests()).unwrap_or(u64::MAX)
     }
 
-    /// Waits for something that requests bring about; false when `patience` is over first.
+    /// Waits until requests have made `happened` true. False when `patience` ends first.
     pub fn wait_until(&self, patience: Duration, mut happened: impl FnMut(&Self) -> bool) -> bool {
         self.gate.wait_until(patience, || happened(self))
     }
@@ -203,7 +203,7 @@ fn loopback(port: u16) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()
 }
 
-/// A basic string of TOML, whose escapes JSON's are a part of.
+/// A basic string of TOML. JSON's escapes are valid in it.
 fn toml_string(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use crate::sandbox::{ACCOUNT_ID, API_KEY, Commission, Sandbox, now};
 
-/// What makegood waits after an approval, by default.
+/// The default grace period after an approval.
 const GRACE_MINUTES: i64 = 15;
 
-/// What a commission is to makegood.
+/// The kinds of commissions, from makegood's view.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Lot {
     Settled,
@@ -49,7 +49,7 @@ impl Lot {
     }
 }
 
-/// The world as the two see it.
+/// Prints the world as FirstPromoter and the merchant see it.
 pub(crate) fn world(sandbox: &Sandbox, title: &str) {
     let width = 80;
     println!("\n{title} {}", "-".repeat(width - 1 - title.len()));
@@ -171,7 +171,7 @@ pub(crate) fn things_to_try(sandbox: &Sandbox, makegood: &Path, config: &Path, l
     println!("\nRequests as they come; Ctrl-C ends, and the world is kept.");
 }
 
-/// The path as a shell takes it, relative to here where it is below.
+/// The path, quoted for a shell. Relative where it lies below the working directory.
 fn quoted(path: &Path) -> String {
     let here = std::env::current_dir().unwrap_or_default();
     let path = path.strip_prefix(&here).unwrap_or(path).display().to_string();

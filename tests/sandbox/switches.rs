@@ -1,10 +1,10 @@
-//! How this FirstPromoter differs from an honest one: what tests assign to.
+//! The differences of this FirstPromoter from an honest one. Tests assign to these fields.
 
 use std::{collections::BTreeSet, time::Duration};
 
 use super::{actions::BatchEnd, fault::Script};
 
-/// Faults by endpoint; an endpoint's own script comes before `any`.
+/// Faults by endpoint. An endpoint's own script comes before `any`.
 #[derive(Debug, Clone, Default)]
 pub struct Faults {
     pub any: Script,
@@ -15,17 +15,17 @@ pub struct Faults {
     pub rewards: Script,
 }
 
-/// Filters that the server does not honour, silently.
+/// Filters that the server ignores without an error.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct IgnoredFilters {
     pub status: bool,
     pub fulfilled: bool,
     pub ids: bool,
-    /// These and every other.
+    /// All filters.
     pub all: bool,
 }
 
-/// How this FirstPromoter differs from an honest one. Tests assign to these fields.
+/// The differences of this FirstPromoter from an honest one.
 #[derive(Debug, Clone)]
 pub struct Switches {
     /// Rows come as `{"data": [...], "meta": {}}`.
@@ -39,25 +39,25 @@ pub struct Switches {
     /// Never more rows a page than this.
     pub per_page_cap: Option<usize>,
     pub ignored_filters: IgnoredFilters,
-    /// `fulfilled=yes` answers nothing and `no` answers everything.
+    /// `fulfilled=yes` returns no rows, and `no` returns all.
     pub fulfilled_yes_is_nothing_no_is_everything: bool,
-    /// `fulfilled=no` shows cash too.
+    /// `fulfilled=no` returns cash as well.
     pub cash_in_fulfilled_listing: bool,
-    /// These ids are listed whatever was asked.
+    /// Every listing contains these ids, whatever it asked for.
     pub always_listed: Vec<i64>,
-    /// Listings (without `ids[]`) end with this many rows more, which are not kept: cash, and points of campaign 99.
+    /// Listings without `ids[]` end with this many more rows: cash, and points of campaign 99. They are not stored.
     pub also_listed: usize,
-    /// After a change of `fulfilled`, this many listings still show what was before.
+    /// After a change of `fulfilled`, this many listings still show the old value.
     pub replica_lag: u32,
-    /// Marking answers that all went well, and changes nothing.
+    /// Marking answers with success, and changes nothing.
     pub mark_lies: bool,
-    /// These cannot be marked: counted in `failed_count`, without a word which they are.
+    /// These cannot be marked. The answer counts them in `failed_count` and does not name them.
     pub mark_fails: BTreeSet<i64>,
-    /// A call with one id that cannot be marked is refused whole with 422.
+    /// One id that cannot be marked makes the whole call fail with 422.
     pub mark_all_or_nothing: bool,
-    /// Up to this many ids are worked on at once; documented: 5.
+    /// Calls of up to this many ids are carried out at once. The documented number is 5.
     pub batch_threshold: usize,
-    /// How often a batch is still `in_progress` when asked for; then it ends.
+    /// The number of status requests that get `in_progress`. Then the batch ends.
     pub batch_polls: u32,
     /// Where set, a batch ends by itself this long after its call, whether anybody asks or not, however often.
     pub batch_takes: Option<Duration>,
@@ -92,7 +92,7 @@ impl Default for Switches {
     }
 }
 
-/// So many requests in a sliding window; above: 429.
+/// The number of requests in a sliding window. Further requests get 429.
 #[derive(Debug, Clone)]
 pub struct RateLimit {
     pub requests: usize,

@@ -12,7 +12,7 @@ use super::{
     merchant::Effect,
 };
 
-/// All that FirstPromoter and the merchant know, to be kept between two runs.
+/// The data of FirstPromoter and the merchant, saved between two runs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct World {
     pub commissions: Vec<Commission>,
@@ -21,7 +21,7 @@ pub struct World {
 }
 
 impl World {
-    /// The world as it is now.
+    /// The present world of a sandbox.
     pub fn of(sandbox: &Sandbox) -> Self {
         Self {
             commissions: sandbox.firstpromoter.all(),
@@ -43,7 +43,7 @@ impl World {
         Ok(serde_json::from_slice(&std::fs::read(path)?)?)
     }
 
-    /// Writes it whole or not at all.
+    /// Writes the whole file, or nothing.
     pub fn save(&self, path: &Path) -> io::Result<()> {
         let draft = path.with_extension("json.new");
         std::fs::write(&draft, serde_json::to_vec_pretty(self)?)?;

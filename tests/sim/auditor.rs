@@ -75,7 +75,7 @@ pub enum Rule {
     AttentionSpeaks,
     /// When all faults are over, the world comes to rest.
     ComesToRest,
-    /// Then one more pass changes nothing.
+    /// In a world at rest, one more pass changes nothing.
     RestIsRest,
     /// No panic, no endless loop.
     GoesOn,
@@ -88,7 +88,7 @@ pub struct Violation {
     pub words: String,
 }
 
-/// How old an answer may be when a request leaves that rests on it, counted from before its question.
+/// The greatest age of an answer when a delivery that depends on it is sent. It counts from before the question.
 const ANSWER_VALID: Ms = MINUTE;
 
 /// Judges a world that has come to rest.

@@ -63,8 +63,8 @@ impl World {
         }
     }
 
-    /// Most often a target where something may have taken effect without makegood's knowledge: people change a target when
-    /// there is trouble with it.
+    /// Picks a target. Most often one with an attempt in doubt, because people change a target when there is trouble with
+    /// it.
     fn a_target<'a>(&self, terms: &'a mut Terms) -> &'a mut Target {
         let rewards = self.witness.rewards().into_values();
         let doubtful = rewards.filter(|it| it.uncertain || it.state == "delivering").filter_map(|it| it.target);

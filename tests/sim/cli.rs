@@ -26,11 +26,11 @@ use sim::{
     story::{Scratch, Verdict},
 };
 
-/// From this many worlds on, a fault that none of them met is a mistake in the simulator.
+/// In a run of this many worlds or more, every fault must occur. One that does not is a mistake in the simulator.
 const MEETS_EVERYTHING: u64 = 10_000;
-/// Between two lines that say how far it is.
+/// The time between two lines of progress.
 const NEWS: Duration = Duration::from_secs(10);
-/// After this many broken worlds there is enough to look at.
+/// A thread stops after this many broken worlds.
 const ENOUGH: usize = 50;
 
 #[derive(Parser)]
@@ -59,7 +59,7 @@ fn main() -> ExitCode {
     if args.worlds == 1 {
         let verdict = Scratch::new().run(args.seed, args.sabotage, true);
         print!("{}", verdict.trace);
-        // A world in which every rule held is no broken one.
+        // In a broken world at least one rule did not hold.
         return tell(if verdict.violations.is_empty() { &[] } else { std::slice::from_ref(&verdict) });
     }
     let began = Instant::now();
@@ -110,7 +110,7 @@ fn run(args: &Args) -> (u64, Mix, Vec<Verdict>) {
                     worlds += 1;
                     mix.add(&verdict.mix);
                     if !verdict.violations.is_empty() {
-                        // At once, so that a long run cannot lose what it has found.
+                        // Printed at once, so that a long run cannot lose its findings.
                         eprintln!("seed {} is broken: {:?}", verdict.seed, verdict.violations[0].rule);
                         broken.push(verdict);
                     }
@@ -130,7 +130,7 @@ fn run(args: &Args) -> (u64, Mix, Vec<Verdict>) {
     found.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What was broken, and where.
+/// The rules that did not hold, and their worlds.
 fn tell(broken: &[Verdict]) -> ExitCode {
     if broken.is_empty() {
         println!("every rule held in every world");

@@ -10,7 +10,7 @@ use super::{
     world::World,
 };
 
-/// How wrong it is.
+/// The error of the clock.
 #[derive(Debug, Default)]
 pub struct HostClock {
     ahead: Cell<Ms>,

@@ -1,5 +1,5 @@
-//! A commission as it truly is, now and at every moment before: what FirstPromoter answers from, and what the auditor
-//! compares with. In words of its own, not in makegood's.
+//! The true state of a commission, now and at every earlier moment. FirstPromoter answers from it, and the auditor compares
+//! with it. It uses its own types, not makegood's.
 
 use makegood::domain::{self, Timestamp};
 
@@ -23,7 +23,7 @@ pub enum Party {
     Referral,
 }
 
-/// What its target does with a reward, whenever it comes.
+/// The answer of the target to a reward, at every attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Poison {
     Fails,
@@ -41,7 +41,7 @@ impl Poison {
     }
 }
 
-/// What is given to whom: all that must not be wrong.
+/// The content of a delivery: unit, amount and recipient.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Content {
     pub unit: String,
@@ -60,15 +60,15 @@ impl std::fmt::Display for Content {
     }
 }
 
-/// How a commission is during a while.
+/// The state of a commission during a period.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Version {
     pub status: Status,
-    /// A word that nobody knows, shown in place of `approved`.
+    /// An unknown word, shown in place of `approved`.
     pub odd_word: bool,
     pub fulfilled: bool,
     pub unit: &'static str,
-    /// Not positive: what FirstPromoter should never say, and may.
+    /// The amount is not positive. FirstPromoter should never say so, and may.
     pub amount: i64,
     pub promoter: Option<i64>,
     pub referral: Option<i64>,
@@ -77,30 +77,30 @@ pub struct Version {
     pub campaign: Option<i64>,
     pub self_referral: bool,
     pub fraud: Option<&'static str>,
-    /// What FirstPromoter says of when the status changed; it may say nothing, or a time to come.
+    /// When the status changed, according to FirstPromoter. It may be missing, or in the future.
     pub status_at: Option<Timestamp>,
     /// Not deleted.
     pub there: bool,
-    /// It has a payout record, without which FirstPromoter does not mark it.
+    /// It has a payout record. Without one, FirstPromoter does not mark it.
     pub payout: bool,
 }
 
-/// A commission through time.
+/// A commission and its history.
 #[derive(Debug, Clone)]
 pub struct Commission {
     pub id: i64,
     pub created_at: Timestamp,
-    /// When it was approved for the first time, in truth.
+    /// The true time of its first approval.
     pub approved_at: Option<Timestamp>,
     pub poison: Option<Poison>,
-    /// Neither of its times can be read.
+    /// makegood can read neither of its times.
     timeless: bool,
     clock: StatusClock,
-    /// Each from its time on; the first one from ever.
+    /// Each state holds from its time on. The first one holds from the beginning.
     versions: Vec<(Timestamp, Version)>,
 }
 
-/// How much FirstPromoter's `status_updated_at` is worth.
+/// How true FirstPromoter's `status_updated_at` is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum StatusClock {
     Right,
@@ -175,7 +175,7 @@ impl Commission {
         }
     }
 
-    /// From the beginning it was as `odd` makes it.
+    /// Changes its state from the beginning on.
     pub fn was_always(&mut self, odd: impl FnOnce(&mut Version)) {
         if let Some((_, first)) = self.versions.first_mut() {
             odd(first);
@@ -188,7 +188,7 @@ impl Commission {
         self.was_always(|version| version.status_at = None);
     }
 
-    /// What FirstPromoter says of when it came to be.
+    /// When it was created, according to FirstPromoter.
     pub fn created_told(&self) -> Option<Timestamp> {
         (!self.timeless).then_some(self.created_at)
     }
@@ -197,13 +197,13 @@ impl Commission {
         &self.versions[self.versions.len() - 1].1
     }
 
-    /// As it was at a time; before it came to be, as it was then.
+    /// Its state at a time. Before its creation, its first state.
     pub fn at(&self, at: Timestamp) -> &Version {
         let index = self.versions.iter().rposition(|(since, _)| *since <= at).unwrap_or_default();
         &self.versions[index].1
     }
 
-    /// All that it was between two times, both included.
+    /// Its states between two times, both included.
     pub fn during(&self, from: Timestamp, to: Timestamp) -> impl Iterator<Item = &Version> {
         let ends = self.versions.iter().skip(1).map(|(since, _)| Some(*since)).chain([None]);
         let spans = self.versions.iter().zip(ends).enumerate();
@@ -213,13 +213,13 @@ impl Commission {
         })
     }
 
-    /// FirstPromoter calls it fulfilled when it is asked.
+    /// Whether FirstPromoter calls it fulfilled.
     pub fn will_show(&self) -> bool {
         let now = self.now();
         now.there && now.fulfilled && now.unit != "cash"
     }
 
-    /// Since when it is as fulfilled as it is now.
+    /// The time of the last change of `fulfilled`.
     pub fn fulfilled_since(&self) -> Timestamp {
         let now = self.now().fulfilled;
         let since = self.versions.iter().rev().take_while(|(_, version)| version.fulfilled == now).last();
@@ -242,7 +242,7 @@ impl Commission {
         self.versions.push((now, version));
     }
 
-    /// As makegood's client would hand it over.
+    /// The commission as makegood's client returns it.
     pub fn told(&self, version: &Version) -> domain::Commission {
         let text = |text: String| Some(text);
         domain::Commission {
@@ -286,7 +286,7 @@ impl Commission {
     }
 }
 
-/// Mostly believable; sometimes none, sometimes far too much.
+/// Mostly a realistic amount; sometimes none, sometimes far too much.
 pub fn amount(rng: &Rng) -> i64 {
     match rng.below(40) {
         0 => 0,
@@ -296,5 +296,5 @@ pub fn amount(rng: &Rng) -> i64 {
     }
 }
 
-/// Long enough for anything that is still under way to have arrived.
+/// After this time every request that was under way has arrived.
 pub const EVERYTHING_HAS_ARRIVED: Ms = 3 * HOUR;

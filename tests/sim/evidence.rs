@@ -1,4 +1,4 @@
-//! What happened in a world: as data for the auditor, as a trace for a person.
+//! The record of a world: data for the auditor, and a trace for a person.
 
 use std::{cell::RefCell, fmt::Write, rc::Rc};
 
@@ -17,9 +17,9 @@ pub struct Request {
     pub process: usize,
     /// Counted over all processes.
     pub pass: usize,
-    /// As it was configured then.
+    /// The target, as configured then.
     pub target: Target,
-    /// All that was configured then.
+    /// The whole configuration then.
     pub terms: Rc<Terms>,
     /// By the clock of makegood's machine.
     pub local: Timestamp,
@@ -30,7 +30,7 @@ pub struct Request {
     pub attempt: i64,
     /// The outcome that makegood heard; none if it died before.
     pub heard: Option<Heard>,
-    /// How the ledger stood when it left, read over another connection: the intent was on disk.
+    /// Whether the intent was on disk when it left, read over another connection.
     pub intended: bool,
     /// Another request for the same commission was still waiting for its answer.
     pub overlaps: bool,
@@ -38,11 +38,11 @@ pub struct Request {
     pub confirmed: Confirmed,
     /// How long the commit of its intent took.
     pub commit_took: Ms,
-    /// The ledger that it went from may have forgotten deliveries.
+    /// Its ledger may have forgotten deliveries.
     pub forgetful: bool,
 }
 
-/// What makegood hears of a delivery.
+/// The outcome of a delivery, as makegood hears it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Heard {
     pub at: Timestamp,
@@ -66,7 +66,7 @@ pub struct Confirmed {
 }
 
 impl Confirmed {
-    /// The age of what a delivery depends on: that of the older question.
+    /// The age of the older question, on which a delivery depends.
     pub fn since(self) -> Option<Timestamp> {
         Some(self.no_asked_at?.min(self.yes_asked_at?))
     }
@@ -83,7 +83,7 @@ pub enum By {
     History,
 }
 
-/// An effect: something that a recipient has now.
+/// An effect: a recipient got a reward.
 #[derive(Debug)]
 pub struct Effect {
     pub at: Timestamp,
@@ -101,8 +101,8 @@ pub struct Mark {
     pub commission: i64,
 }
 
-/// One run of the webhook handler. A careful one delivers and records within its claim. Nobody can repair what a careless one
-/// does at a target that does not deduplicate.
+/// One run of the webhook handler. A careful one delivers and records within its claim. A careless one can deliver twice at
+/// a target that does not deduplicate, and makegood cannot prevent that.
 #[derive(Debug, Default)]
 pub struct HandlerRun {
     pub commission: i64,
@@ -110,7 +110,7 @@ pub struct HandlerRun {
     pub claimed_until: Option<Timestamp>,
     /// By its clock.
     pub recorded_at: Option<Timestamp>,
-    /// Its clock was set, or its ledger replaced, while it held the claim. Nobody can repair that either.
+    /// Its clock was set, or its ledger replaced, while it held the claim. makegood cannot repair that either.
     pub disturbed: bool,
 }
 
@@ -127,7 +127,7 @@ impl HandlerRun {
     }
 }
 
-/// Said by somebody who looked: the recipient has it.
+/// A person looked, and says that the recipient has it.
 #[derive(Debug)]
 pub struct Word {
     pub at: Timestamp,
@@ -142,15 +142,15 @@ pub struct Evidence {
     pub marks: Vec<Mark>,
     pub handlers: Vec<HandlerRun>,
     pub words: Vec<Word>,
-    /// Said by somebody who looked: the recipient does not have it, and nothing is under way.
+    /// A person looked, and says that the recipient does not have it and that nothing is under way.
     pub cleared: Vec<Word>,
-    /// What was taken back, and when.
+    /// The reversals, with their times.
     pub reversed: Vec<Word>,
-    /// Whole passes over everything that completed: when they began and ended.
+    /// The begin and end of every pass over everything that completed.
     pub completed: Vec<(Timestamp, Timestamp)>,
-    /// When a ledger was replaced by an older copy.
+    /// The times at which an older copy replaced the ledger.
     pub restored: Vec<Timestamp>,
-    /// Claims that a handler got on a ledger that had to refuse them.
+    /// Claims that a ledger gave a handler and had to refuse.
     pub claims_on_forgetful: Vec<Word>,
     /// `GET /rewards` was refused at some time.
     pub rules_withheld: bool,
@@ -160,7 +160,7 @@ pub struct Evidence {
     pub fuses: Vec<u64>,
 }
 
-/// What a person reads after a failure. Off, it costs nothing.
+/// The text that a person reads after a failure. It costs nothing while it is off.
 pub struct Trace {
     start: Timestamp,
     lines: Option<RefCell<String>>,

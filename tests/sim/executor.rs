@@ -1,4 +1,4 @@
-//! Chooses the next step: chance picks one of the tasks that can go on. When none can, time moves.
+//! Chooses the next step. Chance picks one of the tasks that can go on. When none can, time moves.
 //!
 //! At every `Pending` of a process it may die, and everybody else may act.
 
@@ -21,10 +21,10 @@ use super::{
     world::World,
 };
 
-/// Far more than any world takes. A world that takes more runs in circles.
+/// More turns than any world takes. A world that takes more is in an endless loop.
 const TURNS_MAX: u64 = 2_000_000;
 
-/// Something that goes on in steps.
+/// A task that advances in steps.
 pub struct Task {
     /// None: a run of the webhook handler.
     process: Option<Rc<Process>>,
@@ -74,7 +74,7 @@ impl World {
         self.tasks.borrow_mut().push(Task { process, future: Box::pin(future), alarm });
     }
 
-    /// One step of a task, or the next thing that is due by `limit`; false where there is neither.
+    /// Makes one step of a task, or the next event that is due by `limit`. False where there is neither.
     fn turn(self: &Rc<Self>, limit: Timestamp) -> bool {
         assert!(self.count_turn() < TURNS_MAX, "this world does not come to an end");
         let awake = |(index, task): (usize, &Task)| task.alarm.0.load(Ordering::Relaxed).then_some(index);
@@ -99,7 +99,7 @@ impl World {
             (Some(process), poll) => {
                 let process = Rc::clone(process);
                 if process.dies_here(self) || poll.is_ready() {
-                    // Dropping the future is the death: its connection goes too, and nothing of it runs any more.
+                    // Dropping the future is the crash: it closes the connection, and no code of the process runs any more.
                     drop(task);
                     process.ended.set(true);
                 } else {
@@ -110,7 +110,7 @@ impl World {
         }
     }
 
-    /// What others do while a process waits.
+    /// The others act while a process waits.
     fn meanwhile(self: &Rc<Self>) {
         if self.weather.is_fair() {
             return;

@@ -9,7 +9,7 @@ use super::rng::Rng;
 
 macro_rules! faults {
     ($($(#[$meta:meta])* $name:ident = $words:literal,)*) => {
-        /// One way in which the world is not as one would wish.
+        /// One kind of trouble.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum Fault { $($(#[$meta])* $name,)* }
 
@@ -25,7 +25,7 @@ macro_rules! faults {
 }
 
 faults! {
-    // FirstPromoter, asked.
+    // FirstPromoter, when it is asked.
     ReadTransient = "a question to FirstPromoter fails for now",
     ReadRejected = "a question to FirstPromoter is refused",
     ReadFatal = "a question to FirstPromoter is answered unreadably",
@@ -41,7 +41,7 @@ faults! {
     PageShifts = "rows come or go between two pages",
     RewardsForbidden = "GET /rewards is forbidden",
     RewardsFail = "GET /rewards fails",
-    // FirstPromoter, told.
+    // FirstPromoter, when it is told to mark.
     MarkTransient = "a mark fails for now, without effect",
     MarkLost = "the answer to a mark is lost, after its effect",
     MarkRejected = "a mark is refused",
@@ -101,7 +101,7 @@ faults! {
     FuseLifted = "a pass with a fuse of its own",
     FuseBlows = "the fuse blows",
     // Faults that were added later draw from a stream of chance of their own, so that a world without them stays the same.
-    // FirstPromoter, asked.
+    // FirstPromoter, when it is asked.
     ReadPutsOff = "FirstPromoter puts a question off, and answers it then",
     PagesAreTiny = "pages of fewer than twenty rows, whatever is asked for",
     StatusUnheardOf = "a status that nobody knows, among the approved",
@@ -133,7 +133,7 @@ faults! {
     RestoredRefuses = "a restored ledger refuses a handler's claim",
     RestoredWritten = "a person records on a restored ledger",
     RestoredAccepted = "a person accepts a restored ledger",
-    // Taking back.
+    // Reversals.
     Reversed = "a person takes a reward back",
     Overtaken = "a batch lands after a reverse",
     // Others on makegood's host.
@@ -142,7 +142,7 @@ faults! {
     DiskSlow = "a commit takes long",
 }
 
-/// In a thousand.
+/// A rate in a thousand.
 const OFTEN: u32 = 400;
 
 /// How often each fault strikes in this world, and how often each has been met.
@@ -153,7 +153,7 @@ pub struct Weather {
 }
 
 impl Weather {
-    /// `later` is the chance of what came later.
+    /// `later` is the random stream of the faults that were added later.
     pub fn new(rng: &Rng, later: &Rng) -> Self {
         let enabled = *rng.pick(&[0, 60, 150, 300, 600, 1000]);
         // A pass asks often, and one failure ends it. With more failures nothing would ever be delivered.
@@ -167,12 +167,12 @@ impl Weather {
         Self { per_mille: RefCell::new(rates), met: RefCell::new(vec![0; Fault::ALL.len()]), fair: Cell::new(false) }
     }
 
-    /// It strikes often, in this world.
+    /// Makes it strike often in this world.
     pub fn bring(&self, fault: Fault) {
         self.per_mille.borrow_mut()[fault as usize] = OFTEN;
     }
 
-    /// Whether it strikes this time; then it has been met.
+    /// Whether it strikes this time. If so, counts it as met.
     pub fn strikes(&self, fault: Fault, rng: &Rng) -> bool {
         let strikes = self.threatens(fault, rng);
         if strikes {
@@ -181,13 +181,13 @@ impl Weather {
         strikes
     }
 
-    /// Whether it should strike. The caller reports by [`Weather::meet`] whether there was something to strike.
+    /// Whether it should strike. The caller calls [`Weather::meet`] where there was something to strike.
     pub fn threatens(&self, fault: Fault, rng: &Rng) -> bool {
         let rate = self.per_mille.borrow()[fault as usize];
         rate > 0 && !self.fair.get() && rng.chance(rate)
     }
 
-    /// Whether it happens in this world at all; for what has a rate of its own.
+    /// Whether this world has it at all. For faults with a rate of their own.
     pub fn enables(&self, fault: Fault) -> bool {
         self.per_mille.borrow()[fault as usize] > 0 && !self.fair.get()
     }

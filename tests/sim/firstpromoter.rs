@@ -1,7 +1,7 @@
-//! FirstPromoter's answers: commissions by page, computed live, with every way in which an answer can be wrong.
+//! FirstPromoter's answers: pages of commissions, computed from the present data, and all the errors that they can have.
 //!
-//! A request travels, is answered with what is true when it arrives (or was true a while before), and travels back. Each of the
-//! three steps may fail.
+//! A request travels, gets an answer from the data at its arrival (or from a while before), and the answer travels back. Each
+//! of the three steps may fail.
 
 use std::{collections::BTreeMap, rc::Rc};
 
@@ -21,10 +21,10 @@ use super::{
     world::World,
 };
 
-/// How old the oldest answer is that a replica gives.
+/// The greatest age of a replica's answer.
 pub const LAG_MAX: Ms = 2 * MINUTE;
 
-/// How long a question may be put off without failing.
+/// The longest delay of a question that does not fail.
 const PUT_OFF_MAX: Ms = 2 * MINUTE;
 
 /// What `filters[fulfilled]` does at the moment.
@@ -32,7 +32,7 @@ const PUT_OFF_MAX: Ms = 2 * MINUTE;
 pub enum Filter {
     Honoured,
     Ignored,
-    /// `yes` answers nothing, `no` everything.
+    /// `yes` returns no rows, `no` returns all.
     UpsideDown,
 }
 
@@ -41,14 +41,14 @@ pub struct FirstPromoter {
     pub commissions: BTreeMap<i64, Commission>,
     pub batches: Batches,
     filter: Filter,
-    /// Rows to a page, whatever is asked for.
+    /// Rows on a page, whatever the request asks for.
     cap: usize,
     newest_first: bool,
     /// Cash commissions are listed as unfulfilled; else under neither.
     lists_cash: bool,
-    /// One id that cannot be marked spoils the whole call.
+    /// One id that cannot be marked makes the whole call fail.
     pub refuses_whole_calls: bool,
-    /// The ids under the question of which a page was given last, to see rows shift.
+    /// The ids of the listing of which the last page was given. They show whether rows have shifted.
     listed_last: Vec<i64>,
 }
 
@@ -75,7 +75,7 @@ impl FirstPromoter {
         }
     }
 
-    /// What came later is added to a world that is as it always was.
+    /// Adds what the simulator got later. The rest of the world stays the same.
     pub fn make_odd(&mut self, weather: &Weather, later: &Rng) {
         if weather.enables(Fault::PagesAreTiny) {
             self.cap = 5 + later.below(15);
@@ -179,7 +179,7 @@ impl Api for SimApi {
     }
 
     async fn mark_unfulfilled(&self, ids: &[domain::CommissionId]) -> Result<Batch, ApiError> {
-        // Only a person's `reverse` does, and no pass may.
+        // Only a person's `reverse` asks for this. No pass may.
         assert!(self.process.reverses, "a pass asks to mark {ids:?} as unfulfilled");
         let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
         self.call(format!("take back {ids:?}"), move |world| world.unmark(&ids)).await
@@ -199,7 +199,7 @@ impl Api for SimApi {
 }
 
 impl SimApi {
-    /// A question with believable travelling times.
+    /// A question with realistic travelling times.
     async fn call<T: 'static>(
         &self,
         what: String,
@@ -306,8 +306,8 @@ fn answer(world: &Rc<World>, query: &CommissionQuery) -> Option<Result<Vec<domai
     Some(Ok(page))
 }
 
-/// The filter breaks for a while, and heals; between two questions, not between two pages of one. Upside down it can only be found out with a canary: before there is one, no
-/// guarantee is given.
+/// The filter breaks for a while, and heals. This happens between two questions, not between two pages of one. Only a canary
+/// can show that the filter is upside down, so there is no guarantee before the first canary.
 fn turn_the_filter(world: &Rc<World>) {
     let now = world.firstpromoter.borrow().filter;
     let next = match now {

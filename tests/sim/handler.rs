@@ -1,4 +1,4 @@
-//! The webhook handler: another program, in another language, whose failures makegood makes good.
+//! The webhook handler: another program, in another language. makegood repairs its failures.
 //!
 //! It starts seconds or hours after the approval, knows what the webhook said then, and may die between any two steps. At a
 //! target that deduplicates it depends on the key; elsewhere it shares the ledger through the table `claims`.

@@ -28,14 +28,14 @@ use super::{
     world::World,
 };
 
-/// The longest that a commit takes.
+/// The longest time of a commit.
 const COMMIT_MAX: Ms = 20 * SECOND;
-/// For so long makegood waits for a lock before a write fails.
+/// The time that makegood waits for a lock before a write fails.
 const WRITE_WAITS: Ms = 15 * SECOND;
-/// The longest that it is held: an outcome is still written then (40 tries of [`WRITE_WAITS`] each).
+/// The longest time of a lock. makegood can still write an outcome then (40 tries of [`WRITE_WAITS`] each).
 const HELD_MAX: Ms = 9 * MINUTE;
 
-/// The lock that somebody holds.
+/// The write lock, while somebody holds it.
 #[derive(Debug, Default)]
 pub struct WriteLock(RefCell<Option<Held>>);
 
@@ -46,7 +46,7 @@ struct Held {
     _by: Connection,
 }
 
-/// Who waits, on this thread.
+/// The process that waits on this thread.
 struct Waiter {
     world: Weak<World>,
     process: Weak<Process>,
@@ -56,7 +56,7 @@ thread_local! {
     static WAITER: RefCell<Option<Waiter>> = const { RefCell::new(None) };
 }
 
-/// From now on this ledger waits for locks in the world's time.
+/// Makes this ledger wait for locks in the world's time.
 pub fn wait_in_world_time(world: &Rc<World>, process: &Rc<Process>, ledger: &mut Ledger) -> Result<(), LedgerError> {
     WAITER.set(Some(Waiter { world: Rc::downgrade(world), process: Rc::downgrade(process) }));
     ledger.on_busy(wait)
@@ -100,7 +100,7 @@ fn wait(tries: i32) -> bool {
 impl World {
     /// While a process waits for an answer.
     pub fn somebody_locks_the_ledger(&self) {
-        // Two processes at once is a story of its own.
+        // Not while two processes run at once: another fault covers that.
         if self.sabotage.ignores_lock() || self.lock.0.borrow().is_some() {
             return;
         }

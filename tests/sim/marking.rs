@@ -12,10 +12,10 @@ use super::{
     world::World,
 };
 
-/// Ids that are handled within the call.
+/// The number of ids up to which a call is carried out at once.
 const SMALL_CALL: usize = 5;
 
-/// The batches there have been.
+/// All batches so far.
 #[derive(Default)]
 pub struct Batches(BTreeMap<i64, Progress>);
 
@@ -104,7 +104,7 @@ impl World {
         batch(told, BatchStatus::Running, 0)
     }
 
-    /// One id after the other, while everything else goes on.
+    /// Marks one id after the other, while everything else goes on.
     fn go_on_with_batch(self: &Rc<Self>, id: i64, mut rest: Vec<i64>, left: usize, pace: Ms) {
         self.time.after(pace, Whose::Network, move |world| {
             let stopped = left == 0 && !rest.is_empty();
@@ -131,7 +131,7 @@ impl World {
         })
     }
 
-    /// A batch gets around to it at last.
+    /// A batch that was delayed marks this id.
     pub fn mark_late(&self, id: i64) {
         self.mark_one(id);
     }

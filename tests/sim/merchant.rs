@@ -1,4 +1,4 @@
-//! The merchant's systems: the requests they get, what they do, and what they answer.
+//! The merchant's systems: their requests, effects and answers.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,7 +25,7 @@ use super::{
 /// The merchant's side of the world.
 #[derive(Default)]
 pub struct Merchant {
-    /// Keys that were seen at each place, while somebody looked at keys there.
+    /// The keys that each place has seen while it deduplicated.
     seen: BTreeSet<(u32, String)>,
     down_until: BTreeMap<u32, Timestamp>,
     refuses_until: BTreeMap<u32, Timestamp>,
@@ -89,7 +89,7 @@ impl SimTargets {
     }
 }
 
-/// How long it takes there and back.
+/// The travelling times there and back.
 fn travel(world: &World, target: &Target) -> (Ms, Ms) {
     if world.strikes(Fault::TargetLate) {
         return (target.timeout + world.rng.skewed(HOUR), 0);
@@ -99,7 +99,7 @@ fn travel(world: &World, target: &Target) -> (Ms, Ms) {
 }
 
 impl World {
-    /// A delivery arrives; what the target does, and says.
+    /// A delivery arrives. The target acts and answers.
     pub fn receive(&self, target: &Target, by: By, key: &str, id: i64, content: &Content) -> Outcome {
         let now = self.now();
         if let Some(outcome) = self.never_delivers(target, id) {
@@ -135,7 +135,7 @@ impl World {
         Outcome::Delivered { receipt: Some(format!("{}-{id}", target.name)) }
     }
 
-    /// What the target does with this reward in any case, or with all rewards for a while.
+    /// The answer of a target that fails for this reward always, or for all rewards for a while.
     fn never_delivers(&self, target: &Target, id: i64) -> Option<Outcome> {
         let poison = self.firstpromoter.borrow().get(id).and_then(|it| it.poison);
         if let Some(poison) = poison {

@@ -11,8 +11,8 @@
 //!   commit, its commits fail, its disk is slow, and others hold the write lock of its ledger (`locked.rs`).
 //! - The auditor (`auditor.rs`, `sequels.rs`, `promptness.rs`) judges by what truly happened (`evidence.rs`) and by the ledger
 //!   as a stranger reads it (`witness.rs`). It has its own model of what is owed (`owed.rs`).
-//! - Sabotages (`sabotage.rs`, `sabotaged.rs`) break one step of makegood on purpose. They prove that the auditor sees: a test
-//!   demands that each is noticed, by the rule that it breaks.
+//! - Sabotages (`sabotage.rs`, `sabotaged.rs`) break one step of makegood on purpose. They prove that the auditor works: a
+//!   test demands that the auditor notices each, by the rule that it breaks.
 //! - Seeds in which the auditor once found something run in each `cargo test`. Faults that were added later draw from a
 //!   stream of chance of their own: a world in which none of them is enabled stays the world it was.
 //!

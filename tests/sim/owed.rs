@@ -1,4 +1,4 @@
-//! The rules a second time: what is owed, to whom, and what forbids a delivery.
+//! A second model of the rules: what is owed, to whom, and what forbids a delivery.
 //!
 //! Written from the promises (`src/manual/decisions.md`), not from `src/plan`: it shares no code with what it judges.
 
@@ -9,7 +9,7 @@ use super::{
     terms::{ACCOUNT, Terms},
 };
 
-/// The key of a delivery, for ever.
+/// The key of a delivery. It never changes.
 pub fn key(id: i64) -> String {
     format!("fp-{ACCOUNT}-{id}")
 }
@@ -26,7 +26,7 @@ pub fn in_scope(version: &Version, terms: &Terms) -> bool {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rules {
     Shown,
-    /// What the commission itself tells has to do.
+    /// No: only the commission itself tells.
     Withheld,
 }
 

@@ -11,7 +11,7 @@ use super::{
     world::World,
 };
 
-/// What a person does at FirstPromoter, when it makes sense.
+/// An act of a person at FirstPromoter, and when it makes sense.
 struct Act {
     fault: Fault,
     makes_sense: fn(&Version) -> bool,
@@ -65,7 +65,7 @@ const ACTS: &[Act] = &[
 ];
 
 impl World {
-    /// Somebody does something, at FirstPromoter or at the ledger.
+    /// A person acts, at FirstPromoter or at the ledger.
     pub fn people_act(self: &Rc<Self>) {
         if self.rng.chance(250) {
             return self.operator_acts();
@@ -76,7 +76,7 @@ impl World {
             let fitting = firstpromoter.commissions.values().filter(|it| it.now().there && (act.makes_sense)(it.now()));
             fitting.map(|it| it.id).collect()
         };
-        // Rare, because it is final: otherwise nothing would be left soon.
+        // Rare, because it is final: otherwise no commissions would be left.
         let final_one = matches!(act.fault, Fault::Deleted | Fault::CashInstead);
         if ids.is_empty() || !self.weather.enables(act.fault) || (final_one && !self.rng.chance(300)) {
             return;
@@ -90,7 +90,7 @@ impl World {
         }
     }
 
-    /// An operator looks at a held reward and into the target, carefully: only when nothing can be under way any more.
+    /// An operator looks at a held reward and at the target, and waits until nothing can be under way any more.
     fn operator_acts(&self) {
         let held: Vec<Reward> = self.witness.rewards().into_values().filter(|it| it.state == "held").collect();
         if held.is_empty() {

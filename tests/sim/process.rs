@@ -37,7 +37,7 @@ use super::{
     world::World,
 };
 
-/// How a process ends, if not by itself. Commits and awaits are counted from 0.
+/// The end of a process that does not end by itself. Commits and awaits are counted from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
     Lives,
@@ -46,10 +46,10 @@ pub enum Fate {
     DiesAfterCommit(u32),
 }
 
-/// What a process is to do and to suffer.
+/// The orders of a process, and its troubles.
 #[derive(Debug)]
 pub struct Life {
-    /// Each after a wait of its own.
+    /// The passes, each after a wait.
     pub passes: Vec<(Ms, Order)>,
     pub fate: Fate,
     /// This commit fails, and the process goes on.
@@ -79,7 +79,7 @@ pub struct Plug {
 }
 
 impl Plug {
-    /// The ledger asks this before each commit; true fails it. After the death nothing reaches the disk any more.
+    /// The ledger asks this before each commit; true makes it fail. After a crash no commit succeeds.
     fn commit_fails(&self) -> bool {
         if self.is_pulled() {
             return true;
@@ -168,20 +168,20 @@ impl Process {
         self.plug.is_pulled()
     }
 
-    /// Sabotaged: gives up what it wanted to write.
+    /// Sabotaged: gives up its write.
     pub fn give_up_next_commit(&self) {
         self.plug.gives_up.store(true, Ordering::Relaxed);
     }
 
-    /// Never returns for a dead process: nothing that it does has an effect.
+    /// Never returns for a dead process, so that it has no further effect.
     pub async fn alive(&self) {
         if self.is_dead() {
             future::pending::<()>().await;
         }
     }
 
-    /// Counts an await at which the process waits now, and lets happen what is to happen there. Returns whether it died
-    /// there, or at a commit on the way.
+    /// Counts an await of the process, and carries out the trouble that is due there. Returns whether the process died
+    /// there, or at a commit before it.
     pub fn dies_here(&self, world: &World) -> bool {
         if self.plug.failed.swap(false, Ordering::Relaxed) {
             world.say(&self.name, || "a commit failed".to_owned());
@@ -247,7 +247,7 @@ impl Process {
         }
     }
 
-    /// How far the confirmation of a commission has come in this pass.
+    /// The questions about a commission that were answered in this pass.
     pub fn confirmed(&self, id: i64) -> Confirmed {
         self.confirmed.borrow().get(&id).copied().unwrap_or_default()
     }
@@ -347,7 +347,7 @@ async fn reverse(world: &Rc<World>, process: &Rc<Process>, id: i64) -> Result<()
     Ok(())
 }
 
-/// The clock of [`makegood::clock`]: what the machine believes.
+/// The clock of [`makegood::clock`]: the machine's time, right or wrong.
 struct SimClock {
     world: Rc<World>,
     process: Rc<Process>,

@@ -20,7 +20,7 @@ use super::{
 const PASSES: [usize; 5] = [1, 3, 8, 16, 32];
 
 impl World {
-    /// Passes every hour, where there is anything that could hold up others.
+    /// Runs a pass every hour, in a world with rewards that could hold up others.
     pub fn steady_passes(self: &Rc<Self>) -> Vec<Violation> {
         if !self.is_poisoned() && !self.clock.was_wrong() && !self.weather.was_enabled(Fault::Unmarkable) {
             return Vec::new();
@@ -42,7 +42,7 @@ impl World {
         self.firstpromoter.borrow().commissions.values().any(|it| it.poison.is_some())
     }
 
-    /// Owed, nothing stands against it, nobody is asked about it, and still not delivered.
+    /// The rewards that are owed, have no obstacle and wait for no person, and are still not delivered.
     fn not_delivered(&self) -> Vec<String> {
         let rewards = self.witness.rewards();
         let terms = self.terms.borrow();
@@ -56,7 +56,7 @@ impl World {
         waiting.map(|it| format!("{:?} in the ledger: {:?}", it.now(), rewards.get(&it.id))).collect()
     }
 
-    /// Delivered, and FirstPromoter would mark it.
+    /// The delivered rewards that FirstPromoter would mark.
     pub fn not_marked(&self) -> Vec<String> {
         let rewards = self.witness.rewards().into_values();
         let odd = |id| self.firstpromoter.borrow().get(id).is_some_and(|it| it.now().odd_word);

@@ -16,7 +16,7 @@ use super::{evidence::Word, fault::Fault, terms::ACCOUNT, world::World};
 /// Entries of the journal that a delivery by makegood leaves.
 const DELIVERIES: &str = "SELECT coalesce(max(id), 0) FROM journal WHERE to_state IN ('delivering', 'delivered')";
 
-/// The copy there is, and what became of the ledger.
+/// The copy of the ledger, and the state of the ledger itself.
 #[derive(Debug, Default)]
 pub struct Copies {
     taken: Option<Taken>,
@@ -27,7 +27,7 @@ pub struct Copies {
 
 #[derive(Debug, Clone, Copy)]
 struct Taken {
-    /// By makegood, which says so in the copy.
+    /// makegood made it, and says so in the copy.
     stamped: bool,
     /// The last entry of the journal.
     last: i64,
@@ -54,7 +54,7 @@ impl Copies {
         self.pending
     }
 
-    /// Nor may a handler take a claim there.
+    /// No handler may take a claim there.
     fn must_refuse_claims(&self) -> bool {
         self.forgetful.is_some_and(|it| it.stamped || it.found)
     }
@@ -82,7 +82,7 @@ impl World {
         }
     }
 
-    /// `makegood record`, of what somebody has and the ledger may have forgotten.
+    /// `makegood record` for a delivery that the ledger may have forgotten.
     fn a_person_records(&self) {
         let has_it: Vec<i64> = self.evidence.borrow().effects.iter().map(|it| it.commission).collect();
         if has_it.is_empty() {
@@ -165,7 +165,7 @@ impl World {
         std::fs::rename(self.copy_path(), &self.ledger).expect("the copy takes the ledger's place");
     }
 
-    /// Nobody can repair what a handler did under a lost claim, nor a lost record where nothing tells makegood that it is lost.
+    /// makegood cannot repair an act of a handler under a lost claim, nor a lost record that nothing points to.
     fn disturb_handlers(&self, forgetful: bool) {
         let rewards = self.witness.rewards();
         for run in &mut self.evidence.borrow_mut().handlers {
@@ -186,7 +186,7 @@ impl World {
         }
     }
 
-    /// Before it is all over.
+    /// Accepts the ledger before the end of the world.
     pub fn a_person_accepts_the_ledger(self: &Rc<Self>) {
         let under_way = || self.firstpromoter.borrow().commissions.keys().any(|id| self.merchant.borrow().awaits(*id));
         if !self.copies.borrow().is_pending() || under_way() {

@@ -25,7 +25,7 @@ impl World {
         self.run_processes(vec![Life { reverses: Some(id), ..Life::of(Vec::new()) }]);
     }
 
-    /// A pass in time to see what became of it.
+    /// A pass that runs in time to see the result.
     pub fn look_at_what_was_taken_back(self: &Rc<Self>) {
         if !self.evidence.borrow().reversed.is_empty() {
             self.idle(HOUR);
@@ -38,7 +38,7 @@ impl World {
         self.say("operator", || format!("{commission} is taken back"));
         let word = Word { at: self.now(), commission };
         self.evidence.borrow_mut().reversed.push(word);
-        // A job of FirstPromoter's that was asked for before, and was held up.
+        // A batch at FirstPromoter that was requested before, and was delayed.
         if self.weather.threatens(Fault::Overtaken, &self.later) {
             let late = self.later.skewed(12 * HOUR);
             self.time.after(late, Whose::Network, move |world| world.mark_late(commission));

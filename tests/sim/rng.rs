@@ -1,6 +1,6 @@
-//! All of a world's chance, from one seed.
+//! The random numbers of a world, all from one seed.
 //!
-//! `SplitMix64` (Steele, Lea, Flood 2014): eight lines that will give the same numbers in ten years, so that a seed in a
+//! `SplitMix64` (Steele, Lea, Flood 2014). Its eight lines will give the same numbers in ten years, so that a seed in a
 //! regression test keeps its meaning. No crate promises that.
 
 use std::cell::Cell;
@@ -32,7 +32,7 @@ impl Rng {
         low.saturating_add_unsigned(self.next() % span)
     }
 
-    /// True so many times in a thousand.
+    /// True in this many of a thousand calls.
     pub fn chance(&self, per_mille: u32) -> bool {
         self.next() % 1000 < u64::from(per_mille)
     }
@@ -46,7 +46,7 @@ impl Rng {
         &mut from[index]
     }
 
-    /// From 0 to `high`, every order of magnitude as likely as any other: most are small, some are large.
+    /// From 0 to `high`. Every order of magnitude is equally likely, so most numbers are small.
     pub fn skewed(&self, high: i64) -> i64 {
         let bits = 64 - high.max(1).leading_zeros();
         let top = 1_i64 << self.between(0, i64::from(bits) - 1);

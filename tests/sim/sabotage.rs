@@ -55,7 +55,7 @@ sabotages! {
     IgnoreFuse,
     /// Delivers whatever policy says.
     IgnorePolicy,
-    /// Overlooks some of the listed commissions.
+    /// Ignores some of the listed commissions.
     OverlookSome,
     /// Marks everything that it lists.
     MarkEverything,
@@ -102,7 +102,7 @@ impl Sabotage {
         Self::ALL.iter().copied().find(|it| format!("{it:?}") == name)
     }
 
-    /// The faults without which nobody could see it. A world in which it is at work meets them often.
+    /// The faults that make it visible. A sabotaged world has them often.
     pub fn shows_in(self) -> &'static [Fault] {
         match self {
             Self::StopTheClock => &[Fault::ReadPutsOff],
@@ -173,7 +173,7 @@ impl Sabotage {
         if self == Self::IgnoreFuse { Order { max_deliveries: None, ..order } } else { order }
     }
 
-    /// What is done to the ledger before anything else.
+    /// The change of the ledger before anything else.
     pub fn prepare(self, world: &World) {
         if self == Self::IgnoreClaims {
             world.witness.execute(
@@ -185,7 +185,7 @@ impl Sabotage {
         }
     }
 
-    /// What is done to the ledger behind makegood's back when a process has ended.
+    /// The change of the ledger, without makegood's knowledge, when a process has ended.
     pub fn after_life(self, world: &World, path: &Path) {
         let id = |sql: &str| world.witness.query(sql, &[], |row| row.get::<_, i64>(0)).pop();
         let run = |sql: &str| world.witness.execute(sql, &[]);

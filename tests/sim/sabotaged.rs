@@ -1,5 +1,5 @@
-//! The layer between a pass and the world in which a step is broken on purpose. An API that answers the confirmation from
-//! memory has the effect of a pass without a confirmation.
+//! The layer between a pass and the world that breaks a step on purpose. An API that answers the confirmation from memory has
+//! the effect of a pass without a confirmation.
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a sabotage breaks one step, and leaves the others as they are")]
 
@@ -26,9 +26,9 @@ use super::{
 pub struct SabotagedApi {
     api: SimApi,
     sabotage: Sabotage,
-    /// What the listing said last.
+    /// The last listing.
     listed: RefCell<BTreeMap<CommissionId, domain::Commission>>,
-    /// What was asked to be marked in this process.
+    /// The ids that this process asked to mark.
     marked: RefCell<BTreeSet<CommissionId>>,
 }
 
@@ -62,7 +62,7 @@ impl Api for SabotagedApi {
         let mut rows = self.api.commissions(query).await?;
         if let (Sabotage::TrustThe2xx, false, Some(fulfilled)) = (self.sabotage, query.ids.is_empty(), query.fulfilled)
         {
-            // What was asked to be marked is fulfilled, whatever FirstPromoter says of it.
+            // Every id that it asked to mark counts as fulfilled, whatever FirstPromoter says.
             let (listed, marked) = (self.listed.borrow(), self.marked.borrow());
             rows.retain(|row| !marked.contains(&row.id));
             if fulfilled && query.page == 1 {

@@ -1,5 +1,5 @@
-//! What the auditor says of what follows one upon another: repetitions, refusals in a row, outcomes and what became of
-//! them, and what happens after a reverse.
+//! The auditor's rules about sequences: repeated attempts, refusals in a row, recorded outcomes, and events after a
+//! reversal.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,13 +10,13 @@ use super::{
     timeline::{DAY, Ms, later},
 };
 
-/// So many in a row are the target's.
+/// After this many refusals in a row the target is the cause.
 const REFUSALS_TOLERATED: usize = 5;
-/// For so long what was taken back is watched.
+/// The time for which makegood watches a reversed reward.
 const WATCHED: Ms = DAY;
 
 impl Audit<'_> {
-    /// Between an attempt that may have taken effect and the next one nobody has looked: then the next is the same.
+    /// Suppose an attempt may have taken effect, and nobody looked before the next one. Then the next must be the same.
     pub fn repetitions(&mut self) {
         let world = self.world;
         let evidence = world.evidence.borrow();
@@ -41,7 +41,7 @@ impl Audit<'_> {
         }
     }
 
-    /// Counted by what the ledger knows of: what a crash took from it, it cannot count.
+    /// Counts the refusals that the ledger knows. It cannot count one that a crash lost.
     pub fn refusals(&mut self) {
         let world = self.world;
         let evidence = world.evidence.borrow();
@@ -63,7 +63,7 @@ impl Audit<'_> {
             for request in &requests {
                 let mut in_a_row = BTreeSet::new();
                 let mut last_pass = None;
-                // A refusal heard at the very instant may not be known yet; a success, which lets the next one go, is.
+                // A refusal of the same instant may not be recorded yet. A success, which lets the next one go, is.
                 let earlier =
                     |heard: &Heard| heard.at < request.at || (heard.at == request.at && heard.what != Said::Refused);
                 for (heard, of) in heard.iter().filter(|(heard, _)| earlier(heard)) {
@@ -88,7 +88,7 @@ impl Audit<'_> {
         }
     }
 
-    /// What a process heard, and lived to write, is written; where a commit failed for good, it starts nothing more.
+    /// A process writes every outcome that it heard, if it lives. After a commit that failed for good, it starts nothing.
     pub fn outcomes(&mut self) {
         let world = self.world;
         let evidence = world.evidence.borrow();
@@ -115,7 +115,7 @@ impl Audit<'_> {
         }
     }
 
-    /// Where a pass saw it in time, and it is still so.
+    /// Checks reversed rewards that a pass saw in time and that are still fulfilled.
     pub fn reversals(&mut self) {
         let world = self.world;
         let evidence = world.evidence.borrow();
@@ -124,7 +124,8 @@ impl Audit<'_> {
         for reversed in &evidence.reversed {
             let Some(commission) = firstpromoter.get(reversed.commission) else { continue };
             let row = self.ledger.get(&reversed.commission).filter(|it| it.state == "reversed").cloned();
-            // A person may mark what became money: FirstPromoter calls that neither fulfilled nor unfulfilled, and nobody sees it.
+            // A person may mark a reward that became money. FirstPromoter then lists it under neither filter, so that no pass
+            // sees it.
             let (Some(row), true) = (row, commission.will_show()) else { continue };
             let since = commission.fulfilled_since();
             let seen = evidence.completed.iter().any(|(began, ended)| {

@@ -26,14 +26,14 @@ use super::{
     world::{World, start},
 };
 
-/// Passes within which everything must have come to rest.
+/// Within this many passes everything must come to rest.
 const PASSES_TO_REST: usize = 12;
-/// Passes within which everything that is due has been marked, or refused once more.
+/// Within this many passes everything that is due is marked, or refused once more.
 const PASSES_TO_MARK: usize = 20;
 /// Longer than any backoff, claim, grace period and Retry-After.
 const LONG_ENOUGH: Ms = 26 * HOUR;
 
-/// What came of a world.
+/// The result of a world.
 #[derive(Debug)]
 pub struct Verdict {
     pub seed: u64,
@@ -54,7 +54,7 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// In memory where there is such a folder: nothing here has to survive.
+    /// In memory where there is such a folder, because nothing here has to survive.
     pub fn new() -> Self {
         let memory = std::path::Path::new("/dev/shm");
         let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
@@ -63,7 +63,7 @@ impl Scratch {
         scratch
     }
 
-    /// The world of this seed, from beginning to end.
+    /// Runs the world of this seed, from beginning to end.
     pub fn run(&self, seed: u64, sabotage: Sabotage, traced: bool) -> Verdict {
         let ledger = self.fresh_ledger();
         let world = World::new(seed, sabotage, &ledger, traced);
@@ -195,7 +195,7 @@ impl World {
         self.run_processes(vec![Life::of(vec![(wait, Order::poll(Trigger::Schedule))])]);
     }
 
-    /// Passes until everything is settled or in front of a person.
+    /// Runs passes until everything is settled or is shown to a person.
     fn come_to_rest(self: &Rc<Self>) -> Option<Violation> {
         // A probe at a time may go to a target at which some are never delivered, until makegood gives them up.
         let poisoned = self.firstpromoter.borrow().commissions.values().filter(|it| it.poison.is_some()).count();
@@ -212,7 +212,7 @@ impl World {
         Some(Violation { rule: Rule::ComesToRest, words })
     }
 
-    /// FirstPromoter may refuse only so many calls in a pass; what had no turn is marked in the next ones.
+    /// A pass stops after a number of refused marking calls. The next passes mark the rest.
     fn one_pass_and_its_marks(self: &Rc<Self>) {
         let marks = || self.evidence.borrow().marks.len();
         let mut before = marks();
@@ -234,7 +234,7 @@ impl World {
         let shows = || self.firstpromoter.borrow().get(reward.id).is_some_and(Commission::will_show);
         match reward.state.as_str() {
             "waiting" | "delivering" => true,
-            // A server that caps its pages shows only a few at a time of those that it calls fulfilled.
+            // A server with short pages shows only a few fulfilled rows at a time.
             "delivered" if shows() => true,
             // So does the end of a contradiction come into sight a few at a time.
             "fulfilled" => reward.drift.as_deref() == Some("unfulfilled_upstream") && shows(),
@@ -273,7 +273,7 @@ impl World {
     }
 }
 
-/// A panic in a world is a finding, told with its place; it is not printed.
+/// A panic in a world is a finding. It is reported with its place, and not printed.
 fn catch_panic(work: impl FnOnce()) -> Result<(), String> {
     thread_local! {
         static CAUGHT: RefCell<Option<String>> = const { RefCell::new(None) };
@@ -296,7 +296,7 @@ fn catch_panic(work: impl FnOnce()) -> Result<(), String> {
     ended.map_err(|_| CAUGHT.take().unwrap_or_default())
 }
 
-/// The lines that are in one of the two only.
+/// The lines that only one of the two has.
 fn difference(before: &str, after: &str) -> String {
     let gone = before.lines().filter(|line| !after.lines().any(|it| it == *line)).map(|line| format!("- {line}\n"));
     let new = after.lines().filter(|line| !before.lines().any(|it| it == *line)).map(|line| format!("+ {line}\n"));

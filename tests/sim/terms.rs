@@ -1,4 +1,4 @@
-//! The policy of a world, in words of the simulator's own, and as makegood's settings.
+//! The policy of a world, in the simulator's own types and as makegood's settings.
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
@@ -17,10 +17,10 @@ use super::{
 };
 
 pub const ACCOUNT: &str = "12345";
-/// How long makegood's client waits for FirstPromoter.
+/// The time-out of makegood's client for FirstPromoter.
 pub const API_TIMEOUT: Ms = 30 * SECOND;
 
-/// All that decides what is owed, and where it goes.
+/// The settings that decide what is owed, and where it goes.
 #[derive(Debug, Clone)]
 pub struct Terms {
     pub grace: Ms,
@@ -28,7 +28,7 @@ pub struct Terms {
     /// Empty: all.
     pub campaigns: Vec<i64>,
     pub deliver_from: Timestamp,
-    /// None: what the reward's rule says.
+    /// None: the reward's rule decides.
     pub recipient: Option<Party>,
     pub hold_fraud: bool,
     pub hold_self_referral: bool,
@@ -47,7 +47,7 @@ pub struct Terms {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     pub name: &'static str,
-    /// Its address. Who looks at keys there has seen none of those that went elsewhere.
+    /// Its address. A new address has seen no keys of deliveries to the old one.
     pub place: u32,
     pub idempotent: bool,
     /// One at a time, and killed at its timeout.
@@ -102,13 +102,13 @@ impl Terms {
         }
     }
 
-    /// An address at which nothing was before.
+    /// A new address.
     pub fn new_place(&mut self) -> u32 {
         self.places += 1;
         self.places
     }
 
-    /// Where a unit goes.
+    /// The target of a unit.
     pub fn route(&self, unit: &str) -> Option<usize> {
         UNITS.iter().position(|it| *it == unit).map(|index| self.routes[index])
     }
@@ -171,7 +171,7 @@ impl Target {
         other.unwrap_or(self.name)
     }
 
-    /// What may have taken effect here may be repeated there.
+    /// Whether an attempt that may have taken effect here may be repeated there.
     pub fn is_same(&self, other: &Self) -> bool {
         let what = |it: &Self| (it.place, it.command, it.idempotent);
         what(self) == what(other)

@@ -1,7 +1,7 @@
 //! Virtual time: what is due next, and how a future waits for it.
 //!
-//! Nothing here sleeps. Time stands still while anybody can go on, and then jumps to what is due next. Requests under way
-//! are entries of the timeline, not parts of the future that sent them: they arrive also when their sender has died.
+//! Nothing here sleeps. Time stands still while any task can go on, and then jumps to the next event. Requests under way are
+//! entries of the timeline, not parts of the future that sent them, so that they arrive even if their sender has died.
 
 use std::{
     cell::{Cell, RefCell},
@@ -24,7 +24,7 @@ pub const MINUTE: Ms = 60 * SECOND;
 pub const HOUR: Ms = 60 * MINUTE;
 pub const DAY: Ms = 24 * HOUR;
 
-/// Whose turn it is when it is due; a handler can be hurried, the network cannot.
+/// The owner of an event. The events of a handler can be hurried, those of the network cannot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Whose {
     Makegood,
@@ -34,7 +34,7 @@ pub enum Whose {
 
 type Happening = Box<dyn FnOnce(&Rc<World>)>;
 
-/// What is due when. Two things due at once happen in the order in which they were scheduled.
+/// The events by time. Two events at the same time happen in the order in which they were scheduled.
 pub struct Timeline {
     now: Cell<Timestamp>,
     scheduled: Cell<u64>,
@@ -50,7 +50,7 @@ impl Timeline {
         self.now.get()
     }
 
-    /// Lets something happen after `wait`.
+    /// Schedules an event after `wait`.
     pub fn after(&self, wait: Ms, whose: Whose, happening: impl FnOnce(&Rc<World>) + 'static) {
         self.at(later(self.now(), wait), whose, Box::new(happening));
     }
@@ -62,26 +62,26 @@ impl Timeline {
         slot
     }
 
-    /// Takes what is due next, if it is due by `limit`, and moves time there.
+    /// Takes the next event, if it is due by `limit`, and moves time there.
     pub fn next(&self, limit: Timestamp) -> Option<Happening> {
         let mut due = self.due.borrow_mut();
         let entry = due.first_entry().filter(|entry| entry.key().0 <= limit)?;
-        // After a jump, what should have happened before happens now.
+        // After a jump, events of the past happen now.
         self.now.set(self.now().max(entry.key().0));
         Some(entry.remove().1)
     }
 
-    /// Moves time on without anything happening on the way: the machine was suspended.
+    /// Moves time on without any event: the machine was suspended.
     pub fn jump(&self, to: Timestamp) {
         self.now.set(self.now().max(to));
     }
 
-    /// How many things are due for a handler.
+    /// The number of scheduled events of a handler.
     pub fn handlers_waiting(&self) -> usize {
         self.due.borrow().values().filter(|(whose, _)| *whose == Whose::Handler).count()
     }
 
-    /// Makes the `n`th thing that a handler waits for happen now.
+    /// Makes the `n`th event of a handler happen now.
     pub fn hurry_handler(&self, n: usize) {
         let key =
             self.due.borrow().iter().filter(|(_, (whose, _))| *whose == Whose::Handler).map(|(key, _)| *key).nth(n);
@@ -92,7 +92,7 @@ impl Timeline {
         }
     }
 
-    /// Forgets everything: the end of a world, whose entries may point back at it.
+    /// Removes all events at the end of a world, because they may hold references to it.
     pub fn clear(&self) {
         self.due.borrow_mut().clear();
     }
@@ -108,7 +108,7 @@ pub fn later(at: Timestamp, wait: Ms) -> Timestamp {
     at + TimeDelta::milliseconds(wait)
 }
 
-/// A place for one answer, and the future that waits for it. The first answer counts.
+/// A slot for one answer, and the future that waits for it. The first answer counts.
 pub struct Slot<T>(Rc<Inner<T>>);
 
 struct Inner<T> {

@@ -1,6 +1,6 @@
-//! The ledger as a stranger sees it: over a connection of its own, in plain SQL, as `src/manual/ledger.md` describes it.
+//! Reads the ledger as an outside reader does: over its own connection, in plain SQL, as `src/manual/ledger.md` describes.
 //!
-//! The auditor, the webhook handler and the operators go through here; nothing of `makegood::ledger` does.
+//! The auditor, the webhook handler and the operators use it. It uses nothing of `makegood::ledger`.
 
 use std::{cell::RefCell, collections::BTreeMap, fmt::Write, path::Path};
 
@@ -62,7 +62,7 @@ impl Witness {
         Self { conn: RefCell::new(connect(path)) }
     }
 
-    /// Another file lies there now.
+    /// Opens the ledger again, because another file lies there now.
     pub fn replace(&self, replace: impl FnOnce(), path: &Path) {
         let nowhere = Connection::open_in_memory().expect("a database in memory");
         drop(self.conn.replace(nowhere));
@@ -80,7 +80,7 @@ impl Witness {
         rows == [1]
     }
 
-    /// How many attempts of this commission there were, the one under way included.
+    /// The number of attempts of this commission, including one under way.
     pub fn attempt(&self, id: i64) -> i64 {
         let sql = "SELECT attempts FROM rewards WHERE commission_id = ?1";
         self.query(sql, &[&id], |row| row.get(0)).pop().unwrap_or_default()
@@ -146,7 +146,7 @@ impl Witness {
         self.query("SELECT finished FROM passes WHERE finished IS NOT NULL ORDER BY finished", &[], finished)
     }
 
-    /// How the last pass went wrong, if it did.
+    /// The error of the last pass, if it had one.
     pub fn last_error(&self) -> Option<String> {
         self.query("SELECT error FROM last_pass", &[], |row| row.get(0)).pop().flatten()
     }
@@ -186,7 +186,7 @@ impl Witness {
         self.try_transaction(work).expect("statements that run")
     }
 
-    /// The same, where the ledger may refuse.
+    /// The same, for statements that the ledger may refuse.
     pub fn try_transaction<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
         let mut conn = self.conn.borrow_mut();
         let tx =

@@ -1,4 +1,4 @@
-//! A world: everything there is beside makegood, and the words in which its parts speak of it.
+//! A world: everything outside makegood, and the trace of its events.
 
 use std::{
     cell::{Cell, RefCell},
@@ -31,14 +31,14 @@ use super::{
     witness::Witness,
 };
 
-/// When every world begins.
+/// The time at which every world begins.
 pub fn start() -> Timestamp {
     chrono::Utc.with_ymd_and_hms(2026, 1, 1, 0, 0, 0).single().expect("a constant")
 }
 
 pub struct World {
     pub rng: Rng,
-    /// The chance of what came later than the first faults: it does not disturb theirs.
+    /// The random stream of the faults that were added later. It does not disturb the first one.
     pub later: Rng,
     pub time: Timeline,
     pub weather: Weather,
@@ -130,7 +130,7 @@ impl World {
         self.weather.meet(fault);
     }
 
-    /// Changes the truth about a commission.
+    /// Changes the true state of a commission.
     pub fn change(&self, id: i64, change: impl FnOnce(&mut Version)) {
         let now = self.now();
         if let Some(commission) = self.firstpromoter.borrow_mut().commissions.get_mut(&id) {
@@ -138,7 +138,7 @@ impl World {
         }
     }
 
-    /// What there was before makegood came: rewards that the webhook handler delivered and had marked.
+    /// The rewards from before makegood: the webhook handler delivered them and had them marked.
     pub fn remember_history(&self) {
         let terms = self.terms.borrow();
         for commission in self.firstpromoter.borrow().commissions.values() {
@@ -155,7 +155,7 @@ impl World {
         }
     }
 
-    /// Whether the ledger has an id that FirstPromoter must call fulfilled, and truthfully would.
+    /// Whether the ledger has an id that FirstPromoter must call fulfilled, and that is fulfilled.
     pub fn has_canary(&self) -> bool {
         let firstpromoter = self.firstpromoter.borrow();
         self.witness.canaries().into_iter().any(|id| {
@@ -164,13 +164,13 @@ impl World {
         })
     }
 
-    /// Somebody who looked says that the recipient does not have it, and that nothing of it is under way.
+    /// A person looked, and says that the recipient does not have it and that nothing is under way.
     pub fn note_cleared(&self, commission: i64) {
         let word = Word { at: self.now(), commission };
         self.evidence.borrow_mut().cleared.push(word);
     }
 
-    /// Whether a process was ended from outside.
+    /// Whether a process was killed.
     pub fn died(&self, process: usize) -> bool {
         self.processes.borrow().iter().any(|it| it.number == process && it.is_dead())
     }
@@ -190,18 +190,18 @@ impl World {
         self.evidence.borrow_mut().marks.extend(ids.iter().map(|id| Mark { at, commission: *id }));
     }
 
-    /// Somebody who looked says that the recipient has it.
+    /// A person looked, and says that the recipient has it.
     pub fn note_word(&self, commission: i64) {
         let word = Word { at: self.now(), commission };
         self.evidence.borrow_mut().words.push(word);
     }
 
-    /// Counts a step; the number of those before.
+    /// Counts a step. Returns the number of steps before it.
     pub fn count_turn(&self) -> u64 {
         self.turns.replace(self.turns.get() + 1)
     }
 
-    /// A process starts; its number, from 1.
+    /// A process starts. Returns its number, from 1.
     pub fn enter(&self, process: impl FnOnce(usize) -> Process) -> Rc<Process> {
         let mut processes = self.processes.borrow_mut();
         let number = processes.len() + 1;
@@ -238,7 +238,7 @@ impl World {
         });
     }
 
-    /// The end of the world: what its parts know of each other would keep it alive.
+    /// Ends the world. Its parts hold references to each other, which would keep it in memory.
     pub fn dissolve(&self) {
         self.let_go_of_the_lock();
         self.tasks.borrow_mut().clear();
